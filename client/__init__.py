@@ -1,0 +1,1 @@
+"""What talks to a store from outside: the command line."""

@@ -1,0 +1,1 @@
+"""The compiled modules; `native/README.md` in the repository gives the order of layers."""

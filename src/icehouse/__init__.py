@@ -1,0 +1,66 @@
+"""Immutable Python objects in shared memory, read in place.
+
+`freeze(obj)` copies an object graph once; any number of processes and subinterpreters of this
+machine then open it in about a microsecond and read only the parts that they touch.
+"""
+
+from icehouse.store.embedded import Store, get
+from icehouse.store.errors import (
+    CorruptImage,
+    FrozenError,
+    HandleGone,
+    IcehouseError,
+    NotFreezableError,
+    ProtocolError,
+    StoreClosed,
+    StoreFull,
+    StoreUnavailable,
+    UnknownName,
+)
+from icehouse.store.handle import Handle
+from icehouse.store.image import (
+    FrozenArray,
+    FrozenBytes,
+    FrozenDict,
+    FrozenList,
+    FrozenSet,
+    FrozenTuple,
+    dumps,
+    enc_hook,
+    freeze,
+    is_frozen,
+    json_default,
+    same,
+    thaw,
+)
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "CorruptImage",
+    "FrozenArray",
+    "FrozenBytes",
+    "FrozenDict",
+    "FrozenError",
+    "FrozenList",
+    "FrozenSet",
+    "FrozenTuple",
+    "Handle",
+    "HandleGone",
+    "IcehouseError",
+    "NotFreezableError",
+    "ProtocolError",
+    "Store",
+    "StoreClosed",
+    "StoreFull",
+    "StoreUnavailable",
+    "UnknownName",
+    "dumps",
+    "enc_hook",
+    "freeze",
+    "get",
+    "is_frozen",
+    "json_default",
+    "same",
+    "thaw",
+]
