@@ -1,0 +1,187 @@
+/* The arena: where sealed images live, and who may still be reading them.
+ *
+ * Purpose.   An embedded store is a set of segments (memfd), each with an allocator of its own whose whole state lies in
+ *            the segment as offsets; a state map of dying bits (H1); and a lease table, in which this process publishes
+ *            what it reads (hazard pointers). One `ih_process` holds all stores of the process, for all interpreters.
+ * Lifecycle. ih_process_create() once; ih_store_open() ... ih_store_close(). A closed store refuses new work; its memory
+ *            goes when its last lease goes. Nothing here is freed under a reader.
+ * Threads.   Every function may be called from any thread without the GIL. `ih_process.lock` guards the process's tables;
+ *            it is never held across a copy of user data, and nothing under it calls Python.
+ * Forks.     The owner of the process calls the three ih_process_fork_* functions from pthread_atfork(). A child reads
+ *            what was mapped before the fork under leases of its own (H9); it can't put (IH_FORKED), its writable
+ *            mappings are gone (MADV_DONTFORK, H8).
+ * Failure.   Functions return an ih_result; on failure outputs are untouched, nothing is leaked, and `*error` (may be
+ *            NULL) says what was attempted, with the figures. The caller owns whatever an IH_OK handed out.
+ */
+#ifndef ICEHOUSE_ARENA_ARENA_H
+#define ICEHOUSE_ARENA_ARENA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define IH_UNIT 64u            /* every block starts at a multiple of this, and is a multiple of it long */
+#define IH_HEADER_SIZE 64u     /* the header in front of every image; the block's own header is part of it */
+#define IH_NAME_MAX 512u       /* bytes of UTF-8 in a name */
+
+typedef enum {
+    IH_OK = 0,
+    IH_FULL,     /* the store's capacity is reached */
+    IH_MEMORY,   /* the machine's, the cgroup's or malloc's memory is short */
+    IH_SYSTEM,   /* a system call failed: error->system_errno */
+    IH_GONE,     /* the handle names nothing that lives (any more) */
+    IH_UNKNOWN,  /* no such name */
+    IH_CONFLICT, /* compare-and-swap lost, or a delete while names are bound */
+    IH_CORRUPT,  /* bytes that another process wrote are not what they must be */
+    IH_INVALID,  /* the caller's argument */
+    IH_CLOSED,   /* the store was closed */
+    IH_FORKED,   /* this process inherited the store by fork and may only read */
+} ih_result;
+
+typedef struct {
+    ih_result result;
+    int system_errno;
+    const char *what;      /* static text: what was attempted, "commit a segment" */
+    uint64_t wanted;       /* bytes asked for */
+    uint64_t capacity;     /* of the store */
+    uint64_t used;         /* bytes of the store in blocks */
+    uint64_t committed;    /* bytes of the store in segments */
+    uint64_t largest_free; /* the longest free run in its segments */
+    uint64_t limit;        /* what the cgroup or machine leaves, where that was the obstacle */
+    uint64_t version;      /* IH_CONFLICT of a bind: the version found */
+} ih_error;
+
+/* ---- handles ------------------------------------------------------------------------------------------------------ */
+
+/* 16 bytes, little-endian. locator = segment id << 24 | offset in units; ids are never reused (H12). The locator is the
+ * one atomic word that lease tables hold. `nonce` is random and repeated in the image's header. */
+typedef struct {
+    uint64_t locator;
+    uint64_t nonce;
+} ih_handle;
+
+/* ---- the process -------------------------------------------------------------------------------------------------- */
+
+typedef struct ih_process ih_process; /* one a process; opaque */
+typedef struct ih_store ih_store;     /* opaque */
+
+ih_result ih_process_create(ih_process **out, ih_error *error);
+void ih_process_fork_prepare(ih_process *process);
+void ih_process_fork_parent(ih_process *process);
+void ih_process_fork_child(ih_process *process);
+
+/* ---- leases ------------------------------------------------------------------------------------------------------- */
+
+/* This process's claim on one image: one for all views and interpreters, counted. Fields are constant while it stands. */
+typedef struct ih_lease {
+    const uint8_t *image; /* the header, in a read-only mapping; 64-byte aligned */
+    uint64_t size;        /* bytes of the image, header included; inside the mapping (checked) */
+    ih_handle handle;
+    ih_store *store;
+    bool trusted; /* produced under this process's uid (H4, H20): known from the segment, never from its bytes */
+} ih_lease;
+
+/* Opens the image of any store of this process. O(1), no system call. IH_GONE, IH_CLOSED. */
+ih_result ih_open(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error);
+void ih_lease_retain(ih_lease *lease);
+/* The last release of an image that was deleted, or that is ephemeral, frees its memory. */
+void ih_lease_release(ih_lease *lease);
+
+/* ---- stores ------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint64_t capacity;     /* bytes of committed segments at most; 0: ih_default_capacity() */
+    uint64_t segment_size; /* of a full-grown ordinary segment, a power of two; 0: 64 MiB, less in a small store */
+    bool ephemeral;        /* images go with their last lease (results of freeze()) */
+} ih_store_options;
+
+/* Half of the cgroup's memory limit, or of the machine's memory where no limit is set. */
+uint64_t ih_default_capacity(void);
+
+ih_result ih_store_open(ih_process *process, const ih_store_options *options, ih_store **out, ih_error *error);
+/* Refuses new work, forgets names, frees what nobody leases. Idempotent. The struct lives on until ih_store_drop(). */
+void ih_store_close(ih_store *store);
+/* Gives up the caller's reference (close first, or this does); leases hold references of their own. */
+void ih_store_drop(ih_store *store);
+
+/* ---- putting ------------------------------------------------------------------------------------------------------ */
+
+#define IH_PUT_SEAL 1u /* in a segment of its own under F_SEAL_WRITE: nobody at all can write it afterwards */
+
+/* A block being written. Between reserve and seal/abandon it belongs to one thread. */
+typedef struct {
+    ih_store *store;
+    uint8_t *memory; /* writable address of the header where the pages are warm (mapped and filled before), else NULL */
+    uint64_t size;   /* bytes asked for, header included */
+    uint64_t locator;
+    void *segment; /* private */
+    uint32_t flags;
+} ih_block;
+
+/* size includes the 64-byte header. O(1) but for a fresh segment. */
+ih_result ih_reserve(ih_store *store, uint64_t size, unsigned flags, ih_block *out, ih_error *error);
+/* Copies into the block: memcpy where it is warm, pwrite where it is fresh. offset >= IH_HEADER_SIZE. Bytes never
+ * written are zero only in fresh memory: the encoder writes every byte of the image. */
+ih_result ih_block_write(ih_block *block, uint64_t offset, const void *source, uint64_t size, ih_error *error);
+/* Writes the header and publishes with a release store; the handle is valid from here on. `image_header` are the 16
+ * bytes that belong to the image format. `lease` may be NULL; else the caller gets a lease with it. */
+ih_result ih_block_seal(ih_block *block, const uint8_t image_header[16], ih_handle *out, ih_lease **lease,
+                        ih_error *error);
+void ih_block_abandon(ih_block *block);
+
+/* Refuses with IH_CONFLICT while names are bound to it, unless `force` (which unbinds them). New opens fail from here
+ * on; the memory stays for leases. */
+ih_result ih_delete(ih_store *store, ih_handle handle, bool force, ih_error *error);
+
+/* ---- names -------------------------------------------------------------------------------------------------------- */
+
+#define IH_ANY_VERSION UINT64_MAX
+
+/* Binds (handle) or unbinds (NULL). Compare-and-swap on `expected`, the version found by a lookup: 0 means "must not be
+ * bound", IH_ANY_VERSION always succeeds. Versions grow by one with each bind and survive an unbind. */
+ih_result ih_bind(ih_store *store, const char *name, size_t length, const ih_handle *handle, uint64_t expected,
+                  uint64_t *version, ih_error *error);
+ih_result ih_lookup(ih_store *store, const char *name, size_t length, ih_handle *handle, uint64_t *version,
+                    ih_error *error);
+/* lookup and open as one step; a handle that is gone is looked up again before IH_GONE (H11). */
+ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_lease **out, ih_error *error);
+
+/* ---- looking ------------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    ih_handle handle;
+    uint64_t size;       /* of the image */
+    uint64_t block;      /* bytes it takes in its segment */
+    uint64_t created_ns; /* since the epoch */
+    uint32_t leases;     /* processes that hold it */
+    uint32_t names;
+    bool dying, dedicated, sealed_by_kernel;
+    uint8_t image_header[16];
+} ih_stat;
+
+ih_result ih_store_stat(ih_store *store, ih_handle handle, ih_stat *out, ih_error *error);
+/* A snapshot, malloc'ed; the caller frees it. O(blocks). */
+ih_result ih_store_list(ih_store *store, ih_stat **out, size_t *count, ih_error *error);
+
+typedef struct {
+    char *name; /* UTF-8, NUL-terminated too; inside the one malloc'ed array */
+    size_t length;
+    ih_handle handle;
+    uint64_t version;
+} ih_name;
+ih_result ih_store_names(ih_store *store, const char *prefix, size_t length, ih_name **out, size_t *count,
+                         ih_error *error);
+
+typedef struct {
+    uint64_t capacity, committed, used, free, largest_free, warm; /* bytes; warm: recycled segments kept mapped */
+    uint64_t images, dying, dying_bytes, leases, names, segments;
+    uint64_t puts, opens, deletes; /* since the store was opened, by this process */
+    double fragmentation;          /* 1 - largest_free / free; 0 where nothing is free */
+} ih_usage;
+ih_result ih_store_usage(ih_store *store, ih_usage *out, ih_error *error);
+/* Frees what is deleted and no longer leased, gives warm segments back to the system. */
+ih_result ih_store_trim(ih_store *store, ih_error *error);
+/* Every invariant of every segment, table and count; IH_CORRUPT with the first violation in `message`. */
+ih_result ih_store_check(ih_store *store, char *message, size_t size);
+
+#endif

@@ -1,0 +1,175 @@
+/* What one interpreter's copy of the module knows: types, exceptions, caches. Process-wide things are in process.h.
+ *
+ * Everything here is touched with the GIL of its interpreter only. Without a GIL (Py_GIL_DISABLED) the caches are
+ * compiled out. */
+#ifndef ICEHOUSE_MODULE_STATE_H
+#define ICEHOUSE_MODULE_STATE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "arena/arena.h"
+#include "image/read.h"
+
+#ifdef Py_GIL_DISABLED
+#define IH_CACHES 0
+#else
+#define IH_CACHES 1
+#endif
+
+typedef struct ih_state ih_state;
+typedef struct freezer freezer;
+
+/* An image as one interpreter has it open. Every view holds a reference; it holds the lease. Not tracked by the cycle
+ * collector: it refers to no Python object but `owner`, which never refers back. */
+typedef struct {
+    PyObject_HEAD
+    ih_image image;    /* base, graph, size: checked extents */
+    ih_lease *lease;   /* or NULL, then `owner` keeps the bytes */
+    PyObject *owner;   /* a bytes-like object's memoryview, or NULL */
+    ih_state *state;   /* of the interpreter that opened it */
+    uint64_t identity; /* names the content in caches: the nonce of an image of ours, else a number never used twice */
+    uint32_t root;     /* the root word */
+} ih_image_object;
+
+/* The start of every view. `at` is the offset of its node in the image. */
+#define IH_VIEW_HEAD                                                                                                   \
+    PyObject_HEAD                                                                                                      \
+    ih_image_object *image;                                                                                            \
+    uint64_t at;                                                                                                       \
+    uint64_t n;          /* items */                                                                                   \
+    const uint8_t *data; /* see ih_node; extents were checked when the view was made and are never read again */      \
+    uint8_t kind, code, width, ascii;
+
+typedef struct {
+    IH_VIEW_HEAD
+} ih_view;
+
+/* FrozenList, FrozenTuple. Item i is element start + i * step of the node (slices share the node). */
+typedef struct {
+    IH_VIEW_HEAD
+    bool whole; /* not a slice */
+    int64_t start, step;
+    uint64_t node_n; /* elements of the node */
+    uint64_t text, text_size;
+} ih_sequence;
+
+/* FrozenDict, FrozenSet (read-only views of set and frozenset). Key i is the word at keys + i * key_stride; value i the word at
+ * values + i * value_stride. */
+typedef struct {
+    IH_VIEW_HEAD
+    const uint8_t *keys, *values;
+    uint32_t key_stride, value_stride;
+    const uint8_t *table; /* NULL: no table, compare all (n <= IH_PAIRS_MAX) */
+    uint32_t capacity, seed;
+    uint32_t where;  /* the word of the shape (DICT_SHAPED) or of the node itself: the cache's name for the key set */
+    PyObject *index; /* private index {key: position} for foreign keys (H23), made at first need; or NULL */
+} ih_table_view;
+
+typedef struct {
+    IH_VIEW_HEAD /* data, n: the bytes */
+} ih_bytes_view;
+
+typedef struct {
+    IH_VIEW_HEAD /* data: first item; n: items of the first dimension (0 for 0-d) */
+    uint8_t order;
+    int ndim;
+    Py_ssize_t item_size, bytes; /* bytes: of all items */
+    Py_ssize_t *shape;           /* private copies: shape[ndim], strides[ndim] */
+    Py_ssize_t *strides;
+    char *format; /* NUL-terminated private copy */
+} ih_array_view;
+
+/* ---- caches (main memory is read through them only where the image's content is known by `identity`) --------------- */
+
+typedef struct {
+    uint64_t identity;
+    PyObject *value; /* owned; the decoded str */
+    uint32_t word;
+} ih_str_cache_entry;
+
+typedef struct {
+    uint64_t identity;
+    PyObject *key; /* owned: an interned str that was looked up */
+    uint32_t where;
+    uint32_t position;
+} ih_key_cache_entry;
+
+typedef struct {
+    uint64_t identity;
+    PyObject *keys; /* owned: tuple of the decoded keys of a shape */
+    uint32_t shape;
+} ih_shape_cache_entry;
+
+#define IH_STR_CACHE 1024u
+#define IH_KEY_CACHE 1024u
+#define IH_SHAPE_CACHE 256u
+
+typedef enum {
+    IH_ERR_BASE,          /* IcehouseError(Exception) */
+    IH_ERR_NOT_FREEZABLE, /* NotFreezableError(IcehouseError, TypeError) */
+    IH_ERR_FROZEN,        /* FrozenError(IcehouseError, TypeError, AttributeError) */
+    IH_ERR_GONE,          /* HandleGone(IcehouseError, LookupError) */
+    IH_ERR_UNKNOWN_NAME,  /* UnknownName(IcehouseError, KeyError) */
+    IH_ERR_FULL,          /* StoreFull(IcehouseError, MemoryError) */
+    IH_ERR_CORRUPT,       /* CorruptImage(IcehouseError, ValueError) */
+    IH_ERR_UNAVAILABLE,   /* StoreUnavailable(IcehouseError, ConnectionError) */
+    IH_ERR_PROTOCOL,      /* ProtocolError(IcehouseError) */
+    IH_ERR_CLOSED,        /* StoreClosed(IcehouseError, ValueError) */
+    IH_ERR_CONFLICT,      /* Conflict(IcehouseError): a compare-and-swap lost, or a delete while names are bound */
+    IH_ERRORS,
+} ih_error_class;
+
+struct ih_state {
+    PyTypeObject *image_type;
+    PyTypeObject *dict_type, *list_type, *tuple_type, *set_type, *bytes_type, *array_type;
+    PyTypeObject *dict_keys_type, *dict_values_type, *dict_items_type;
+    PyTypeObject *dict_iterator_type, *sequence_iterator_type, *set_iterator_type;
+    PyTypeObject *handle_type, *store_type;
+    PyObject *errors[IH_ERRORS];
+    PyObject *numpy_asarray; /* numpy.asarray, None where numpy doesn't load; NULL: not tried yet */
+    PyObject *module;        /* borrowed */
+    freezer *scratch;        /* the encoder's tables and buffer, kept between calls; NULL while in use */
+    uint64_t next_identity;
+#if IH_CACHES
+    ih_str_cache_entry strs[IH_STR_CACHE];
+    ih_key_cache_entry keys[IH_KEY_CACHE];
+    ih_shape_cache_entry shapes[IH_SHAPE_CACHE];
+#endif
+};
+
+static inline ih_state *ih_state_of(PyObject *module) { return (ih_state *)PyModule_GetState(module); }
+static inline ih_state *ih_type_state(PyTypeObject *type) { return (ih_state *)PyType_GetModuleState(type); }
+
+/* A heap type: made from `spec`, added to the module under the last part of its name if `public`. NULL on failure. */
+PyTypeObject *ih_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base, bool public_name);
+
+/* Each file that defines types has one of these; module.c calls them in order. 0 or -1 with an exception. */
+int ih_init_errors(PyObject *module, ih_state *state);
+int ih_init_image_object(PyObject *module, ih_state *state);
+int ih_init_handle(PyObject *module, ih_state *state);
+int ih_init_dict(PyObject *module, ih_state *state);       /* FrozenDict, its iterator */
+int ih_init_dict_views(PyObject *module, ih_state *state); /* keys, values, items */
+int ih_init_sequence(PyObject *module, ih_state *state);   /* FrozenList, FrozenTuple, iterator */
+int ih_init_set(PyObject *module, ih_state *state);
+int ih_init_bytes(PyObject *module, ih_state *state);
+int ih_init_array(PyObject *module, ih_state *state);
+int ih_init_store(PyObject *module, ih_state *state);
+
+/* ---- errors.c ----------------------------------------------------------------------------------------------------- */
+
+/* CorruptImage with offset and reason. Always returns NULL. */
+PyObject *ih_raise_fault(ih_state *state, const ih_fault *fault);
+/* The exception of an ih_result, with its figures and what to do. Always returns NULL. */
+PyObject *ih_raise_arena(ih_state *state, const ih_error *error);
+/* FrozenError: "FrozenDict is immutable: item assignment ...; thaw(view) makes a mutable copy". Returns NULL / -1. */
+PyObject *ih_raise_frozen(ih_state *state, PyTypeObject *type, const char *operation);
+
+/* ---- image_object.c ----------------------------------------------------------------------------------------------- */
+
+/* Takes over the lease (released on failure too). The root value of it: a view, or a plain value. New reference. */
+PyObject *ih_open_lease(ih_state *state, ih_lease *lease);
+/* The same over a bytes-like object (tests, files): `buffer` is kept. identity is fresh. */
+PyObject *ih_open_buffer(ih_state *state, PyObject *buffer);
+
+#endif
