@@ -63,15 +63,15 @@ class BuildExt(build_ext):
         # compiled strictly in `_image`.
         strict = switch("ICEHOUSE_WERROR") and ext.name == "icehouse.native._image"
         compiling, linking = compile_flags(strict=strict)
-        inputs = [*map(str, Path("native").rglob("*.h")), "setup.py"]
-        newest = max(os.stat(path).st_mtime for path in inputs)
+        inputs = [*Path("native").rglob("*.h"), Path("setup.py")]
+        newest = max(path.stat().st_mtime for path in inputs)
         digest = hashlib.sha256(repr(compiling).encode()).hexdigest()[:8]
         folder = Path(self.build_temp, f"{ext.name}-{digest}")
 
         def compile_one(source: str) -> str:
             [target] = self.compiler.object_filenames([source], output_dir=str(folder))
-            needed = max(newest, os.stat(source).st_mtime)
-            if not os.path.exists(target) or os.stat(target).st_mtime < needed:
+            needed = max(newest, Path(source).stat().st_mtime)
+            if not Path(target).exists() or Path(target).stat().st_mtime < needed:
                 self.compiler.compile(
                     [source],
                     output_dir=str(folder),
