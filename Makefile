@@ -35,13 +35,13 @@ FLAGS := werror=$(ICEHOUSE_WERROR) debug=$(ICEHOUSE_DEBUG) sanitize=$(ICEHOUSE_S
 
 C_FOLDERS := native/arena native/arena/os native/image native/module
 C_FILES := $(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.c $(folder)/*.h))
-LIBRARY_FILES := $(filter-out native/module/%,$(C_FILES))
+C_ALL = $(shell find native -name '*.[ch]' -not -path '*/build/*')
 
 PIP := $(RUN) -m pip install -qq
 INSTALL := $(PIP) --no-build-isolation --editable
 
 .PHONY: help demo test check lint types unit test-c test-python soak bench format clean
-.PHONY: sanitize fuzz model
+.PHONY: sanitize sanitize-python fuzz model
 
 help:
 	@echo "make demo      build and show what icehouse does"
@@ -52,6 +52,7 @@ help:
 	@echo "make format    let ruff and clang-format have their way"
 	@echo "make test-c    the C tests alone (they need no Python)"
 	@echo "make sanitize | fuzz | model   C tests under ASan and UBSan | libFuzzer | spin"
+	@echo "make sanitize-python           the Python tests with the modules under ASan and UBSan"
 	@echo "make clean     remove what was built, environments included"
 	@echo
 	@echo "PYTHON=python3.12 chooses an interpreter; PYTEST_ARGS='-k handle -x' goes to pytest."
@@ -111,7 +112,7 @@ check: lint types unit
 lint: dev-ready
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
-	@clang-format --dry-run --Werror $(shell find native -name '*.[ch]' -not -path '*/build/*')
+	@$(VENV)/bin/clang-format --dry-run --Werror $(C_ALL)
 
 types: dev-ready
 	@$(RUN) -m mypy
@@ -123,7 +124,7 @@ unit: dev-ready
 format: dev-ready
 	@$(RUN) -m ruff check --fix --quiet . || true
 	@$(RUN) -m ruff format .
-	@clang-format -i $(shell find native -name '*.[ch]' -not -path '*/build/*')
+	@$(VENV)/bin/clang-format -i $(C_ALL)
 
 bench: dev-ready
 	@$(RUN) -m benchmarks $(BENCH_ARGS)
@@ -135,9 +136,19 @@ FUZZ_SECONDS ?= 60
 sanitize fuzz model:
 	@$(MAKE) -C native/tests $@ FUZZ_SECONDS=$(FUZZ_SECONDS)
 
+# CPython itself is not instrumented, so its runtime is loaded first, and leaks are not told.
+sanitize-python: export ICEHOUSE_SANITIZE := address,undefined
+sanitize-python: export ICEHOUSE_DEBUG := 1
+sanitize-python:
+	@$(MAKE) --silent PYTHON=$(PYTHON) EXTRAS=$(EXTRAS) dev-ready
+	@LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+	UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	$(RUN) -m pytest -m "not packaging" $(PYTEST_ARGS)
+
 soak: export ICEHOUSE_SOAK := 1
 soak: FUZZ_SECONDS := 900
-soak: sanitize model fuzz test
+soak: sanitize sanitize-python model fuzz test
 
 clean:
 	rm -rf .venv-* build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
