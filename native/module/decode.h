@@ -31,11 +31,15 @@ int ih_table_view_fill(ih_table_view *view, ih_image_object *image, uint64_t at,
 Py_ssize_t ih_table_find(ih_table_view *view, PyObject *key);
 
 /* The shared walks over nodes, iterative, with memos and budgets (H24). */
-PyObject *ih_thaw(PyObject *object);                       /* thaw.c: mutable originals; plain objects as they are */
+/* thaw.c: mutable originals; plain objects as they are, but for tuples and frozensets that hold views. */
+PyObject *ih_thaw(ih_state *state, PyObject *object);
 int ih_equal(PyObject *a, PyObject *b);                    /* compare.c: 1, 0, -1; a or b (or both) is a container view */
 int ih_order(PyObject *a, PyObject *b, int op);            /* compare.c: lexicographic order of sequences: 1, 0, -1 */
 PyObject *ih_repr(PyObject *view);                         /* repr.c: bounded; cycles and long ones with "..." */
-PyObject *ih_dumps(PyObject *view, PyObject *args);        /* json.c: bytes of JSON */
+/* json.c: a str, as json.dumps(thaw(object), **options). `options` is a dict of keyword arguments or NULL. */
+PyObject *ih_dumps(ih_state *state, PyObject *object, PyObject *options);
+/* json.c: for json.dumps(..., default=): a view thawed, anything else is a TypeError. */
+PyObject *ih_json_default(ih_state *state, PyObject *object);
 
 static inline bool ih_is_container_view(const ih_state *state, PyObject *object) {
     PyTypeObject *type = Py_TYPE(object);
