@@ -30,6 +30,7 @@ typedef struct {
     ih_state *state;   /* of the interpreter that opened it */
     uint64_t identity; /* names the content in caches: the nonce of an image of ours, else a number never used twice */
     uint32_t root;     /* the root word */
+    bool temporary;    /* made by store.freeze(): deleted with this object, unless it is put or named before */
 } ih_image_object;
 
 /* The start of every view. `at` is the offset of its node in the image. */
@@ -104,6 +105,7 @@ typedef struct {
 #define IH_STR_CACHE 1024u
 #define IH_KEY_CACHE 1024u
 #define IH_SHAPE_CACHE 256u
+#define IH_FREE_IMAGES 64u
 
 typedef enum {
     IH_ERR_BASE,          /* IcehouseError(Exception) */
@@ -125,13 +127,15 @@ struct ih_state {
     PyTypeObject *dict_type, *list_type, *tuple_type, *set_type, *bytes_type, *array_type;
     PyTypeObject *dict_keys_type, *dict_values_type, *dict_items_type;
     PyTypeObject *dict_iterator_type, *sequence_iterator_type, *set_iterator_type;
-    PyTypeObject *handle_type, *store_type;
+    PyTypeObject *handle_type, *store_type, *stat_type, *usage_type;
     PyObject *errors[IH_ERRORS];
     PyObject *numpy_asarray; /* numpy.asarray, None where numpy doesn't load; NULL: not tried yet */
     PyObject *module;        /* borrowed */
     freezer *scratch;        /* the encoder's tables and buffer, kept between calls; NULL while in use */
     uint64_t next_identity;
 #if IH_CACHES
+    ih_image_object *free_images[IH_FREE_IMAGES]; /* dead ones kept for the next open; each without a type reference */
+    unsigned free_image_count;
     ih_str_cache_entry strs[IH_STR_CACHE];
     ih_key_cache_entry keys[IH_KEY_CACHE];
     ih_shape_cache_entry shapes[IH_SHAPE_CACHE];

@@ -1,0 +1,30 @@
+/* Open images: what views of all types need beside state.h. */
+#ifndef ICEHOUSE_MODULE_IMAGE_OBJECT_H
+#define ICEHOUSE_MODULE_IMAGE_OBJECT_H
+
+#include "module/state.h"
+
+/* `view` is one that decode.h's ih_is_view() accepts. */
+
+/* True for the view of a whole image: of its root node, and not a slice of it. */
+bool ih_view_is_root(PyObject *view);
+/* Getter of `handle`: the Handle of the image for its root view, else None. New reference. */
+PyObject *ih_view_handle(PyObject *view, void *closure);
+/* __reduce__ (METH_NOARGS): pickles by value, as icehouse.freeze(mutable copy). New reference. */
+PyObject *ih_reduce(PyObject *view, PyObject *unused);
+/* The same node of the same image, and the same part of it. */
+bool ih_view_same(PyObject *a, PyObject *b);
+
+/* Where a view lies, for another interpreter of this process: (Handle, word), or None for one that
+ * has no such place (a slice, a view of a buffer). And back; any word is safe, as for words of
+ * images. New references. */
+PyObject *ih_view_locate(PyObject *view);
+PyObject *ih_view_reopen(ih_state *state, const ih_handle *handle, uint32_t word);
+
+/* An opened image, without its root; takes over the lease. NULL with an exception (the lease is
+ * released). */
+ih_image_object *ih_image_of_lease(ih_state *state, ih_lease *lease);
+/* Frees the free list; nothing may be opened afterwards. */
+void ih_clear_images(ih_state *state);
+
+#endif
