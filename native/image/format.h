@@ -104,6 +104,8 @@ static inline uint64_t ih_packed_start(uint64_t after_header, uint64_t bytes, ui
 
 /* ---- tables ------------------------------------------------------------------------------------------------------- */
 
+#define IH_NO_TABLE UINT32_MAX /* this seed: the slots are empty, readers index the keys themselves */
+
 static inline uint32_t ih_slot_width(uint64_t n) { return n < 127 ? 1 : n < 32767 ? 2 : 4; }
 static inline uint32_t ih_entry_bits(uint64_t n) { return n ? 64u - (uint32_t)__builtin_clzll(n) : 0u; }
 static inline uint64_t ih_table_capacity(uint64_t n) { return n + n / 3 + 1; }

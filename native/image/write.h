@@ -73,6 +73,27 @@ static inline void ih_pad4(ih_writer *w) {
 /* Appends a packed node and leaves *data at its first element; n * width bytes behind it are the caller's to fill. */
 int ih_write_packed(ih_writer *w, ih_kind kind, unsigned code, uint64_t n, uint64_t *at, uint64_t *data);
 
+/* UTF-8 of one code point, lone surrogates included (as Python's `surrogatepass`); returns the next free byte. */
+static inline uint8_t *ih_put_code_point(uint8_t *p, uint32_t c) {
+    if (c < 0x80) {
+        *p++ = (uint8_t)c;
+        return p;
+    }
+    if (c < 0x800) {
+        *p++ = (uint8_t)(0xc0 | c >> 6);
+    } else {
+        if (c < 0x10000) {
+            *p++ = (uint8_t)(0xe0 | c >> 12);
+        } else {
+            *p++ = (uint8_t)(0xf0 | c >> 18);
+            *p++ = (uint8_t)(0x80 | (c >> 12 & 63));
+        }
+        *p++ = (uint8_t)(0x80 | (c >> 6 & 63));
+    }
+    *p++ = (uint8_t)(0x80 | (c & 63));
+    return p;
+}
+
 /* A text node. `remember`: look for an equal one first, and be found by later ones. `hash` is ih_hash_bytes(.., STR, 0). */
 int ih_write_str(ih_writer *w, const uint8_t *text, uint64_t size, bool ascii, uint64_t hash, bool remember,
                  uint32_t *word);

@@ -151,6 +151,9 @@ static Py_ssize_t find_foreign(ih_table_view *view, PyObject *key) {
     return result;
 }
 
+/* No seed spread the keys of this table: see IH_NO_TABLE. */
+static bool without_table(const ih_table_view *view) { return view->table != NULL && view->seed == IH_NO_TABLE; }
+
 static Py_ssize_t find_str(ih_table_view *view, PyObject *object) {
     lookup key = {.object = object};
     if (PyUnicode_IS_ASCII(object)) {
@@ -165,6 +168,8 @@ static Py_ssize_t find_str(ih_table_view *view, PyObject *object) {
     Py_ssize_t found;
     if (view->table == NULL)
         found = find_linear(view, &key);
+    else if (without_table(view))
+        found = find_foreign(view, object);
     else
         found = find_hashed(view, &key, ih_hash_bytes(key.text, key.size, IH_DOMAIN_STR, view->seed));
     Py_XDECREF(key.encoded);
@@ -197,7 +202,7 @@ Py_ssize_t ih_table_find(ih_table_view *view, PyObject *key) {
     uint64_t hash;
     int known = ih_key_hash(key, view->seed, &hash);
     if (known < 0) return -2;
-    if (known == 0) return find_foreign(view, key);
+    if (known == 0 || without_table(view)) return find_foreign(view, key);
     lookup prepared = {.object = key};
     return view->table == NULL ? find_linear(view, &prepared) : find_hashed(view, &prepared, hash);
 }
