@@ -116,6 +116,7 @@ lint: dev-ready
 
 types: dev-ready
 	@$(RUN) -m mypy
+	@$(RUN) -m mypy tests/typing
 	@$(RUN) -m pyright
 
 unit: dev-ready
