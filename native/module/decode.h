@@ -30,6 +30,10 @@ int ih_table_view_fill(ih_table_view *view, ih_image_object *image, uint64_t at,
 /* The position of `key`: >= 0; -1: absent; -2: exception (unhashable key: TypeError as dict raises). */
 Py_ssize_t ih_table_find(ih_table_view *view, PyObject *key);
 
+/* dict.c: the decoded keys of a shaped dict as a tuple of str, cached by shape; NULL with no exception where there is
+ * none to be had (another kind of dict, many keys), NULL with one on damage. New reference. */
+PyObject *ih_shape_keys(const ih_table_view *view);
+
 /* The shared walks over nodes, iterative, with memos and budgets (H24). */
 /* thaw.c: mutable originals; plain objects as they are, but for tuples and frozensets that hold views. */
 PyObject *ih_thaw(ih_state *state, PyObject *object);
