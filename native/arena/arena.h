@@ -66,6 +66,8 @@ typedef struct ih_process ih_process; /* one a process; opaque */
 typedef struct ih_store ih_store;     /* opaque */
 
 ih_result ih_process_create(ih_process **out, ih_error *error);
+/* Frees everything, leased or not: for tests that look for leaks. Nothing of the process may be in use. */
+void ih_process_destroy(ih_process *process);
 void ih_process_fork_prepare(ih_process *process);
 void ih_process_fork_parent(ih_process *process);
 void ih_process_fork_child(ih_process *process);

@@ -1,0 +1,156 @@
+/* Binding, looking up and opening by name. */
+#include "process.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A name that an image of an ephemeral store loses may have been all that kept it. */
+static void lost_name(ih_store *store, ih_handle handle)
+{
+    ih_segment *segment = ih_find_segment(store->process, ih_locator_id(handle.locator));
+    uint32_t unit = ih_locator_unit(handle.locator);
+    ih_header header;
+    if (!store->ephemeral || ih_names_count(&store->names, handle.locator) > 0 || !ih_may_hold(segment, unit))
+        return;
+    if (ih_map_find(&store->process->map, handle.locator) == NULL && !ih_is_dying(segment, unit) &&
+        ih_heap_sealed(&segment->heap, unit, &handle.nonce, &header))
+        (void)ih_image_condemn(segment, unit, &header);
+}
+
+static bool lives(const ih_store *store, ih_handle handle)
+{
+    const ih_segment *segment = ih_find_segment(store->process, ih_locator_id(handle.locator));
+    uint32_t unit = ih_locator_unit(handle.locator);
+    ih_header header;
+    return ih_may_hold(segment, unit) && segment->store == store && !ih_is_dying(segment, unit) &&
+           ih_heap_sealed(&segment->heap, unit, &handle.nonce, &header);
+}
+
+static ih_result bind_locked(ih_store *store, const char *name, size_t length, const ih_handle *handle,
+                             uint64_t expected, uint64_t *version, ih_error *error)
+{
+    if (store->closed)
+        return ih_fail(error, IH_CLOSED, 0, "bind a name in a closed store");
+    if (store->inherited)
+        return ih_fail(error, IH_FORKED, 0, "bind a name in a forked child");
+    const ih_name_entry *entry = ih_names_find(&store->names, name, length);
+    uint64_t found = entry != NULL && entry->bound ? entry->version : 0;
+    if (expected != IH_ANY_VERSION && expected != found) {
+        ih_fail(error, IH_CONFLICT, 0, "bind a name that was bound anew meanwhile");
+        if (error != NULL)
+            error->version = found;
+        return IH_CONFLICT;
+    }
+    if (handle != NULL && !lives(store, *handle))
+        return ih_fail(error, IH_GONE, 0, "bind a name to an image that is gone");
+    ih_handle lost = {0};
+    bool had = false;
+    uint64_t now = 0;
+    ih_result result = ih_names_set(&store->names, name, length, handle, &now, &lost, &had);
+    if (result != IH_OK)
+        return ih_fail(error, result, ENOMEM, "bind a name");
+    if (version != NULL)
+        *version = now;
+    if (had)
+        lost_name(store, lost);
+    return IH_OK;
+}
+
+ih_result ih_bind(ih_store *store, const char *name, size_t length, const ih_handle *handle, uint64_t expected,
+                  uint64_t *version, ih_error *error)
+{
+    if (length == 0 || length > IH_NAME_MAX)
+        return ih_fail(error, IH_INVALID, 0, "bind a name: it must have 1 to 512 bytes");
+    ih_lock(store->process);
+    ih_result result = bind_locked(store, name, length, handle, expected, version, error);
+    ih_unlock(store->process);
+    return result;
+}
+
+ih_result ih_lookup(ih_store *store, const char *name, size_t length, ih_handle *handle, uint64_t *version,
+                    ih_error *error)
+{
+    ih_lock(store->process);
+    const ih_name_entry *entry = ih_names_find(&store->names, name, length);
+    ih_result result = store->closed ? IH_CLOSED : entry != NULL && entry->bound ? IH_OK : IH_UNKNOWN;
+    if (result == IH_OK && handle != NULL)
+        *handle = entry->handle;
+    if (result == IH_OK && version != NULL)
+        *version = entry->version;
+    ih_unlock(store->process);
+    return result == IH_OK ? IH_OK : ih_fail(error, result, 0, "look up a name");
+}
+
+ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_lease **out, ih_error *error)
+{
+    ih_handle handle = {0}, before;
+    for (bool again = false;; again = true) {
+        before = handle;
+        ih_result result = ih_lookup(store, name, length, &handle, NULL, error);
+        if (result != IH_OK)
+            return result;
+        if (again && before.locator == handle.locator && before.nonce == handle.nonce)
+            return ih_fail(error, IH_GONE, 0, "open the image that a name is bound to");
+        result = ih_open(store->process, handle, out, error);
+        if (result != IH_GONE)
+            return result;
+    }
+}
+
+/* ---- listing -------------------------------------------------------------------------------------------------------- */
+
+static bool matches(const ih_name_entry *entry, const char *prefix, size_t length)
+{
+    return entry->bound && entry->length >= length && (length == 0 || memcmp(entry->text, prefix, length) == 0);
+}
+
+static int by_name(const void *left, const void *right)
+{
+    const ih_name *a = left, *b = right;
+    size_t common = a->length < b->length ? a->length : b->length;
+    int order = memcmp(a->name, b->name, common);
+    return order != 0 ? order : (a->length > b->length) - (a->length < b->length);
+}
+
+static ih_result list_locked(const ih_names *names, const char *prefix, size_t length, ih_name **out, size_t *count)
+{
+    size_t found = 0, text = 0;
+    for (size_t i = 0; names->buckets != NULL && i <= names->mask; i++) {
+        for (const ih_name_entry *entry = names->buckets[i]; entry != NULL; entry = entry->next) {
+            if (matches(entry, prefix, length)) {
+                found++;
+                text += entry->length + 1u;
+            }
+        }
+    }
+    ih_name *list = malloc(found * sizeof *list + text + 1);
+    if (list == NULL)
+        return IH_MEMORY;
+    char *to = (char *)(list + found);
+    size_t at = 0;
+    for (size_t i = 0; names->buckets != NULL && i <= names->mask; i++) {
+        for (const ih_name_entry *entry = names->buckets[i]; entry != NULL; entry = entry->next) {
+            if (!matches(entry, prefix, length))
+                continue;
+            memcpy(to, entry->text, entry->length + 1u);
+            list[at++] = (ih_name){to, entry->length, entry->handle, entry->version};
+            to += entry->length + 1u;
+        }
+    }
+    *out = list;
+    *count = found;
+    return IH_OK;
+}
+
+ih_result ih_store_names(ih_store *store, const char *prefix, size_t length, ih_name **out, size_t *count,
+                         ih_error *error)
+{
+    ih_lock(store->process);
+    ih_result result = store->closed ? IH_CLOSED : list_locked(&store->names, prefix, length, out, count);
+    ih_unlock(store->process);
+    if (result != IH_OK)
+        return ih_fail(error, result, result == IH_MEMORY ? ENOMEM : 0, "list the names");
+    qsort(*out, *count, sizeof **out, by_name);
+    return IH_OK;
+}

@@ -1,0 +1,246 @@
+/* Files, mappings, locks, random and time on Linux. Limits are in limits.c. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Older C libraries lack these; the kernel's values never change. */
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+int ih_os_file_create(const char *name, uint64_t bytes, int *out)
+{
+    /* Kernels before 6.3 don't know the flag that refuses execution, and say EINVAL. */
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return errno;
+    int error = ih_os_file_resize(fd, bytes);
+    if (error != 0) {
+        close(fd);
+        return error;
+    }
+    *out = fd;
+    return 0;
+}
+
+int ih_os_file_restrict(int fd, unsigned mode)
+{
+    return fchmod(fd, (mode_t)mode) == 0 ? 0 : errno;
+}
+
+int ih_os_file_reopen(int fd, bool writable, int *out)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int again = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+    if (again < 0)
+        return errno;
+    *out = again;
+    return 0;
+}
+
+int ih_os_file_seal(int fd, unsigned seals)
+{
+    int flags = 0;
+    flags |= seals & IH_OS_SEAL_SHRINK ? F_SEAL_SHRINK : 0;
+    flags |= seals & IH_OS_SEAL_GROW ? F_SEAL_GROW : 0;
+    flags |= seals & IH_OS_SEAL_WRITE ? F_SEAL_WRITE : 0;
+    flags |= seals & IH_OS_SEAL_SEAL ? F_SEAL_SEAL : 0;
+    if (fcntl(fd, F_ADD_SEALS, flags) != 0)
+        return errno;
+    int found = fcntl(fd, F_GET_SEALS);
+    if (found < 0)
+        return errno;
+    return (found & flags) == flags ? 0 : EPERM;
+}
+
+int ih_os_file_size(int fd, uint64_t *bytes)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0)
+        return errno;
+    *bytes = (uint64_t)status.st_size;
+    return 0;
+}
+
+int ih_os_file_resize(int fd, uint64_t bytes)
+{
+    if (bytes > INT64_MAX)
+        return EFBIG;
+    while (ftruncate(fd, (off_t)bytes) != 0) {
+        if (errno != EINTR)
+            return errno;
+    }
+    return 0;
+}
+
+int ih_os_file_commit(int fd, uint64_t offset, uint64_t bytes)
+{
+    while (fallocate(fd, 0, (off_t)offset, (off_t)bytes) != 0) {
+        if (errno != EINTR)
+            return errno;
+    }
+    return 0;
+}
+
+int ih_os_file_write(int fd, uint64_t offset, const void *source, uint64_t bytes)
+{
+    const char *from = source;
+    while (bytes > 0) {
+        size_t part = bytes < (UINT64_C(1) << 30) ? (size_t)bytes : (size_t)1 << 30;
+        ssize_t done = pwrite(fd, from, part, (off_t)offset);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return done < 0 ? errno : EIO;
+        from += done;
+        offset += (uint64_t)done;
+        bytes -= (uint64_t)done;
+    }
+    return 0;
+}
+
+void ih_os_close(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+static int map_file(int fd, uint64_t bytes, int protection, uint8_t **out)
+{
+    void *address = mmap(NULL, (size_t)bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (address == MAP_FAILED)
+        return errno;
+    *out = address;
+    return 0;
+}
+
+int ih_os_map(int fd, uint64_t bytes, bool writable, uint8_t **out)
+{
+    if (!writable)
+        return map_file(fd, bytes, PROT_READ, out);
+    uint8_t *address = NULL;
+    int error = map_file(fd, bytes, PROT_READ | PROT_WRITE, &address);
+    if (error != 0)
+        return error;
+    if (madvise(address, (size_t)bytes, MADV_DONTFORK) != 0) {
+        error = errno;
+        munmap(address, (size_t)bytes);
+        return error;
+    }
+    *out = address;
+    return 0;
+}
+
+int ih_os_map_family(int fd, uint64_t bytes, uint8_t **out)
+{
+    return map_file(fd, bytes, PROT_READ | PROT_WRITE, out);
+}
+
+int ih_os_map_anonymous(uint64_t bytes, uint8_t **out)
+{
+    void *address =
+        mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (address == MAP_FAILED)
+        return errno;
+    *out = address;
+    return 0;
+}
+
+void ih_os_unmap(void *address, uint64_t bytes)
+{
+    if (address != NULL)
+        munmap(address, (size_t)bytes);
+}
+
+void ih_os_populate(void *address, uint64_t bytes)
+{
+    int saved = errno;
+    (void)madvise(address, (size_t)bytes, MADV_POPULATE_WRITE);
+    errno = saved;
+}
+
+void ih_os_discard(void *address, uint64_t bytes)
+{
+    int saved = errno;
+    (void)madvise(address, (size_t)bytes, MADV_REMOVE);
+    errno = saved;
+}
+
+uint64_t ih_os_maps_max(void)
+{
+    uint64_t found = 65530;
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+    if (file == NULL)
+        return found;
+    char line[64];
+    if (fgets(line, sizeof line, file) != NULL)
+        found = strtoull(line, NULL, 10);
+    fclose(file);
+    return found;
+}
+
+int ih_os_lock(int fd, uint64_t byte)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+    return fcntl(fd, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
+}
+
+int ih_os_locked(int fd, uint64_t byte, uint64_t bytes, bool *locked)
+{
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = (off_t)bytes};
+    if (fcntl(fd, F_OFD_GETLK, &lock) != 0)
+        return errno;
+    *locked = lock.l_type != F_UNLCK;
+    return 0;
+}
+
+int ih_os_random(void *out, size_t bytes)
+{
+    uint8_t *to = out;
+    while (bytes > 0) {
+        ssize_t got = getrandom(to, bytes, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return errno;
+        to += got;
+        bytes -= (size_t)got;
+    }
+    return 0;
+}
+
+static uint64_t now(clockid_t clock)
+{
+    struct timespec time = {0};
+    clock_gettime(clock, &time);
+    return (uint64_t)time.tv_sec * UINT64_C(1000000000) + (uint64_t)time.tv_nsec;
+}
+
+uint64_t ih_os_wall_ns(void)
+{
+    return now(CLOCK_REALTIME_COARSE);
+}
+
+uint64_t ih_os_clock_ns(void)
+{
+    return now(CLOCK_MONOTONIC_COARSE);
+}
