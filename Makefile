@@ -8,16 +8,11 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 ifeq ($(filter help clean,$(or $(MAKECMDGOALS),help)),)
-  ifeq ($(origin PYTHON),undefined)
-    PYTHON := $(shell tools/find-python)
-  endif
+  override PYTHON := $(shell tools/find-python $(PYTHON))
   ifeq ($(PYTHON),)
     $(error no usable Python, see above)
   endif
   VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d%s" % (*sys.version_info[:2], sys.abiflags))')
-  ifeq ($(VERSION),)
-    $(error $(PYTHON) does not run)
-  endif
 endif
 
 VENV := .venv-$(VERSION)
@@ -60,6 +55,7 @@ help:
 # --- environments and compiled modules ---
 
 $(VENV)/bin/pip:
+	@command -v cc >/dev/null || { echo "icehouse needs a C compiler (apt-get install gcc)"; exit 1; }
 	@echo "Making an environment for Python $(VERSION) in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) "setuptools>=77" "cffi>=1.17"
