@@ -8,7 +8,8 @@
 #include "module/handle.h"
 
 typedef struct {
-    PyObject_HEAD ih_handle handle;
+    PyObject_HEAD
+    ih_handle handle;
 } handle_object;
 
 static const char digits[33] = "0123456789abcdefghjkmnpqrstvwxyz";
@@ -82,10 +83,7 @@ int ih_handle_parse(ih_state *state, PyObject *object, ih_handle *out)
  * ------------------------------------------------------------------------------------------------
  */
 
-static ih_handle value_of(PyObject *self)
-{
-    return ((handle_object *)self)->handle;
-}
+static ih_handle value_of(PyObject *self) { return ((handle_object *)self)->handle; }
 
 static PyObject *from_bytes(PyTypeObject *type, PyObject *bytes)
 {

@@ -148,8 +148,7 @@ PyObject *ih_open_buffer(ih_state *state, PyObject *buffer)
     return root;
 }
 
-/* ---- what views share
- * --------------------------------------------------------------------------------------------- */
+/* ---- what views share ---------------------------------------------------------------------- */
 
 /* A slice shows part of its node. */
 static const ih_sequence *as_slice(const ih_state *state, PyObject *view)

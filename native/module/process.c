@@ -120,12 +120,18 @@ ih_shared_store *ih_shared_store_find(uint64_t token)
 {
     pthread_mutex_lock(&shared.lock);
     ih_shared_store *found = shared.stores;
-    while (found && found->token != token)
+    while (found && (found->token != token || __atomic_load_n(&found->closed, __ATOMIC_ACQUIRE)))
         found = found->next;
     if (found)
         found->references++;
     pthread_mutex_unlock(&shared.lock);
     return found;
+}
+
+void ih_shared_store_close(ih_shared_store *closed)
+{
+    if (!__atomic_exchange_n(&closed->closed, 1, __ATOMIC_ACQ_REL))
+        ih_store_close(closed->store);
 }
 
 void ih_shared_store_release(ih_shared_store *released)

@@ -13,12 +13,14 @@
 
 #include "arena/arena.h"
 
-/* A store as the Store objects of all interpreters share it. Constant while a reference is held. */
+/* A store as the Store objects of all interpreters share it. Constant, but for `closed`, while a
+ * reference is held. */
 typedef struct ih_shared_store {
     ih_store *store;
     uint64_t token;    /* names it within this process; random, never 0 */
     uint64_t capacity; /* bytes */
     uint64_t references;
+    int closed; /* atomic: for everybody */
     struct ih_shared_store *next;
 } ih_shared_store;
 
@@ -29,8 +31,10 @@ ih_result ih_private_store(ih_store **out, ih_error *error);
 
 ih_result ih_shared_store_open(const ih_store_options *options, ih_shared_store **out,
                                ih_error *error);
-/* The store with this token, another reference; NULL if no such store is open here. */
+/* The store with this token, another reference; NULL if none is open here. */
 ih_shared_store *ih_shared_store_find(uint64_t token);
+/* Closes the store for everybody; references stay valid. Idempotent. */
+void ih_shared_store_close(ih_shared_store *shared);
 /* The last release closes the store; what is leased stays readable. */
 void ih_shared_store_release(ih_shared_store *shared);
 

@@ -1,0 +1,346 @@
+/* Store: putting, getting, deleting, binding. The type and its life are in store_type.c. */
+#include "module/store.h"
+
+#include "module/arguments.h"
+#include "module/decode.h"
+#include "module/errors.h"
+#include "module/freezer.h"
+#include "module/handle.h"
+#include "module/image_object.h"
+
+static ih_store_object *self_of(PyObject *self) { return (ih_store_object *)self; }
+
+int ih_store_alive(ih_store_object *self, const char *operation)
+{
+    if (!ih_store_is_closed(self))
+        return 0;
+    ih_error error = {.result = IH_CLOSED, .what = operation};
+    ih_raise_arena(self->state, &error);
+    return -1;
+}
+
+const char *ih_name_text(PyObject *name, size_t *length)
+{
+    if (!PyUnicode_Check(name)) {
+        PyErr_Format(PyExc_TypeError, "a name is a str, not %.100s", Py_TYPE(name)->tp_name);
+        return NULL;
+    }
+    Py_ssize_t size;
+    const char *text = PyUnicode_AsUTF8AndSize(name, &size);
+    if (!text)
+        return NULL;
+    if (size > 0 && size <= (Py_ssize_t)IH_NAME_MAX && strncmp(text, IH_HANDLE_PREFIX, 4) != 0) {
+        *length = (size_t)size;
+        return text;
+    }
+    PyErr_Format(PyExc_ValueError,
+                 "not a name: %.100R; one has 1 to %u bytes of UTF-8 and does not begin with "
+                 "'" IH_HANDLE_PREFIX "', as handles do",
+                 name, IH_NAME_MAX);
+    return NULL;
+}
+
+/* The handle of a root view of this very store. */
+static bool own_root(ih_store_object *self, PyObject *object, ih_handle *out)
+{
+    if (!ih_is_view(self->state, object))
+        return false;
+    const ih_image_object *image = ((ih_view *)object)->image;
+    if (!image->lease || image->lease->store != self->shared->store || !ih_view_is_root(object))
+        return false;
+    *out = image->lease->handle;
+    return true;
+}
+
+int ih_store_resolve(ih_store_object *self, PyObject *reference, ih_handle *out)
+{
+    int parsed = ih_handle_parse(self->state, reference, out);
+    if (parsed != 0)
+        return parsed < 0 ? -1 : 0;
+    if (own_root(self, reference, out))
+        return 0;
+    if (!PyUnicode_Check(reference)) {
+        PyErr_Format(
+            PyExc_TypeError,
+            "expected a Handle, its text, a name, or the view of a whole image of this store, "
+            "not %.100s",
+            Py_TYPE(reference)->tp_name);
+        return -1;
+    }
+    size_t length;
+    uint64_t version;
+    ih_error error = {0};
+    const char *name = ih_name_text(reference, &length);
+    if (!name)
+        return -1;
+    if (ih_lookup(self->shared->store, name, length, out, &version, &error) == IH_OK)
+        return 0;
+    ih_raise_about(self->state, &error, reference);
+    return -1;
+}
+
+/* ---- put --------------------------------------------------------------------------------------
+ */
+
+/* Refuses what an embedded store has nobody to do it: the daemon keeps clocks and evicts. */
+static int refuse(ih_store_object *self, PyObject *value, const char *parameter)
+{
+    if (!value)
+        return 0;
+    int wanted = value == Py_None ? 0 : PyObject_IsTrue(value);
+    if (wanted > 0)
+        PyErr_Format(
+            self->state->errors[IH_ERR_UNAVAILABLE],
+            "put(%s=...) needs the daemon's store, icehouse.connect(): an embedded store keeps "
+            "what was put until it is deleted; leave %s out",
+            parameter, parameter);
+    return wanted ? -1 : 0;
+}
+
+/* Whether an image of this store can stand for itself: it lives, and is sealed if that is asked
+ * for. */
+static bool can_reuse(ih_store_object *self, ih_handle handle, unsigned flags)
+{
+    if (flags & IH_PUT_SEAL) {
+        ih_stat stat;
+        if (ih_store_stat(self->shared->store, handle, &stat, NULL) != IH_OK ||
+            !stat.sealed_by_kernel)
+            return false;
+    }
+    ih_lease *lease;
+    if (ih_open(self->process, handle, &lease, NULL) != IH_OK)
+        return false;
+    ih_lease_release(lease);
+    return true;
+}
+
+/* Binds a name to what was just put; `fresh` images are taken back if that fails, nobody knows them
+ * yet. */
+static int bind_put(ih_store_object *self, PyObject *name, const ih_handle *handle, bool fresh)
+{
+    size_t length;
+    uint64_t version;
+    ih_error error = {0};
+    ih_store *store = self->shared->store;
+    const char *text = ih_name_text(name, &length);
+    if (text && ih_bind(store, text, length, handle, IH_ANY_VERSION, &version, &error) == IH_OK)
+        return 0;
+    if (fresh)
+        (void)ih_delete(store, *handle, false, NULL);
+    if (text)
+        ih_raise_about(self->state, &error, name);
+    return -1;
+}
+
+PyObject *ih_store_put_method(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *kwnames)
+{
+    enum { OBJECT, NAME, TTL, PIN, EVICTABLE, SEAL, COUNT };
+    static const char *const names[] = {"object", "name", "ttl", "pin", "evictable", "seal", NULL};
+    static const ih_signature signature = {"put", names, 1, 1};
+    ih_store_object *self = self_of(object);
+    PyObject *given[COUNT];
+    ih_handle handle;
+    size_t length;
+    if (ih_take_arguments(&signature, args, nargs, kwnames, given) < 0 ||
+        ih_store_alive(self, "put") < 0)
+        return NULL;
+    unsigned flags = 0;
+    if (kwnames) {
+        if (refuse(self, given[TTL], "ttl") < 0 || refuse(self, given[PIN], "pin") < 0 ||
+            refuse(self, given[EVICTABLE], "evictable") < 0)
+            return NULL;
+        int seal = given[SEAL] ? PyObject_IsTrue(given[SEAL]) : 0;
+        if (seal < 0)
+            return NULL;
+        flags = seal ? IH_PUT_SEAL : 0;
+        /* A bad name is refused before anything is copied. */
+        if (given[NAME] == Py_None)
+            given[NAME] = NULL;
+        if (given[NAME] && !ih_name_text(given[NAME], &length))
+            return NULL;
+    }
+    bool fresh = true;
+    if (own_root(self, given[OBJECT], &handle) && can_reuse(self, handle, flags)) {
+        fresh = false;
+        ((ih_view *)given[OBJECT])->image->temporary = false;
+    } else if (ih_freeze_into(self->state, self->shared->store, flags, given[OBJECT], &handle,
+                              NULL) < 0) {
+        return NULL;
+    }
+    if (given[NAME] && bind_put(self, given[NAME], &handle, fresh) < 0)
+        return NULL;
+    return ih_handle_new(self->state, handle);
+}
+
+PyObject *ih_store_freeze_method(PyObject *object, PyObject *value)
+{
+    ih_store_object *self = self_of(object);
+    ih_handle handle;
+    ih_lease *lease = NULL;
+    if (ih_store_alive(self, "freeze") < 0)
+        return NULL;
+    if (ih_is_view(self->state, value)) {
+        const ih_image_object *image = ((ih_view *)value)->image;
+        if (image->lease && image->lease->store == self->shared->store)
+            return Py_NewRef(value);
+    }
+    if (ih_freeze_into(self->state, self->shared->store, 0, value, &handle, &lease) < 0)
+        return NULL;
+    ih_image_object *image = ih_image_of_lease(self->state, lease);
+    if (!image)
+        return NULL;
+    image->temporary = true;
+    PyObject *root = ih_decode(image, image->root);
+    Py_DECREF(image);
+    return root;
+}
+
+/* ---- get --------------------------------------------------------------------------------------
+ */
+
+PyObject *ih_get_handle(ih_state *state, ih_process *process, ih_handle handle, PyObject *subject,
+                        PyObject *fallback)
+{
+    ih_lease *lease;
+    ih_error error = {0};
+    ih_result result = ih_open(process, handle, &lease, &error);
+    if (__builtin_expect(result == IH_OK, 1))
+        return ih_open_lease(state, lease);
+    if (fallback && result == IH_GONE)
+        return Py_NewRef(fallback);
+    return ih_raise_about(state, &error, subject);
+}
+
+PyObject *ih_store_get_method(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *kwnames)
+{
+    static const char *const names[] = {"ref", "default", NULL};
+    static const ih_signature signature = {"get", names, 1, 2};
+    ih_store_object *self = self_of(object);
+    PyObject *given[2];
+    ih_handle handle;
+    if (ih_take_arguments(&signature, args, nargs, kwnames, given) < 0 ||
+        ih_store_alive(self, "get") < 0)
+        return NULL;
+    int parsed = ih_handle_parse(self->state, given[0], &handle);
+    if (parsed < 0)
+        return NULL;
+    if (parsed)
+        return ih_get_handle(self->state, self->process, handle, given[0], given[1]);
+    size_t length;
+    const char *name = ih_name_text(given[0], &length);
+    if (!name)
+        return NULL;
+    ih_lease *lease;
+    ih_error error = {0};
+    ih_result result = ih_open_name(self->shared->store, name, length, &lease, &error);
+    if (__builtin_expect(result == IH_OK, 1))
+        return ih_open_lease(self->state, lease);
+    if (given[1] && (result == IH_UNKNOWN || result == IH_GONE))
+        return Py_NewRef(given[1]);
+    return ih_raise_about(self->state, &error, given[0]);
+}
+
+/* ---- delete and bind --------------------------------------------------------------------------
+ */
+
+/* By name: the name is let go first, so that only other names are in the way. 0; -1 with an
+ * exception. */
+static int delete_named(ih_store_object *self, PyObject *name, bool force)
+{
+    ih_store *store = self->shared->store;
+    ih_handle handle;
+    uint64_t version;
+    size_t length;
+    ih_error error = {0};
+    const char *text = ih_name_text(name, &length);
+    if (!text)
+        return -1;
+    ih_result result = ih_lookup(store, text, length, &handle, &version, &error);
+    if (result == IH_OK && force)
+        result = ih_delete(store, handle, true, &error);
+    else if (result == IH_OK)
+        result = ih_bind(store, text, length, NULL, version, &version, &error);
+    if (result == IH_OK && !force) {
+        result = ih_delete(store, handle, false, &error);
+        if (result == IH_CONFLICT)
+            (void)ih_bind(store, text, length, &handle, 0, &version, NULL);
+    }
+    if (result == IH_OK)
+        return 0;
+    ih_raise_about(self->state, &error, name);
+    return -1;
+}
+
+PyObject *ih_store_delete_method(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                                 PyObject *kwnames)
+{
+    static const char *const names[] = {"ref", "force", NULL};
+    static const ih_signature signature = {"delete", names, 1, 1};
+    ih_store_object *self = self_of(object);
+    PyObject *given[2];
+    ih_handle handle;
+    ih_error error = {0};
+    if (ih_take_arguments(&signature, args, nargs, kwnames, given) < 0 ||
+        ih_store_alive(self, "delete") < 0)
+        return NULL;
+    int force = given[1] ? PyObject_IsTrue(given[1]) : 0;
+    if (force < 0)
+        return NULL;
+    int parsed = ih_handle_parse(self->state, given[0], &handle);
+    if (parsed < 0)
+        return NULL;
+    if (parsed == 0 && PyUnicode_Check(given[0])) {
+        if (delete_named(self, given[0], force) < 0)
+            return NULL;
+        Py_RETURN_NONE;
+    }
+    if (parsed == 0 && ih_store_resolve(self, given[0], &handle) < 0)
+        return NULL;
+    if (ih_delete(self->shared->store, handle, force, &error) != IH_OK)
+        return ih_raise_about(self->state, &error, parsed ? given[0] : NULL);
+    Py_RETURN_NONE;
+}
+
+static int take_version(PyObject *value, uint64_t *out)
+{
+    *out = IH_ANY_VERSION;
+    if (!value || value == Py_None)
+        return 0;
+    if (!PyLong_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "expected is a version (an int) or None, not %.100s",
+                     Py_TYPE(value)->tp_name);
+        return -1;
+    }
+    *out = PyLong_AsUnsignedLongLong(value);
+    return *out == UINT64_MAX && PyErr_Occurred() ? -1 : 0;
+}
+
+PyObject *ih_store_bind_method(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                               PyObject *kwnames)
+{
+    static const char *const names[] = {"name", "ref", "expected", NULL};
+    static const ih_signature signature = {"bind", names, 2, 2};
+    ih_store_object *self = self_of(object);
+    PyObject *given[3];
+    ih_handle handle;
+    uint64_t expected, version = 0;
+    size_t length;
+    ih_error error = {0};
+    if (ih_take_arguments(&signature, args, nargs, kwnames, given) < 0 ||
+        ih_store_alive(self, "bind") < 0 || take_version(given[2], &expected) < 0)
+        return NULL;
+    const char *name = ih_name_text(given[0], &length);
+    if (!name || (given[1] != Py_None && ih_store_resolve(self, given[1], &handle) < 0))
+        return NULL;
+    if (own_root(self, given[1], &handle))
+        ((ih_view *)given[1])->image->temporary = false;
+    ih_result result = ih_bind(self->shared->store, name, length,
+                               given[1] == Py_None ? NULL : &handle, expected, &version, &error);
+    if (result == IH_CONFLICT)
+        return ih_raise_lost(self->state, given[0], error.version, expected);
+    if (result != IH_OK)
+        return ih_raise_about(self->state, &error, given[0]);
+    return PyLong_FromUnsignedLongLong(version);
+}

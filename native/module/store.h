@@ -1,0 +1,60 @@
+/* Store: the embedded store as Python sees it: store.c puts and gets, store_look.c looks,
+ * store_type.c is the type. */
+#ifndef ICEHOUSE_MODULE_STORE_H
+#define ICEHOUSE_MODULE_STORE_H
+
+#include "module/process.h"
+#include "module/state.h"
+
+extern PyModuleDef ih_module_def;
+
+typedef struct {
+    PyObject_HEAD
+    ih_state *state;         /* the type may be a subclass, which knows no module */
+    ih_shared_store *shared; /* a reference, from creation to the end */
+    ih_process *process;
+    PyObject *weak_references;
+    int closed; /* atomic: this object was closed */
+    bool owner; /* made by Store(): its close() closes the store itself */
+} ih_store_object;
+
+/* The root of a handle's image. NULL with HandleGone (naming `subject`), or `fallback` if that is
+ * given. */
+PyObject *ih_get_handle(ih_state *state, ih_process *process, ih_handle handle, PyObject *subject,
+                        PyObject *fallback);
+
+static inline bool ih_store_is_closed(const ih_store_object *self)
+{
+    return __atomic_load_n(&self->closed, __ATOMIC_ACQUIRE) ||
+           __atomic_load_n(&self->shared->closed, __ATOMIC_ACQUIRE);
+}
+/* 0, or -1 with StoreClosed. */
+int ih_store_alive(ih_store_object *self, const char *operation);
+/* A name's UTF-8 (it belongs to `name`). NULL with TypeError or ValueError. */
+const char *ih_name_text(PyObject *name, size_t *length);
+/* The handle that a Handle, its text, a bound name or a root view of this store stands for. 0; -1
+ * with an exception. */
+int ih_store_resolve(ih_store_object *self, PyObject *reference, ih_handle *out);
+
+/* Methods: in store.c ... */
+PyObject *ih_store_put_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *kwnames);
+PyObject *ih_store_freeze_method(PyObject *self, PyObject *object);
+PyObject *ih_store_get_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *kwnames);
+PyObject *ih_store_delete_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                 PyObject *kwnames);
+PyObject *ih_store_bind_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                               PyObject *kwnames);
+/* ... and in store_look.c. */
+PyObject *ih_store_stat_method(PyObject *self, PyObject *reference);
+PyObject *ih_store_ls_method(PyObject *self, PyObject *unused);
+PyObject *ih_store_names_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *ih_store_lookup_method(PyObject *self, PyObject *name);
+PyObject *ih_store_version_method(PyObject *self, PyObject *name);
+PyObject *ih_store_usage_method(PyObject *self, PyObject *unused);
+PyObject *ih_store_check_method(PyObject *self, PyObject *unused);
+PyObject *ih_store_trim_method(PyObject *self, PyObject *unused);
+int ih_init_store_look(PyObject *module, ih_state *state);
+
+#endif
