@@ -5,7 +5,7 @@
 #include "module/state.h"
 
 #define IH_HANDLE_PREFIX "ih1_"
-#define IH_HANDLE_TEXT   30 /* characters of a handle's text: the prefix and 26 of 5 bits each */
+#define IH_HANDLE_TEXT 30 /* characters of a handle's text: the prefix and 26 of 5 bits each */
 
 /* New reference. */
 PyObject *ih_handle_new(ih_state *state, ih_handle handle);

@@ -168,15 +168,7 @@ bool ih_view_is_root(PyObject *object)
            !as_slice(view->image->state, object);
 }
 
-PyObject *ih_view_handle(PyObject *object, void *Py_UNUSED(closure))
-{
-    const ih_image_object *image = ((ih_view *)object)->image;
-    if (!image->lease || !ih_view_is_root(object))
-        Py_RETURN_NONE;
-    return ih_handle_new(image->state, image->lease->handle);
-}
-
-PyObject *ih_reduce(PyObject *view, PyObject *Py_UNUSED(unused))
+PyObject *ih_reduce(PyObject *view)
 {
     ih_state *state = ((ih_view *)view)->image->state;
     PyObject *copy = ih_thaw(state, view);

@@ -8,10 +8,8 @@
 
 /* True for the view of a whole image: of its root node, and not a slice of it. */
 bool ih_view_is_root(PyObject *view);
-/* Getter of `handle`: the Handle of the image for its root view, else None. New reference. */
-PyObject *ih_view_handle(PyObject *view, void *closure);
-/* __reduce__ (METH_NOARGS): pickles by value, as icehouse.freeze(mutable copy). New reference. */
-PyObject *ih_reduce(PyObject *view, PyObject *unused);
+/* What __reduce__ gives: pickled by value, as icehouse.freeze(mutable copy). New reference. */
+PyObject *ih_reduce(PyObject *view);
 /* The same node of the same image, and the same part of it. */
 bool ih_view_same(PyObject *a, PyObject *b);
 
