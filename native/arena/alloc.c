@@ -4,24 +4,30 @@
  *            | block 0 (units=4) | block 1 (units=2) | block 2 ... |
  *              64-byte header + body
  *
- * The one truth is the chain: each block's `units` says where the next begins, up to `end`, and `state` says what it is.
- * Everything else (prev_units, the lists of free blocks and their bitmaps, counters, the start map) follows from the
- * chain, and recover() rebuilds it. A process may be killed between any two stores, so each operation changes the chain
- * by exactly one store of one word, ordered by a release:
+ * The one truth is the chain: each block's `units` says where the next begins, up to `end`, and
+ * `state` says what it is. Everything else (prev_units, the lists of free blocks and their bitmaps,
+ * counters, the start map) follows from the chain, and recover() rebuilds it. A process may be
+ * killed between any two stores, so each operation changes the chain by exactly one store of one
+ * word, ordered by a release:
  *
- *   split      B(n) -> B(k) R(n-k)    R's header is written inside B's body, where no walk sees it; then B.units = k.
- *   merge      B(n) N(m) -> B(n+m)    B.units = n+m. N's header is from now on body.
- *   allocate   state FREE -> ALLOCATED before the split: dying in between leaves an ALLOCATED block, which recover frees.
- *   seal       header fields, start bit, then state = SEALED: dying before leaves ALLOCATED, dying after leaves an image.
- *   unseal     state = ALLOCATED, then nonce, then start bit. A reader that saw SEALED before holds a lease (H1) or
- *              finds the dying bit, which stays set until the header is cleared.
+ *   split      B(n) -> B(k) R(n-k): R's header is written inside B's body, where no walk sees it;
+ *              then B.units = k.
+ *   merge      B(n) N(m) -> B(n+m): B.units = n+m. N's header is from now on body.
+ *   allocate   state FREE -> ALLOCATED before the split: dying in between leaves an ALLOCATED
+ *              block, which recover frees.
+ *   seal       header fields, start bit, then state = SEALED: dying before leaves ALLOCATED, dying
+ *              after leaves an image.
+ *   unseal     state = ALLOCATED, then nonce, then start bit. A reader that saw SEALED before holds
+ *              a lease (H1) or finds the dying bit, which stays set until the header is cleared.
  *
- * A store that was executed before the kill does reach memory, so the order of instructions is all that matters here;
- * the release stores keep the compiler from changing it and serve the readers of other processes besides.
+ * A store that was executed before the kill does reach memory, so the order of instructions is all
+ * that matters here; the release stores keep the compiler from changing it and serve the readers of
+ * other processes besides.
  *
- * Free blocks of one length class are in one doubly linked list. For a request the length is rounded up to the next
- * class boundary, so that any block of the list found through the bitmaps fits. That rounding would refuse a block that
- * fits exactly, so a request that finds nothing else looks at a few blocks of its own class.
+ * Free blocks of one length class are in one doubly linked list. For a request the length is
+ * rounded up to the next class boundary, so that any block of the list found through the bitmaps
+ * fits. That rounding would refuse a block that fits exactly, so a request that finds nothing else
+ * looks at a few blocks of its own class.
  */
 #include "alloc.h"
 
@@ -64,7 +70,7 @@ void ih_heap_poison(const ih_heap *heap, uint32_t unit, uint32_t units, bool poi
 #endif
 }
 
-/* ---- the start map -------------------------------------------------------------------------------------------------- */
+/* ---- the start map --------------------------------------------------------------------------- */
 
 void ih_heap_set_start(ih_heap *heap, uint32_t unit, bool set)
 {
@@ -84,7 +90,7 @@ bool ih_heap_start(const ih_heap *heap, uint32_t unit)
     return (__atomic_load_n(word, __ATOMIC_RELAXED) >> unit % 64u & 1u) != 0;
 }
 
-/* ---- lists of free blocks ------------------------------------------------------------------------------------------- */
+/* ---- lists of free blocks -------------------------------------------------------------------- */
 
 void ih_heap_class(uint32_t units, uint32_t *fl, uint32_t *sl)
 {
@@ -177,7 +183,7 @@ static uint32_t find_block(const ih_heap *heap, uint32_t units)
     return 0;
 }
 
-/* ---- blocks --------------------------------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 uint32_t ih_heap_first_unit(uint32_t kind, uint64_t bytes)
 {
@@ -274,8 +280,8 @@ void ih_heap_free(ih_heap *heap, uint32_t unit)
     ih_heap_poison(heap, unit + 1u, units - 1u, true);
 }
 
-void ih_heap_seal(ih_heap *heap, uint32_t unit, uint64_t nonce, uint64_t size, uint64_t created_ns, uint32_t flags,
-                  const uint8_t image[16])
+void ih_heap_seal(ih_heap *heap, uint32_t unit, uint64_t nonce, uint64_t size, uint64_t created_ns,
+                  uint32_t flags, const uint8_t image[16])
 {
     ih_header *block = ih_heap_at(heap, unit);
     uint64_t check = ih_siphash(heap->secret, ih_locator(heap->id, unit), nonce);
@@ -298,13 +304,15 @@ void ih_heap_unseal(ih_heap *heap, uint32_t unit)
     ih_heap_set_start(heap, unit, false);
 }
 
-/* ---- reading -------------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
-/* Any locator may be asked about, so the address may lie in what is free: hence no sanitizer here. */
+/* Any locator may be asked about, so the address may lie in what is free: hence no sanitizer here.
+ */
 __attribute__((no_sanitize("address"))) bool ih_heap_sealed(const ih_heap *heap, uint32_t unit,
                                                             const uint64_t *nonce, ih_header *out)
 {
-    if (unit < heap->first || unit >= heap->end || (heap->kind == IH_DEDICATED && unit != heap->first))
+    if (unit < heap->first || unit >= heap->end ||
+        (heap->kind == IH_DEDICATED && unit != heap->first))
         return false;
     if (!ih_heap_start(heap, unit))
         return false;

@@ -1,17 +1,22 @@
 /* The arena: where sealed images live, and who may still be reading them.
  *
- * Purpose.   An embedded store is a set of segments (memfd), each with an allocator of its own whose whole state lies in
- *            the segment as offsets; a state map of dying bits (H1); and a lease table, in which this process publishes
- *            what it reads (hazard pointers). One `ih_process` holds all stores of the process, for all interpreters.
- * Lifecycle. ih_process_create() once; ih_store_open() ... ih_store_close(). A closed store refuses new work; its memory
- *            goes when its last lease goes. Nothing here is freed under a reader.
- * Threads.   Every function may be called from any thread without the GIL. `ih_process.lock` guards the process's tables;
- *            it is never held across a copy of user data, and nothing under it calls Python.
- * Forks.     The owner of the process calls the three ih_process_fork_* functions from pthread_atfork(). A child reads
- *            what was mapped before the fork under leases of its own (H9); it can't put (IH_FORKED), its writable
- *            mappings are gone (MADV_DONTFORK, H8).
- * Failure.   Functions return an ih_result; on failure outputs are untouched, nothing is leaked, and `*error` (may be
- *            NULL) says what was attempted, with the figures. The caller owns whatever an IH_OK handed out.
+ * Purpose.   An embedded store is a set of segments (memfd), each with an allocator of its own
+ *            whose whole state lies in the segment as offsets; a state map of dying bits (H1); and
+ *            a lease table, in which forked children publish what they read (hazard pointers). One
+ *            `ih_process` holds all stores of the process, for all interpreters.
+ * Lifecycle. ih_process_create() once; ih_store_open() ... ih_store_close(). A closed store refuses
+ *            new work; its memory goes when its last lease goes. Nothing here is freed under a
+ *            reader.
+ * Threads.   Every function may be called from any thread without the GIL. `ih_process.lock` guards
+ *            the process's tables; it is never held across a copy of user data, and nothing under
+ *            it calls Python.
+ * Forks.     The owner of the process calls the three ih_process_fork_* functions from
+ *            pthread_atfork(). A child reads what was mapped before the fork under leases of its
+ *            own (H9); it can't put (IH_FORKED), its writable mappings are gone (MADV_DONTFORK,
+ *            H8).
+ * Failure.   Functions return an ih_result; on failure outputs are untouched, nothing is leaked,
+ *            and `*error` (may be NULL) says what was attempted, with the figures. The caller owns
+ *            whatever an IH_OK handed out.
  */
 #ifndef ICEHOUSE_ARENA_ARENA_H
 #define ICEHOUSE_ARENA_ARENA_H
@@ -20,9 +25,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IH_UNIT 64u            /* every block starts at a multiple of this, and is a multiple of it long */
-#define IH_HEADER_SIZE 64u     /* the header in front of every image; the block's own header is part of it */
-#define IH_NAME_MAX 512u       /* bytes of UTF-8 in a name */
+#define IH_UNIT 64u /* every block starts at a multiple of this, and is a multiple of it long */
+#define IH_HEADER_SIZE 64u /* in front of every image; the block's own header is part of it */
+#define IH_NAME_MAX 512u   /* bytes of UTF-8 in a name */
 
 typedef enum {
     IH_OK = 0,
@@ -51,36 +56,40 @@ typedef struct {
     uint64_t version;      /* IH_CONFLICT of a bind: the version found */
 } ih_error;
 
-/* ---- handles ------------------------------------------------------------------------------------------------------ */
+/* ---- handles --------------------------------------------------------------------------------- */
 
-/* 16 bytes, little-endian. locator = segment id << 24 | offset in units; ids are never reused (H12). The locator is the
- * one atomic word that lease tables hold. `nonce` is random and repeated in the image's header. */
+/* 16 bytes, little-endian. locator = segment id << 24 | offset in units; ids are never reused
+ * (H12). The locator is the one atomic word that lease tables hold. `nonce` is random and repeated
+ * in the image's header. */
 typedef struct {
     uint64_t locator;
     uint64_t nonce;
 } ih_handle;
 
-/* ---- the process -------------------------------------------------------------------------------------------------- */
+/* ---- the process ----------------------------------------------------------------------------- */
 
 typedef struct ih_process ih_process; /* one a process; opaque */
 typedef struct ih_store ih_store;     /* opaque */
 
 ih_result ih_process_create(ih_process **out, ih_error *error);
-/* Frees everything, leased or not: for tests that look for leaks. Nothing of the process may be in use. */
+/* Frees everything, leased or not: for tests that look for leaks. Nothing of the process may be in
+ * use. */
 void ih_process_destroy(ih_process *process);
 void ih_process_fork_prepare(ih_process *process);
 void ih_process_fork_parent(ih_process *process);
 void ih_process_fork_child(ih_process *process);
 
-/* ---- leases ------------------------------------------------------------------------------------------------------- */
+/* ---- leases ---------------------------------------------------------------------------------- */
 
-/* This process's claim on one image: one for all views and interpreters, counted. Fields are constant while it stands. */
+/* This process's claim on one image: one for all views and interpreters, counted. Fields are
+ * constant while it stands. */
 typedef struct ih_lease {
     const uint8_t *image; /* the header, in a read-only mapping; 64-byte aligned */
     uint64_t size;        /* bytes of the image, header included; inside the mapping (checked) */
     ih_handle handle;
     ih_store *store;
-    bool trusted; /* produced under this process's uid (H4, H20): known from the segment, never from its bytes */
+    bool trusted; /* produced under this process's uid (H4, H20): known from the segment, never from
+                     its bytes */
 } ih_lease;
 
 /* Opens the image of any store of this process. O(1), no system call. IH_GONE, IH_CLOSED. */
@@ -89,31 +98,37 @@ void ih_lease_retain(ih_lease *lease);
 /* The last release of an image that was deleted, or that is ephemeral, frees its memory. */
 void ih_lease_release(ih_lease *lease);
 
-/* ---- stores ------------------------------------------------------------------------------------------------------- */
+/* ---- stores ---------------------------------------------------------------------------------- */
 
 typedef struct {
     uint64_t capacity;     /* bytes of committed segments at most; 0: ih_default_capacity() */
-    uint64_t segment_size; /* of a full-grown ordinary segment, a power of two; 0: 64 MiB, less in a small store */
+    uint64_t segment_size; /* of a full-grown ordinary segment, a power of two; 0: 64 MiB, less in a
+                              small store */
     bool ephemeral;        /* images go with their last lease (results of freeze()) */
 } ih_store_options;
 
 /* Half of the cgroup's memory limit, or of the machine's memory where no limit is set. */
 uint64_t ih_default_capacity(void);
 
-ih_result ih_store_open(ih_process *process, const ih_store_options *options, ih_store **out, ih_error *error);
-/* Refuses new work, forgets names, frees what nobody leases. Idempotent. The struct lives on until ih_store_drop(). */
+ih_result ih_store_open(ih_process *process, const ih_store_options *options, ih_store **out,
+                        ih_error *error);
+/* Refuses new work, forgets names, frees what nobody leases. Idempotent. The struct lives on until
+ * ih_store_drop(). */
 void ih_store_close(ih_store *store);
-/* Gives up the caller's reference (close first, or this does); leases hold references of their own. */
+/* Gives up the caller's reference (close first, or this does); leases hold references of their own.
+ */
 void ih_store_drop(ih_store *store);
 
-/* ---- putting ------------------------------------------------------------------------------------------------------ */
+/* ---- putting --------------------------------------------------------------------------------- */
 
-#define IH_PUT_SEAL 1u /* in a segment of its own under F_SEAL_WRITE: nobody at all can write it afterwards */
+#define IH_PUT_SEAL \
+    1u /* in a segment of its own under F_SEAL_WRITE: nobody at all can write it afterwards */
 
 /* A block being written. Between reserve and seal/abandon it belongs to one thread. */
 typedef struct {
     ih_store *store;
-    uint8_t *memory; /* writable address of the header where the pages are warm (mapped and filled before), else NULL */
+    uint8_t *memory; /* writable address of the header where the pages are warm (mapped and filled
+                        before), else NULL */
     uint64_t size;   /* bytes asked for, header included */
     uint64_t locator;
     void *segment; /* private */
@@ -121,34 +136,42 @@ typedef struct {
 } ih_block;
 
 /* size includes the 64-byte header. O(1) but for a fresh segment. */
-ih_result ih_reserve(ih_store *store, uint64_t size, unsigned flags, ih_block *out, ih_error *error);
-/* Copies into the block: memcpy where it is warm, pwrite where it is fresh. offset >= IH_HEADER_SIZE. Bytes never
- * written are zero only in fresh memory: the encoder writes every byte of the image. */
-ih_result ih_block_write(ih_block *block, uint64_t offset, const void *source, uint64_t size, ih_error *error);
-/* Writes the header and publishes with a release store; the handle is valid from here on. `image_header` are the 16
- * bytes that belong to the image format. `lease` may be NULL; else the caller gets a lease with it. */
-ih_result ih_block_seal(ih_block *block, const uint8_t image_header[16], ih_handle *out, ih_lease **lease,
-                        ih_error *error);
+ih_result ih_reserve(ih_store *store, uint64_t size, unsigned flags, ih_block *out,
+                     ih_error *error);
+/* Copies into the block: memcpy where it is warm, pwrite where it is fresh. offset >=
+ * IH_HEADER_SIZE. Bytes never written are zero only in fresh memory: the encoder writes every byte
+ * of the image. */
+ih_result ih_block_write(ih_block *block, uint64_t offset, const void *source, uint64_t size,
+                         ih_error *error);
+/* Writes the header and publishes with a release store; the handle is valid from here on.
+ * `image_header` are the 16 bytes that belong to the image format. `lease` may be NULL; else the
+ * caller gets a lease with it. After a failure the block is still the caller's, who abandons it. */
+ih_result ih_block_seal(ih_block *block, const uint8_t image_header[16], ih_handle *out,
+                        ih_lease **lease, ih_error *error);
+/* Gives the block back. Does nothing to a block that was sealed or abandoned. */
 void ih_block_abandon(ih_block *block);
 
-/* Refuses with IH_CONFLICT while names are bound to it, unless `force` (which unbinds them). New opens fail from here
- * on; the memory stays for leases. */
+/* Refuses with IH_CONFLICT while names are bound to it, unless `force` (which unbinds them). New
+ * opens fail from here on; the memory stays for leases. */
 ih_result ih_delete(ih_store *store, ih_handle handle, bool force, ih_error *error);
 
-/* ---- names -------------------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 #define IH_ANY_VERSION UINT64_MAX
 
-/* Binds (handle) or unbinds (NULL). Compare-and-swap on `expected`, the version found by a lookup: 0 means "must not be
- * bound", IH_ANY_VERSION always succeeds. Versions grow by one with each bind and survive an unbind. */
-ih_result ih_bind(ih_store *store, const char *name, size_t length, const ih_handle *handle, uint64_t expected,
-                  uint64_t *version, ih_error *error);
-ih_result ih_lookup(ih_store *store, const char *name, size_t length, ih_handle *handle, uint64_t *version,
-                    ih_error *error);
+/* Binds (handle) or unbinds (NULL). Compare-and-swap on `expected`, the version found by a lookup:
+ * 0 means "must not be bound", IH_ANY_VERSION always succeeds. Versions grow by one with each bind
+ * and survive an unbind (a name that was unbound for long may skip some). A compare finds 0 where
+ * the name is unbound; error->version says what it found. */
+ih_result ih_bind(ih_store *store, const char *name, size_t length, const ih_handle *handle,
+                  uint64_t expected, uint64_t *version, ih_error *error);
+ih_result ih_lookup(ih_store *store, const char *name, size_t length, ih_handle *handle,
+                    uint64_t *version, ih_error *error);
 /* lookup and open as one step; a handle that is gone is looked up again before IH_GONE (H11). */
-ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_lease **out, ih_error *error);
+ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_lease **out,
+                       ih_error *error);
 
-/* ---- looking ------------------------------------------------------------------------------------------------------ */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 typedef struct {
     ih_handle handle;
@@ -171,19 +194,22 @@ typedef struct {
     ih_handle handle;
     uint64_t version;
 } ih_name;
-ih_result ih_store_names(ih_store *store, const char *prefix, size_t length, ih_name **out, size_t *count,
-                         ih_error *error);
+ih_result ih_store_names(ih_store *store, const char *prefix, size_t length, ih_name **out,
+                         size_t *count, ih_error *error);
 
 typedef struct {
-    uint64_t capacity, committed, used, free, largest_free, warm; /* bytes; warm: recycled segments kept mapped */
+    uint64_t capacity, committed, used, free, largest_free,
+        warm; /* bytes; warm: recycled segments kept mapped */
     uint64_t images, dying, dying_bytes, leases, names, segments;
     uint64_t puts, opens, deletes; /* since the store was opened, by this process */
     double fragmentation;          /* 1 - largest_free / free; 0 where nothing is free */
 } ih_usage;
+/* The owner's alone: IH_FORKED in a child, as with trim. */
 ih_result ih_store_usage(ih_store *store, ih_usage *out, ih_error *error);
 /* Frees what is deleted and no longer leased, gives warm segments back to the system. */
 ih_result ih_store_trim(ih_store *store, ih_error *error);
-/* Every invariant of every segment, table and count; IH_CORRUPT with the first violation in `message`. */
+/* Every invariant of every segment, table and count; IH_CORRUPT with the first violation in
+ * `message`. */
 ih_result ih_store_check(ih_store *store, char *message, size_t size);
 
 #endif

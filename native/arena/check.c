@@ -1,8 +1,10 @@
-/* The invariants of a store and of the process's tables, for quiet moments: no put under way in another thread.
+/* The invariants of a store and of the process's tables, for quiet moments: no put under way in
+ * another thread.
  *
  *  1. Each segment holds its own invariants (heapcheck.c).
  *  2. A segment is found through its id exactly if it is registered; warm ones are not.
- *  3. An ordinary segment is in the bin of its rank; the bins' bitmap is right; idle ones are counted.
+ *  3. An ordinary segment is in the bin of its rank; the bins' bitmap is right; idle ones are
+ *     counted.
  *  4. committed = used + free + warm + one header for each segment that is not warm.
  *  5. images and the images found agree; dying = dying bits set; both in bytes too.
  *  6. Each entry of the lease map leases a sealed image of its segment; counts of leases agree.
@@ -40,7 +42,8 @@ static bool check_images(checking *c, const ih_segment *segment)
         bool sealed = ih_heap_sealed(&segment->heap, unit, NULL, &header);
         bool dying = ih_is_dying(segment, unit);
         if (dying && !sealed)
-            return fail(c, "segment %" PRIx64 ", unit %u: a dying bit without an image", segment->heap.id, unit);
+            return fail(c, "segment %" PRIx64 ", unit %u: a dying bit without an image",
+                        segment->heap.id, unit);
         c->images += sealed ? 1u : 0u;
         c->dying += dying ? 1u : 0u;
         c->dying_bytes += dying ? ih_block_bytes(segment, header.units) : 0;
@@ -74,7 +77,8 @@ static bool check_segment(checking *c, ih_segment *segment)
     bool warm = segment->heap.kind == IH_DEDICATED && segment->idle_ns != 0;
     if (segment->store != c->store)
         return fail(c, "segment %" PRIx64 " belongs to another store", segment->heap.id);
-    if (segment->registered == warm || (segment->registered && ih_find_segment(process, segment->heap.id) != segment))
+    if (segment->registered == warm ||
+        (segment->registered && ih_find_segment(process, segment->heap.id) != segment))
         return fail(c, "segment %" PRIx64 " is wrongly registered", segment->heap.id);
     if (segment->heap.kind == IH_ORDINARY)
         return check_ordinary(c, segment);
@@ -110,7 +114,8 @@ static bool check_entries(const checking *c)
         if (entry->lease.store != c->store)
             continue;
         ih_header header;
-        if (!ih_heap_sealed(&entry->segment->heap, entry->unit, &entry->lease.handle.nonce, &header) ||
+        if (!ih_heap_sealed(&entry->segment->heap, entry->unit, &entry->lease.handle.nonce,
+                            &header) ||
             header.size != entry->lease.size || header.units != entry->block)
             return fail(c, "a lease of %" PRIx64 " holds no image", entry->lease.handle.locator);
         if (!c->store->inherited && entry->dying != ih_is_dying(entry->segment, entry->unit))
@@ -126,7 +131,8 @@ static bool check_entries(const checking *c)
     }
     if (held != c->store->leases)
         return fail(c, "%" PRIu64 " leases are counted, %" PRIu64 " found", c->store->leases, held);
-    if (queued != c->store->queue_count || queued_bytes != c->store->queue_bytes || queued != retired)
+    if (queued != c->store->queue_count || queued_bytes != c->store->queue_bytes ||
+        queued != retired)
         return fail(c, "the dying queue is wrong: %" PRIu64 " of %" PRIu64, queued, retired);
     return true;
 }
@@ -135,9 +141,12 @@ static bool check_figures(const checking *c)
 {
     const ih_store *s = c->store;
     if (c->images != s->images || c->dying != s->dying || c->dying_bytes != s->dying_bytes)
-        return fail(c, "%" PRIu64 " images (%" PRIu64 " dying) are counted, %" PRIu64 " (%" PRIu64 ") found", s->images,
-                    s->dying, c->images, c->dying);
-    if (c->used != s->used || c->warm != s->warm || c->idle != s->idle_count || c->segments != s->segment_count)
+        return fail(c,
+                    "%" PRIu64 " images (%" PRIu64 " dying) are counted, %" PRIu64 " (%" PRIu64
+                    ") found",
+                    s->images, s->dying, c->images, c->dying);
+    if (c->used != s->used || c->warm != s->warm || c->idle != s->idle_count ||
+        c->segments != s->segment_count)
         return fail(c, "bytes in use: %" PRIu64 " counted, %" PRIu64 " found", s->used, c->used);
     if (s->committed != c->used + c->free + c->warm + c->overhead)
         return fail(c, "committed bytes: %" PRIu64 " counted, %" PRIu64 " found", s->committed,

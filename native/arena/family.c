@@ -1,25 +1,30 @@
 /* The table in which a process and those forked from it show what they lease.
  *
- *     file:  | header | owner of each block: u32 ... | block 0: 512 slots | block 1 | ...        grows, never shrinks
+ *     | header | owner of each block: u32 ... | block 0: 512 slots | block 1 | ...
+ *                                               the file grows by blocks and never shrinks
  *
- * A slot holds the locator of one leased image, or 0. A block of slots belongs to one member, which took it by a
- * compare-and-swap of its owner from 0 to the member's number; only that member writes its slots. So a child of a child
- * needs nobody's help to show its leases, and the owner of the stores finds them where it finds all others.
+ * A slot holds the locator of one leased image, or 0. A block of slots belongs to one member, which
+ * took it by a compare-and-swap of its owner from 0 to the member's number; only that member writes
+ * its slots. So a child of a child needs nobody's help to show its leases, and the owner of the
+ * stores finds them where it finds all others.
  *
- * A member is alive while byte `number` of the file is locked by its open file description (OFD lock, H9): the lock goes
- * with the process or its exec, whatever the order of deaths and however pids are reused. The description is made and
- * locked by the parent before the fork, inherited by the child, and closed by the parent after it; so the lock stands
- * before the child's leases are published and never lapses. The blocks of a member whose lock is gone are zeroed and
- * freed by the owner. A new member is only ever made by a living one, or by the owner; so once the owner has seen that
- * nobody lives, nobody can until it forks again ("quiet"), and frees need no scan.
+ * A member is alive while byte `number` of the file is locked by its open file description (OFD
+ * lock, H9): the lock goes with the process or its exec, whatever the order of deaths and however
+ * pids are reused. The description is made and locked by the parent before the fork, inherited by
+ * the child, and closed by the parent after it; so the lock stands before the child's leases are
+ * published and never lapses. The blocks of a member whose lock is gone are zeroed and freed by the
+ * owner. A new member is only ever made by a living one, or by the owner; so once the owner has
+ * seen that nobody lives, nobody can until it forks again ("quiet"), and frees need no scan.
  *
- * Publishing and scanning are Dekker's: a member writes its slot, fences, then looks at the dying bit; the owner sets the
- * bit, fences, then looks at the slots. One of the two sees the other. A block claimed or a file grown after the owner
- * looked at either is claimed or grown before that member's fence, so the same argument covers it.
+ * Publishing and scanning are Dekker's: a member writes its slot, fences, then looks at the dying
+ * bit; the owner sets the bit, fences, then looks at the slots. One of the two sees the other. A
+ * block claimed or a file grown after the owner looked at either is claimed or grown before that
+ * member's fence, so the same argument covers it.
  *
- * A fork in a member copies leases from its slots to those of its child. A scan that looks at the child's slots before
- * they are written and at the parent's after they are withdrawn would miss them (H2): a member that copied while scan_seq
- * was odd keeps withdrawn slots published until scan_seq changes ("deferred"). Nothing waits.
+ * A fork in a member copies leases from its slots to those of its child. A scan that looks at the
+ * child's slots before they are written and at the parent's after they are withdrawn would miss
+ * them (H2): a member that copied while scan_seq was odd keeps withdrawn slots published until
+ * scan_seq changes ("deferred"). Nothing waits.
  */
 #include "lease.h"
 
@@ -44,7 +49,8 @@ static uint64_t *slot_at(const ih_family *family, uint32_t slot)
     return (uint64_t *)(void *)(family->base + IH_FAMILY_SLOTS_OFFSET) + slot;
 }
 
-/* Other members may grow the file at any time; what they wrote is believed only within our mapping. */
+/* Other members may grow the file at any time; what they wrote is believed only within our mapping.
+ */
 static uint32_t count_blocks(const ih_family *family)
 {
     uint64_t bytes = 0;
@@ -93,7 +99,7 @@ void ih_family_destroy(ih_family *family)
     free(family);
 }
 
-/* ---- slots ---------------------------------------------------------------------------------------------------------- */
+/* ---- slots ----------------------------------------------------------------------------------- */
 
 static ih_result claim_block(ih_family *family, uint32_t member, uint32_t *out)
 {
@@ -103,15 +109,18 @@ static ih_result claim_block(ih_family *family, uint32_t member, uint32_t *out)
         for (uint32_t i = 0; i < blocks; i++) {
             uint32_t nobody = 0;
             if (__atomic_load_n(&owner[i], __ATOMIC_RELAXED) == 0 &&
-                __atomic_compare_exchange_n(&owner[i], &nobody, member, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+                __atomic_compare_exchange_n(&owner[i], &nobody, member, false, __ATOMIC_SEQ_CST,
+                                            __ATOMIC_RELAXED)) {
                 *out = i;
                 return IH_OK;
             }
         }
         if (blocks >= IH_LEASE_BLOCKS_MAX)
             return IH_MEMORY;
-        uint32_t wanted = blocks + GROW_BLOCKS < IH_LEASE_BLOCKS_MAX ? blocks + GROW_BLOCKS : IH_LEASE_BLOCKS_MAX;
-        int code = ih_os_file_resize(family->fd, IH_FAMILY_SLOTS_OFFSET + 8u * IH_SLOTS * (uint64_t)wanted);
+        uint32_t wanted =
+            blocks + GROW_BLOCKS < IH_LEASE_BLOCKS_MAX ? blocks + GROW_BLOCKS : IH_LEASE_BLOCKS_MAX;
+        int code = ih_os_file_resize(family->fd,
+                                     IH_FAMILY_SLOTS_OFFSET + 8u * IH_SLOTS * (uint64_t)wanted);
         /* EPERM: another member has meanwhile made it longer than we would. */
         if (code != 0 && code != EPERM)
             return IH_SYSTEM;
@@ -133,7 +142,8 @@ static bool reserve_slots(uint32_t **array, size_t *room, size_t wanted)
 
 static void flush_deferred(ih_family *family)
 {
-    if (family->move_seq == 0 || __atomic_load_n(&header(family)->scan_seq, __ATOMIC_SEQ_CST) == family->move_seq)
+    if (family->move_seq == 0 ||
+        __atomic_load_n(&header(family)->scan_seq, __ATOMIC_SEQ_CST) == family->move_seq)
         return;
     family->move_seq = 0;
     for (size_t i = 0; i < family->deferred_count; i++) {
@@ -147,7 +157,8 @@ static void flush_deferred(ih_family *family)
 ih_result ih_family_publish(ih_family *family, uint64_t locator, uint32_t *slot, ih_error *error)
 {
     if (family->blind)
-        return ih_fail(error, IH_SYSTEM, EAGAIN, "open in a child whose lease table could not be prepared at the fork");
+        return ih_fail(error, IH_SYSTEM, EAGAIN,
+                       "open in a child whose lease table could not be prepared at the fork");
     flush_deferred(family);
     if (family->free_count == 0) {
         uint32_t block;
@@ -181,7 +192,7 @@ void ih_family_withdraw(ih_family *family, uint32_t slot)
         family->free_slots[family->free_count++] = slot;
 }
 
-/* ---- scanning ------------------------------------------------------------------------------------------------------- */
+/* ---- scanning -------------------------------------------------------------------------------- */
 
 static void free_block(ih_family *family, uint32_t block)
 {
@@ -197,7 +208,8 @@ static bool is_alive(const ih_family *family, uint32_t member, uint64_t bytes)
     return ih_os_locked(family->fd, member, bytes, &locked) != 0 || locked;
 }
 
-static void scan_block(const ih_family *family, uint32_t block, void (*mark)(void *, uint64_t), void *context)
+static void scan_block(const ih_family *family, uint32_t block, void (*mark)(void *, uint64_t),
+                       void *context)
 {
     for (uint32_t i = 0; i < IH_SLOTS; i++) {
         uint64_t locator = __atomic_load_n(slot_at(family, block * IH_SLOTS + i), __ATOMIC_ACQUIRE);
@@ -253,7 +265,7 @@ uint32_t ih_family_count(const ih_family *family, uint64_t locator)
     return found;
 }
 
-/* ---- fork ----------------------------------------------------------------------------------------------------------- */
+/* ---- fork ------------------------------------------------------------------------------------ */
 
 ih_result ih_family_prepare(ih_family *family)
 {
@@ -326,7 +338,8 @@ void ih_family_fork_child(ih_family *family)
     family->move_seq = 0;
     family->free_count = family->owned = 0;
     if (!family->prepared) {
-        /* The description inherited from the parent stays open: while we live, its membership does. */
+        /* The description inherited from the parent stays open: while we live, its membership does.
+         */
         family->blind = true;
         return;
     }

@@ -4,13 +4,15 @@
  *  2. The chain of blocks leads from the first unit exactly to the end.
  *  3. prev_units of each block is the length of the block before it, 0 for the first.
  *  4. A state is FREE, ALLOCATED or SEALED; two FREE blocks are never neighbours.
- *  5. A sealed block has a genuine header whose size fits the block; the start map has exactly the bits of sealed blocks.
- *  6. Each FREE block is in the list of its class, once; nothing else is in a list; links are symmetric.
+ *  5. A sealed block has a genuine header whose size fits the block; the start map has exactly the
+ *     bits of sealed blocks.
+ *  6. Each FREE block is in the list of its class, once; nothing else is in a list; links are
+ *     symmetric.
  *  7. A bitmap's bit is set exactly where a list is not empty.
  *  8. The counters agree with the chain.
  *
- * Every value is hostile here: nothing is used as an offset before it is compared with the private bounds, and no loop
- * is longer than the number of units.
+ * Every value is hostile here: nothing is used as an offset before it is compared with the private
+ * bounds, and no loop is longer than the number of units.
  */
 #include "alloc.h"
 
@@ -32,7 +34,8 @@ typedef struct {
 static bool fail(const checking *c, uint32_t unit, const char *reason)
 {
     if (c->message != NULL && c->size > 0)
-        snprintf(c->message, c->size, "segment %" PRIx64 ", unit %" PRIu32 ": %s", c->heap->id, unit, reason);
+        snprintf(c->message, c->size, "segment %" PRIx64 ", unit %" PRIu32 ": %s", c->heap->id,
+                 unit, reason);
     return false;
 }
 
@@ -40,7 +43,8 @@ static bool check_header(const checking *c)
 {
     const ih_segment_header *s = c->state;
     const ih_heap *h = c->heap;
-    if (s->magic != IH_SEGMENT_MAGIC || s->version != IH_SEGMENT_VERSION || s->kind != h->kind || s->id != h->id)
+    if (s->magic != IH_SEGMENT_MAGIC || s->version != IH_SEGMENT_VERSION || s->kind != h->kind ||
+        s->id != h->id)
         return fail(c, 0, "the segment's header is not genuine");
     if (s->first_unit != h->first || s->end_unit != h->end)
         return fail(c, 0, "the segment's bounds are wrong");

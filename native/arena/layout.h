@@ -1,7 +1,9 @@
-/* What lies in shared memory: every struct that two processes see, byte by byte (docs/segment-format.md tells the same).
+/* What lies in shared memory: every struct that two processes see, byte by byte
+ * (docs/segment-format.md tells the same).
  *
- * Shared memory holds offsets in units of 64 bytes, never pointers. All integers are little-endian. Fields that another
- * process may write, or read while we write, are accessed through the __atomic builtins only.
+ * Shared memory holds offsets in units of 64 bytes, never pointers. All integers are little-endian.
+ * Fields that another process may write, or read while we write, are accessed through the __atomic
+ * builtins only.
  */
 #ifndef ICEHOUSE_ARENA_LAYOUT_H
 #define ICEHOUSE_ARENA_LAYOUT_H
@@ -17,7 +19,7 @@
 #define IH_PAGE 4096u /* of the layout; the machine's may be larger */
 #define IH_PAGE_UNITS (IH_PAGE >> IH_UNIT_SHIFT)
 
-/* ---- handles ------------------------------------------------------------------------------------------------------ */
+/* ---- handles --------------------------------------------------------------------------------- */
 
 #define IH_OFFSET_BITS 24u
 #define IH_ID_BITS 40u
@@ -29,17 +31,14 @@ static inline uint64_t ih_locator(uint64_t id, uint32_t unit)
     return id << IH_OFFSET_BITS | unit;
 }
 
-static inline uint64_t ih_locator_id(uint64_t locator)
-{
-    return locator >> IH_OFFSET_BITS;
-}
+static inline uint64_t ih_locator_id(uint64_t locator) { return locator >> IH_OFFSET_BITS; }
 
 static inline uint32_t ih_locator_unit(uint64_t locator)
 {
     return (uint32_t)(locator & (IH_UNITS_MAX - 1u));
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 /* FREE is zero, so that a page that was given back to the system reads as free. */
 enum { IH_FREE = 0, IH_ALLOCATED = 1, IH_SEALED = 2 };
@@ -47,8 +46,8 @@ enum { IH_FREE = 0, IH_ALLOCATED = 1, IH_SEALED = 2 };
 #define IH_BLOCK_DEDICATED 1u /* alone in its segment */
 #define IH_BLOCK_KERNEL 2u    /* under F_SEAL_WRITE */
 
-/* The first 64 bytes of every block. Of a sealed one they are the image's header. A free block keeps the links of its
- * free list where an image has its nonce. */
+/* The first 64 bytes of every block. Of a sealed one they are the image's header. A free block
+ * keeps the links of its free list where an image has its nonce. */
 typedef struct {
     uint32_t units;      /* length of the block, this header included; the chain of blocks */
     uint32_t prev_units; /* length of the block before, 0 for the first; derivable */
@@ -77,14 +76,15 @@ _Static_assert(offsetof(ih_header, size) == 32, "size");
 _Static_assert(offsetof(ih_header, created_ns) == 40, "created_ns");
 _Static_assert(offsetof(ih_header, image) == 48, "image");
 
-/* ---- segments ----------------------------------------------------------------------------------------------------- */
+/* ---- segments -------------------------------------------------------------------------------- */
 
 #define IH_SEGMENT_MAGIC UINT64_C(0x31746d6765736869) /* "ihsegmt1" */
 #define IH_SEGMENT_VERSION 1u
 
 enum { IH_ORDINARY = 1, IH_DEDICATED = 2 };
 
-/* Two-level segregated fit. A list for each length below 32 units, then 32 lists for each power of two. */
+/* Two-level segregated fit. A list for each length below 32 units, then 32 lists for each power of
+ * two. */
 #define IH_SL_BITS 5u
 #define IH_SL_COUNT (1u << IH_SL_BITS)
 #define IH_FL_COUNT (IH_OFFSET_BITS - IH_SL_BITS + 1u)
@@ -121,21 +121,23 @@ _Static_assert(offsetof(ih_segment_header, heads) == 144, "heads");
 _Static_assert(sizeof(ih_segment_header) == 2704, "segment header");
 _Static_assert(sizeof(ih_segment_header) <= IH_PAGE, "the header fits the first page");
 
-/* Behind the header of an ordinary segment: the start map, one bit for each unit of the segment, set where a sealed
- * image begins. Only the allocator writes it, so no image's content can pass for a header (H10), not even one that
- * repeats the genuine header of an image that once stood at the same place. */
+/* Behind the header of an ordinary segment: the start map, one bit for each unit of the segment,
+ * set where a sealed image begins. Only the allocator writes it, so no image's content can pass for
+ * a header (H10), not even one that repeats the genuine header of an image that once stood at the
+ * same place. */
 static inline uint64_t ih_start_map_bytes(uint64_t segment_bytes)
 {
     return (segment_bytes / 64u / 8u + 63u) / 64u * 64u;
 }
 
-/* ---- lease tables ------------------------------------------------------------------------------------------------- */
+/* ---- lease tables ---------------------------------------------------------------------------- */
 
 #define IH_FAMILY_MAGIC UINT64_C(0x316c696d61666869) /* "ihfamil1" */
 #define IH_SLOTS 512u                                /* in a block of slots: one page */
-#define IH_LEASE_BLOCKS_MAX (1u << 16)               /* 33 million leases in all members of one family */
+#define IH_LEASE_BLOCKS_MAX (1u << 16) /* 33 million leases in all members of one family */
 
-/* One page, then the owners of the blocks of slots, then the blocks. The file grows by whole blocks. */
+/* One page, then the owners of the blocks of slots, then the blocks. The file grows by whole
+ * blocks. */
 typedef struct {
     uint64_t magic;
     uint32_t scan_seq;    /* odd while the owner scans (H2); only the owner writes it */

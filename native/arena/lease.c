@@ -1,7 +1,7 @@
 /* The lease map: open addressing with linear probing; an entry keeps its address, cells move.
  *
- * Removal shifts the following cells back instead of leaving tombstones, so that a map that lives for years with opens
- * and releases never degrades.
+ * Removal shifts the following cells back instead of leaving tombstones, so that a map that lives
+ * for years with opens and releases never degrades.
  */
 #include "lease.h"
 
@@ -99,7 +99,8 @@ void ih_map_remove(ih_lease_map *map, ih_entry *entry)
     size_t hole = home(map, locator);
     while (map->cells[hole].locator != locator)
         hole = (hole + 1) & map->mask;
-    for (size_t at = (hole + 1) & map->mask; map->cells[at].locator != 0; at = (at + 1) & map->mask) {
+    for (size_t at = (hole + 1) & map->mask; map->cells[at].locator != 0;
+         at = (at + 1) & map->mask) {
         size_t wanted = home(map, map->cells[at].locator);
         /* The cell may move into the hole if its home does not lie between the hole and itself. */
         if (((at - wanted) & map->mask) >= ((at - hole) & map->mask)) {

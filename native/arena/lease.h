@@ -1,9 +1,10 @@
 /* What this process leases, and how forked children of it tell the owner what they lease.
  *
- * Two tables. The lease map is private: locator -> entry, one entry for each image however many views and interpreters
- * hold it; the owner of a store needs no more to know its own leases. A family's table is a memory file that the owner of
- * the stores and all processes forked from it map: each member publishes in slots of its own what it leases (hazard
- * pointers, H1), and the owner scans them before it frees. family.c tells how members come and go.
+ * Two tables. The lease map is private: locator -> entry, one entry for each image however many
+ * views and interpreters hold it; the owner of a store needs no more to know its own leases. A
+ * family's table is a memory file that the owner of the stores and all processes forked from it
+ * map: each member publishes in slots of its own what it leases (hazard pointers, H1), and the
+ * owner scans them before it frees. family.c tells how members come and go.
  *
  * Threads. Everything here is called under the process's lock.
  */
@@ -19,12 +20,12 @@ typedef struct ih_entry {
     uint64_t count; /* decremented without the lock while it stays above 0 */
     ih_segment *segment;
     uint32_t unit;
-    uint32_t block;       /* units of the image's block */
-    uint32_t slot;        /* in the family's table; IH_NO_SLOT in the owner */
-    uint32_t child_slot;  /* of the child that a fork is being prepared for */
-    bool dying;           /* deleted; freed when nobody holds it */
-    bool pinned;          /* a child may hold it that can't be asked: never freed */
-    bool held;            /* by another process, as the last scan saw */
+    uint32_t block;        /* units of the image's block */
+    uint32_t slot;         /* in the family's table; IH_NO_SLOT in the owner */
+    uint32_t child_slot;   /* of the child that a fork is being prepared for */
+    bool dying;            /* deleted; freed when nobody holds it */
+    bool pinned;           /* a child may hold it that can't be asked: never freed */
+    bool held;             /* by another process, as the last scan saw */
     struct ih_entry *next; /* in the dying queue of its store; in the list of unused entries */
 } ih_entry;
 
@@ -32,7 +33,7 @@ typedef struct {
     struct {
         uint64_t locator; /* 0: empty */
         ih_entry *entry;
-    } *cells;
+    } * cells;
     size_t mask, count;
     ih_entry *unused;
     void *slabs; /* of entries; they keep their addresses */
@@ -46,7 +47,7 @@ void ih_map_remove(ih_lease_map *map, ih_entry *entry);
 ih_entry *ih_map_next(const ih_lease_map *map, size_t *cursor);
 void ih_map_destroy(ih_lease_map *map);
 
-/* ---- families ------------------------------------------------------------------------------------------------------- */
+/* ---- families -------------------------------------------------------------------------------- */
 
 typedef struct ih_family {
     struct ih_family *next;
@@ -59,7 +60,7 @@ typedef struct ih_family {
     uint32_t stores; /* of this process that belong to it */
     uint32_t *free_slots;
     size_t free_count, free_room;
-    size_t owned; /* slots in the blocks of this process; free_room is never less */
+    size_t owned;       /* slots in the blocks of this process; free_room is never less */
     uint32_t *deferred; /* slots that a scan may still have to see (H2) */
     size_t deferred_count, deferred_room;
     uint32_t move_seq; /* odd: a fork copied leases while that scan ran */
@@ -74,17 +75,20 @@ typedef struct ih_family {
 ih_result ih_family_create(ih_family **out, ih_error *error);
 void ih_family_destroy(ih_family *family);
 
-/* Publishes a locator and fences: what is loaded afterwards is loaded after every scan that missed it began. */
+/* Publishes a locator and fences: what is loaded afterwards is loaded after every scan that missed
+ * it began. */
 ih_result ih_family_publish(ih_family *family, uint64_t locator, uint32_t *slot, ih_error *error);
 void ih_family_withdraw(ih_family *family, uint32_t slot);
 
-/* Owner: calls `mark` for every published locator of a living member; forgets dead members. False: nobody lives. */
-bool ih_family_scan(ih_family *family, void (*mark)(void *context, uint64_t locator), void *context);
+/* Owner: calls `mark` for every published locator of a living member; forgets dead members. False:
+ * nobody lives. */
+bool ih_family_scan(ih_family *family, void (*mark)(void *context, uint64_t locator),
+                    void *context);
 /* Any process: counts the members that publish the locator, this process left out. */
 uint32_t ih_family_count(const ih_family *family, uint64_t locator);
 
-/* Fork. prepare() makes a membership for the child; give() publishes one lease for it; failed() gives up, after which
- * the child shares this process's membership and opens nothing new. */
+/* Fork. prepare() makes a membership for the child; give() publishes one lease for it; failed()
+ * gives up, after which the child shares this process's membership and opens nothing new. */
 ih_result ih_family_prepare(ih_family *family);
 ih_result ih_family_give(ih_family *family, uint64_t locator, uint32_t *slot);
 void ih_family_prepare_failed(ih_family *family);

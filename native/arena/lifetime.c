@@ -1,21 +1,24 @@
 /* Opening, releasing, deleting: who may still look at an image, and when its memory goes (H1).
  *
- * The owner of a store knows its own leases from the lease map; all of them and the frees are under one lock. What it does
- * not know is what forked children lease, so with children alive a free is:
+ * The owner of a store knows its own leases from the lease map; all of them and the frees are under
+ * one lock. What it does not know is what forked children lease, so with children alive a free is:
  *
- *      owner                                           a child that opens
- *      set the dying bit                               publish the locator in an own slot
- *      fence                                           fence
- *      scan all slots: found? wait in the queue        dying bit set? gone
- *      state and nonce cleared                         state, nonce, check of the header wrong? gone
- *      clear the dying bit                             it is open
+ *      owner                                  a child that opens
+ *      -----------------------------------    -----------------------------------------
+ *      set the dying bit                      publish the locator in a slot of its own
+ *      fence                                  fence
+ *      scan all slots; found: wait            dying bit set: gone
+ *      clear state and nonce                  state, nonce or check wrong: gone
+ *      clear the dying bit                    it is open
  *      the block is free
  *
- * The child looks at the bit before the header: a bit that it finds clear was either not yet set, then the scan sees the
- * slot; or cleared again, then the header that it reads afterwards is cleared too or belongs to another image. In the
- * other order it could read the header before the free and the bit after it. (native/tests/model/free.pml.)
+ * The child looks at the bit before the header: a bit that it finds clear was either not yet set,
+ * then the scan sees the slot; or cleared again, then the header that it reads afterwards is
+ * cleared too or belongs to another image. In the other order it could read the header before the
+ * free and the bit after it. (native/tests/model/free.pml.)
  *
- * Scans cost as much as there are slots, so frees wait in a queue until it is long, or until somebody needs the memory.
+ * Scans cost as much as there are slots, so frees wait in a queue until it is long, or until
+ * somebody needs the memory.
  */
 #include "process.h"
 
@@ -23,7 +26,7 @@
 
 #define QUEUE_MIN 64u
 
-/* ---- freeing -------------------------------------------------------------------------------------------------------- */
+/* ---- freeing --------------------------------------------------------------------------------- */
 
 void ih_block_free(ih_segment *segment, uint32_t unit, uint32_t units)
 {
@@ -105,7 +108,8 @@ bool ih_reclaim(ih_store *store)
         waiting = next;
     }
     /* The next scan pays when as much again has come in. */
-    store->queue_count_scan = store->queue_count * 2u > QUEUE_MIN ? store->queue_count * 2u : QUEUE_MIN;
+    store->queue_count_scan =
+        store->queue_count * 2u > QUEUE_MIN ? store->queue_count * 2u : QUEUE_MIN;
     uint64_t bytes = store->capacity / 16u;
     store->queue_bytes_scan = store->queue_bytes * 2u > bytes ? store->queue_bytes * 2u : bytes;
     return any;
@@ -129,7 +133,8 @@ static void retire(ih_entry *entry)
         return;
     }
     enqueue(entry);
-    if (store->queue_count >= store->queue_count_scan || store->queue_bytes >= store->queue_bytes_scan)
+    if (store->queue_count >= store->queue_count_scan ||
+        store->queue_bytes >= store->queue_bytes_scan)
         (void)ih_reclaim(store);
 }
 
@@ -154,7 +159,7 @@ ih_result ih_image_condemn(ih_segment *segment, uint32_t unit, const ih_header *
     return IH_OK;
 }
 
-/* ---- leases --------------------------------------------------------------------------------------------------------- */
+/* ---- leases ---------------------------------------------------------------------------------- */
 
 ih_entry *ih_lease_add(ih_segment *segment, uint32_t unit, const ih_header *header)
 {
@@ -166,7 +171,8 @@ ih_entry *ih_lease_add(ih_segment *segment, uint32_t unit, const ih_header *head
     entry->lease.size = header->size;
     entry->lease.handle.nonce = header->u.nonce;
     entry->lease.store = store;
-    entry->lease.trusted = true; /* an embedded store's segments are written by this process or those it was forked from */
+    entry->lease.trusted = true; /* an embedded store's segments are written by this process or
+                                    those it was forked from */
     entry->segment = segment;
     entry->unit = unit;
     entry->block = header->units;
@@ -188,8 +194,10 @@ static ih_result open_known(ih_entry *entry, ih_handle handle, ih_lease **out, i
         return ih_fail(error, IH_GONE, 0, "open an image");
     if (store->closed)
         return ih_fail(error, IH_CLOSED, 0, "open an image of a closed store");
-    /* In a child a view of a result that was never put keeps it open, whoever else has dropped it. */
-    if (entry->dying || (store->inherited && !store->ephemeral && ih_is_dying(entry->segment, entry->unit)))
+    /* In a child a view of a result that was never put keeps it open, whoever else has dropped it.
+     */
+    if (entry->dying ||
+        (store->inherited && !store->ephemeral && ih_is_dying(entry->segment, entry->unit)))
         return ih_fail(error, IH_GONE, 0, "open a deleted image");
     if (entry->count == 0)
         hold(entry);
@@ -219,7 +227,8 @@ static ih_result open_new(ih_process *process, ih_handle handle, ih_lease **out,
     ih_header header;
     ih_entry *entry = NULL;
     ih_result result = IH_GONE;
-    if (!ih_is_dying(segment, unit) && ih_heap_sealed(&segment->heap, unit, &handle.nonce, &header)) {
+    if (!ih_is_dying(segment, unit) &&
+        ih_heap_sealed(&segment->heap, unit, &handle.nonce, &header)) {
         entry = ih_lease_add(segment, unit, &header);
         result = entry != NULL ? IH_OK : IH_MEMORY;
     }
@@ -245,8 +254,8 @@ ih_result ih_open(ih_process *process, ih_handle handle, ih_lease **out, ih_erro
         return ih_fail(error, IH_GONE, 0, "open an image");
     ih_lock(process);
     ih_entry *entry = ih_map_find(&process->map, handle.locator);
-    ih_result result =
-        entry != NULL ? open_known(entry, handle, out, error) : open_new(process, handle, out, error);
+    ih_result result = entry != NULL ? open_known(entry, handle, out, error)
+                                     : open_new(process, handle, out, error);
     ih_unlock(process);
     return result;
 }
@@ -273,7 +282,8 @@ static void let_go(ih_entry *entry)
             ih_space_drop(segment);
         return;
     }
-    bool wanted = !store->ephemeral || ih_names_count(&store->names, entry->lease.handle.locator) > 0;
+    bool wanted =
+        !store->ephemeral || ih_names_count(&store->names, entry->lease.handle.locator) > 0;
     if (!entry->dying && !wanted)
         set_dying(entry);
     if (entry->dying)
@@ -287,7 +297,8 @@ void ih_lease_release(ih_lease *lease)
     ih_entry *entry = (ih_entry *)(void *)lease;
     uint64_t count = __atomic_load_n(&entry->count, __ATOMIC_RELAXED);
     while (count > 1) {
-        if (__atomic_compare_exchange_n(&entry->count, &count, count - 1, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        if (__atomic_compare_exchange_n(&entry->count, &count, count - 1, true, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED))
             return;
     }
     ih_process *process = lease->store->process;
@@ -297,7 +308,7 @@ void ih_lease_release(ih_lease *lease)
     ih_unlock(process);
 }
 
-/* ---- delete --------------------------------------------------------------------------------------------------------- */
+/* ---- delete ---------------------------------------------------------------------------------- */
 
 static ih_result delete_locked(ih_store *store, ih_handle handle, bool force, ih_error *error)
 {

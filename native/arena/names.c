@@ -1,8 +1,9 @@
 /* Names: a chained hash table of texts, and beside it the number of names of each image.
  *
- * An unbound name keeps its entry for its version, so that a compare-and-swap of somebody who saw the old binding fails.
- * A store that binds ever new names would grow for ever: when unbound entries are many and the majority they are
- * forgotten, and `floor` makes every later version of such a name higher than any it ever had.
+ * An unbound name keeps its entry for its version, so that a compare-and-swap of somebody who saw
+ * the old binding fails. A store that binds ever new names would grow for ever: when unbound
+ * entries are many and the majority they are forgotten, and `floor` makes every later version of
+ * such a name higher than any it ever had.
  */
 #include "names.h"
 
@@ -33,12 +34,13 @@ ih_name_entry *ih_names_find(const ih_names *names, const char *text, size_t len
         return NULL;
     uint64_t hash = hash_text(names, text, length);
     ih_name_entry *entry = names->buckets[hash & names->mask];
-    while (entry != NULL && !(entry->hash == hash && entry->length == length && memcmp(entry->text, text, length) == 0))
+    while (entry != NULL && !(entry->hash == hash && entry->length == length &&
+                              memcmp(entry->text, text, length) == 0))
         entry = entry->next;
     return entry;
 }
 
-/* ---- names of each image -------------------------------------------------------------------------------------------- */
+/* ---- names of each image --------------------------------------------------------------------- */
 
 static size_t find_image(const ih_names *names, uint64_t locator)
 {
@@ -101,7 +103,7 @@ static void fewer_names(ih_names *names, uint64_t locator)
     names->images_count--;
 }
 
-/* ---- texts ---------------------------------------------------------------------------------------------------------- */
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 static bool grow_buckets(ih_names *names)
 {
@@ -173,8 +175,8 @@ static void unbind(ih_names *names, ih_name_entry *entry)
     fewer_names(names, entry->handle.locator);
 }
 
-ih_result ih_names_set(ih_names *names, const char *text, size_t length, const ih_handle *handle, uint64_t *version,
-                       ih_handle *lost, bool *had)
+ih_result ih_names_set(ih_names *names, const char *text, size_t length, const ih_handle *handle,
+                       uint64_t *version, ih_handle *lost, bool *had)
 {
     *had = false;
     ih_name_entry *entry = ih_names_find(names, text, length);

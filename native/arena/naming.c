@@ -11,7 +11,8 @@ static void lost_name(ih_store *store, ih_handle handle)
     ih_segment *segment = ih_find_segment(store->process, ih_locator_id(handle.locator));
     uint32_t unit = ih_locator_unit(handle.locator);
     ih_header header;
-    if (!store->ephemeral || ih_names_count(&store->names, handle.locator) > 0 || !ih_may_hold(segment, unit))
+    if (!store->ephemeral || ih_names_count(&store->names, handle.locator) > 0 ||
+        !ih_may_hold(segment, unit))
         return;
     if (ih_map_find(&store->process->map, handle.locator) == NULL && !ih_is_dying(segment, unit) &&
         ih_heap_sealed(&segment->heap, unit, &handle.nonce, &header))
@@ -27,8 +28,9 @@ static bool lives(const ih_store *store, ih_handle handle)
            ih_heap_sealed(&segment->heap, unit, &handle.nonce, &header);
 }
 
-static ih_result bind_locked(ih_store *store, const char *name, size_t length, const ih_handle *handle,
-                             uint64_t expected, uint64_t *version, ih_error *error)
+static ih_result bind_locked(ih_store *store, const char *name, size_t length,
+                             const ih_handle *handle, uint64_t expected, uint64_t *version,
+                             ih_error *error)
 {
     if (store->closed)
         return ih_fail(error, IH_CLOSED, 0, "bind a name in a closed store");
@@ -57,8 +59,8 @@ static ih_result bind_locked(ih_store *store, const char *name, size_t length, c
     return IH_OK;
 }
 
-ih_result ih_bind(ih_store *store, const char *name, size_t length, const ih_handle *handle, uint64_t expected,
-                  uint64_t *version, ih_error *error)
+ih_result ih_bind(ih_store *store, const char *name, size_t length, const ih_handle *handle,
+                  uint64_t expected, uint64_t *version, ih_error *error)
 {
     if (length == 0 || length > IH_NAME_MAX)
         return ih_fail(error, IH_INVALID, 0, "bind a name: it must have 1 to 512 bytes");
@@ -68,12 +70,14 @@ ih_result ih_bind(ih_store *store, const char *name, size_t length, const ih_han
     return result;
 }
 
-ih_result ih_lookup(ih_store *store, const char *name, size_t length, ih_handle *handle, uint64_t *version,
-                    ih_error *error)
+ih_result ih_lookup(ih_store *store, const char *name, size_t length, ih_handle *handle,
+                    uint64_t *version, ih_error *error)
 {
     ih_lock(store->process);
     const ih_name_entry *entry = ih_names_find(&store->names, name, length);
-    ih_result result = store->closed ? IH_CLOSED : entry != NULL && entry->bound ? IH_OK : IH_UNKNOWN;
+    ih_result result = store->closed                   ? IH_CLOSED
+                       : entry != NULL && entry->bound ? IH_OK
+                                                       : IH_UNKNOWN;
     if (result == IH_OK && handle != NULL)
         *handle = entry->handle;
     if (result == IH_OK && version != NULL)
@@ -82,7 +86,8 @@ ih_result ih_lookup(ih_store *store, const char *name, size_t length, ih_handle 
     return result == IH_OK ? IH_OK : ih_fail(error, result, 0, "look up a name");
 }
 
-ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_lease **out, ih_error *error)
+ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_lease **out,
+                       ih_error *error)
 {
     ih_handle handle = {0}, before;
     for (bool again = false;; again = true) {
@@ -98,11 +103,12 @@ ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_leas
     }
 }
 
-/* ---- listing -------------------------------------------------------------------------------------------------------- */
+/* ---- listing --------------------------------------------------------------------------------- */
 
 static bool matches(const ih_name_entry *entry, const char *prefix, size_t length)
 {
-    return entry->bound && entry->length >= length && (length == 0 || memcmp(entry->text, prefix, length) == 0);
+    return entry->bound && entry->length >= length &&
+           (length == 0 || memcmp(entry->text, prefix, length) == 0);
 }
 
 static int by_name(const void *left, const void *right)
@@ -113,7 +119,8 @@ static int by_name(const void *left, const void *right)
     return order != 0 ? order : (a->length > b->length) - (a->length < b->length);
 }
 
-static ih_result list_locked(const ih_names *names, const char *prefix, size_t length, ih_name **out, size_t *count)
+static ih_result list_locked(const ih_names *names, const char *prefix, size_t length,
+                             ih_name **out, size_t *count)
 {
     size_t found = 0, text = 0;
     for (size_t i = 0; names->buckets != NULL && i <= names->mask; i++) {
@@ -143,11 +150,12 @@ static ih_result list_locked(const ih_names *names, const char *prefix, size_t l
     return IH_OK;
 }
 
-ih_result ih_store_names(ih_store *store, const char *prefix, size_t length, ih_name **out, size_t *count,
-                         ih_error *error)
+ih_result ih_store_names(ih_store *store, const char *prefix, size_t length, ih_name **out,
+                         size_t *count, ih_error *error)
 {
     ih_lock(store->process);
-    ih_result result = store->closed ? IH_CLOSED : list_locked(&store->names, prefix, length, out, count);
+    ih_result result =
+        store->closed ? IH_CLOSED : list_locked(&store->names, prefix, length, out, count);
     ih_unlock(store->process);
     if (result != IH_OK)
         return ih_fail(error, result, result == IH_MEMORY ? ENOMEM : 0, "list the names");

@@ -1,10 +1,12 @@
 /* The process: its lock, the table of segments, and what happens around a fork.
  *
- * Around a fork. prepare() takes the lock, so that the child inherits the tables whole, and makes the child's membership
- * in each family whose stores this process has (family.c). In the child every store is inherited: the writable mappings
- * are gone (MADV_DONTFORK, H8), so nothing may be put, deleted or bound; its leases are those of the parent, already
- * published under the child's own lock. Where a membership can't be prepared the parent never frees what it leases at
- * that moment, and the child opens nothing new. A process without stores does nothing but lock and unlock.
+ * Around a fork. prepare() takes the lock, so that the child inherits the tables whole, and makes
+ * the child's membership in each family whose stores this process has (family.c). In the child
+ * every store is inherited: the writable mappings are gone (MADV_DONTFORK, H8), so nothing may be
+ * put, deleted or bound; its leases are those of the parent, already published under the child's
+ * own lock. Where a membership can't be prepared the parent never frees what it leases at that
+ * moment, and the child opens nothing new. A process without stores does nothing but lock and
+ * unlock.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -105,7 +107,7 @@ void ih_unlock(ih_process *process)
     }
 }
 
-/* ---- segments by id ------------------------------------------------------------------------------------------------- */
+/* ---- segments by id -------------------------------------------------------------------------- */
 
 static size_t home(const ih_process *process, uint64_t id)
 {
@@ -116,7 +118,8 @@ ih_segment *ih_find_segment(const ih_process *process, uint64_t id)
 {
     if (process->segments == NULL)
         return NULL;
-    for (size_t at = home(process, id); process->segments[at] != NULL; at = (at + 1) & process->segments_mask) {
+    for (size_t at = home(process, id); process->segments[at] != NULL;
+         at = (at + 1) & process->segments_mask) {
         if (process->segments[at]->heap.id == id)
             return process->segments[at];
     }
@@ -179,8 +182,8 @@ void ih_unregister_segment(ih_process *process, ih_segment *segment)
     segment->registered = false;
 }
 
-/* Ids of a store count up from a random point; one that another store of this process uses is skipped, so an id means
- * one segment here. Zero is left out: a locator is never 0. */
+/* Ids of a store count up from a random point; one that another store of this process uses is
+ * skipped, so an id means one segment here. Zero is left out: a locator is never 0. */
 uint64_t ih_new_id(ih_store *store)
 {
     uint64_t id;
@@ -191,7 +194,7 @@ uint64_t ih_new_id(ih_store *store)
     return id;
 }
 
-/* ---- fork ----------------------------------------------------------------------------------------------------------- */
+/* ---- fork ------------------------------------------------------------------------------------ */
 
 static bool join_own_family(ih_process *process)
 {
@@ -215,7 +218,8 @@ static void prepare_family(ih_process *process, ih_family *family)
 {
     ih_result result = family == NULL || family->blind ? IH_SYSTEM : ih_family_prepare(family);
     size_t cursor = 0;
-    for (ih_entry *entry; result == IH_OK && (entry = ih_map_next(&process->map, &cursor)) != NULL;) {
+    for (ih_entry *entry;
+         result == IH_OK && (entry = ih_map_next(&process->map, &cursor)) != NULL;) {
         if (entry->lease.store->family == family && entry->count > 0)
             result = ih_family_give(family, entry->lease.handle.locator, &entry->child_slot);
     }
@@ -250,7 +254,8 @@ void ih_process_fork_parent(ih_process *process)
     ih_unlock(process);
 }
 
-/* Writable aliases are not mapped here, and descriptors of images being written are none of ours. */
+/* Writable aliases are not mapped here, and descriptors of images being written are none of ours.
+ */
 static void disown_segments(ih_store *store)
 {
     for (ih_segment *segment = store->all; segment != NULL; segment = segment->all_next) {
@@ -280,12 +285,14 @@ void ih_process_fork_child(ih_process *process)
         entry->slot = family != NULL && !family->blind ? entry->child_slot : IH_NO_SLOT;
         entry->pinned = false;
         if (entry->count == 0) {
-            /* Deleted already, or pinned: the owner's business. Removal moves cells, so the walk begins again. */
+            /* Deleted already, or pinned: the owner's business. Removal moves cells, so the walk
+             * begins again. */
             ih_map_remove(&process->map, entry);
             cursor = 0;
         }
     }
-    /* The child makes handles of its own in stores of its own. Without fresh randomness the pid still tells them apart. */
+    /* The child makes handles of its own in stores of its own. Without fresh randomness the pid
+     * still tells them apart. */
     uint64_t fresh[2] = {0, 0};
     if (ih_os_random(fresh, sizeof fresh) == 0) {
         process->nonce_key[0] = fresh[0];

@@ -1,7 +1,8 @@
 /* What one process keeps: its stores, their segments by id, its leases. Private to the arena.
  *
- * Threads. `lock` guards everything in these structs but for what segment.h says about segments nobody can reach.
- *          Segments to drop are put on the graveyard and unmapped by ih_unlock(), after the lock is released.
+ * Threads. `lock` guards everything in these structs but for what segment.h says about segments
+ *          nobody can reach. Segments to drop are put on the graveyard and unmapped by ih_unlock(),
+ *          after the lock is released.
  */
 #ifndef ICEHOUSE_ARENA_PROCESS_H
 #define ICEHOUSE_ARENA_PROCESS_H
@@ -34,14 +35,14 @@ struct ih_process {
     ih_bits *bits;
     ih_room room;
     uint64_t nonce_key[2];
-    uint64_t nonce_count; /* atomic */
+    uint64_t nonce_count;    /* atomic */
     uint64_t maps, maps_max; /* mappings of segments */
 };
 
 struct ih_store {
     ih_process *process;
     ih_store *next;
-    ih_family *family; /* NULL until the owner forks */
+    ih_family *family;   /* NULL until the owner forks */
     uint64_t references; /* the caller's, and one for each segment */
     uint64_t capacity, segment_size;
     bool ephemeral, closed, inherited, dropped;
@@ -53,31 +54,29 @@ struct ih_store {
     uint64_t images, dying, dying_bytes, leases;
     uint64_t puts, opens, deletes;
     uint64_t segment_count;
-    uint64_t idle_count; /* empty ordinary segments */
-    uint64_t sweep_ns;   /* when to look for surplus again */
-    ih_segment *all;     /* every segment with an id, and the warm ones */
+    uint64_t idle_count;                /* empty ordinary segments */
+    uint64_t sweep_ns;                  /* when to look for surplus again */
+    ih_segment *all;                    /* every segment with an id, and the warm ones */
     ih_segment *warm_first, *warm_last; /* oldest first */
-    ih_segment *bins[IH_BINS];          /* ordinary segments by the class of their longest free block */
+    ih_segment *bins[IH_BINS]; /* ordinary segments by the class of their longest free block */
     uint64_t bin_bitmap[IH_BIN_WORDS];
     ih_entry *queue; /* deleted images that nobody here holds, but perhaps a child */
     uint64_t queue_count, queue_bytes, queue_count_scan, queue_bytes_scan;
     ih_names names;
 };
 
-static inline void ih_lock(ih_process *process)
-{
-    pthread_mutex_lock(&process->lock);
-}
+static inline void ih_lock(ih_process *process) { pthread_mutex_lock(&process->lock); }
 
 /* Releases the lock and unmaps what is in the graveyard. */
 void ih_unlock(ih_process *process);
 
 /* Fills the figures of a store into an error. Under the lock. */
-ih_result ih_store_fail(const ih_store *store, ih_error *error, ih_result result, const char *what, uint64_t wanted);
+ih_result ih_store_fail(const ih_store *store, ih_error *error, ih_result result, const char *what,
+                        uint64_t wanted);
 /* One reference less; frees the struct with the last. Under the lock. */
 void ih_store_release(ih_store *store);
 
-/* ---- segments by id (process.c) ------------------------------------------------------------------------------------- */
+/* ---- segments by id (process.c) -------------------------------------------------------------- */
 
 ih_segment *ih_find_segment(const ih_process *process, uint64_t id);
 bool ih_register_segment(ih_process *process, ih_segment *segment);
@@ -86,7 +85,7 @@ void ih_unregister_segment(ih_process *process, ih_segment *segment);
 bool ih_reserve_registration(ih_process *process);
 uint64_t ih_new_id(ih_store *store);
 
-/* ---- space (space.c) ------------------------------------------------------------------------------------------------ */
+/* ---- space (space.c) ------------------------------------------------------------------------- */
 
 /* Puts an ordinary segment into the bin of its rank. After every allocation and free. */
 void ih_space_rebin(ih_segment *segment);
@@ -109,18 +108,21 @@ static inline bool ih_is_quiet(const ih_store *store)
     return store->family == NULL || store->family->quiet;
 }
 
-/* Whether an image may begin there: inside, and of a dedicated segment not before it is complete. */
+/* Whether an image may begin there: inside, and of a dedicated segment not before it is complete.
+ */
 static inline bool ih_may_hold(const ih_segment *segment, uint32_t unit)
 {
     return segment != NULL && unit >= segment->heap.first && unit < segment->heap.end &&
            (segment->heap.kind == IH_ORDINARY || segment->sealed);
 }
 
-/* ---- lifetimes (lifetime.c) ----------------------------------------------------------------------------------------- */
+/* ---- lifetimes (lifetime.c) ------------------------------------------------------------------ */
 
-/* A lease of a sealed image that this process does not lease yet; publishes nothing. NULL: no memory. */
+/* A lease of a sealed image that this process does not lease yet; publishes nothing. NULL: no
+ * memory. */
 ih_entry *ih_lease_add(ih_segment *segment, uint32_t unit, const ih_header *header);
-/* Marks an image of the owner as deleted; frees it at once if nobody can hold it. IH_MEMORY: nothing was done. */
+/* Marks an image of the owner as deleted; frees it at once if nobody can hold it. IH_MEMORY:
+ * nothing was done. */
 ih_result ih_image_condemn(ih_segment *segment, uint32_t unit, const ih_header *header);
 /* Frees what is condemned and held by nobody. True if anything was freed. */
 bool ih_reclaim(ih_store *store);
@@ -129,7 +131,8 @@ void ih_block_free(ih_segment *segment, uint32_t unit, uint32_t units);
 
 static inline uint64_t ih_block_bytes(const ih_segment *segment, uint32_t units)
 {
-    return segment->heap.kind == IH_ORDINARY ? (uint64_t)units << IH_UNIT_SHIFT : segment->bytes - IH_PAGE;
+    return segment->heap.kind == IH_ORDINARY ? (uint64_t)units << IH_UNIT_SHIFT
+                                             : segment->bytes - IH_PAGE;
 }
 
 #endif

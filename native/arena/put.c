@@ -1,8 +1,9 @@
 /* Putting: reserve a block, fill it, seal it.
  *
- * Reserving is O(1) under the lock where a segment with room or a warm one exists. Else a segment is made outside the
- * lock, its bytes being counted as committed before, so that threads at once can't exceed the capacity together. What
- * stands in the way of a new segment goes first: deleted images that no child holds, warm segments, empty ones.
+ * Reserving is O(1) under the lock where a segment with room or a warm one exists. Else a segment
+ * is made outside the lock, its bytes being counted as committed before, so that threads at once
+ * can't exceed the capacity together. What stands in the way of a new segment goes first: deleted
+ * images that no child holds, warm segments, empty ones.
  */
 #include "process.h"
 
@@ -10,10 +11,7 @@
 
 #include <errno.h>
 
-static uint64_t round_page(uint64_t bytes)
-{
-    return (bytes + IH_PAGE - 1u) / IH_PAGE * IH_PAGE;
-}
+static uint64_t round_page(uint64_t bytes) { return (bytes + IH_PAGE - 1u) / IH_PAGE * IH_PAGE; }
 
 /* The smallest ordinary segment that holds a block of `size` bytes. */
 static uint64_t least_segment(uint64_t size)
@@ -24,7 +22,7 @@ static uint64_t least_segment(uint64_t size)
 
 typedef struct {
     uint64_t size;
-    uint32_t units;   /* ordinary */
+    uint32_t units; /* ordinary */
     bool dedicated, seal, modest;
     uint64_t segment_bytes; /* of the segment to be made */
 } request;
@@ -35,7 +33,8 @@ static void fill_block(ih_block *out, ih_segment *segment, uint32_t unit, const 
     uint32_t units = want->dedicated ? segment->heap.end - segment->heap.first : want->units;
     store->used += ih_block_bytes(segment, units);
     out->store = store;
-    out->memory = segment->heap.base != NULL ? segment->heap.base + ((size_t)unit << IH_UNIT_SHIFT) : NULL;
+    out->memory =
+        segment->heap.base != NULL ? segment->heap.base + ((size_t)unit << IH_UNIT_SHIFT) : NULL;
     out->size = want->size;
     out->locator = ih_locator(segment->heap.id, unit);
     out->segment = segment;
@@ -77,18 +76,17 @@ static uint64_t choose_bytes(const ih_store *store, const request *want)
 }
 
 /* Under the lock. Frees what can be freed for a request; true: worth another try. */
-static bool make_room(ih_store *store)
-{
-    return ih_reclaim(store) || ih_space_shed(store, true);
-}
+static bool make_room(ih_store *store) { return ih_reclaim(store) || ih_space_shed(store, true); }
 
 static ih_result refused(const ih_store *store)
 {
     return store->closed ? IH_CLOSED : store->inherited ? IH_FORKED : IH_OK;
 }
 
-/* Under the lock. IH_OK with *bytes 0: the block is reserved; else a segment of that size is accounted for. */
-static ih_result plan(ih_store *store, request *want, ih_block *out, uint64_t *bytes, ih_error *error)
+/* Under the lock. IH_OK with *bytes 0: the block is reserved; else a segment of that size is
+ * accounted for. */
+static ih_result plan(ih_store *store, request *want, ih_block *out, uint64_t *bytes,
+                      ih_error *error)
 {
     ih_result result = refused(store);
     if (result != IH_OK)
@@ -124,7 +122,8 @@ static void unplan(ih_store *store, uint64_t bytes)
 }
 
 /* A new segment enters the store, if that is still open. Under the lock. */
-static ih_result admit(ih_store *store, ih_segment *segment, const request *want, ih_block *out, ih_error *error)
+static ih_result admit(ih_store *store, ih_segment *segment, const request *want, ih_block *out,
+                       ih_error *error)
 {
     ih_result result = refused(store);
     if (result != IH_OK)
@@ -146,15 +145,17 @@ static ih_result admit(ih_store *store, ih_segment *segment, const request *want
 }
 
 /* Without the lock. */
-static ih_result make_segment(ih_store *store, const request *want, uint64_t bytes, ih_block *out, ih_error *error)
+static ih_result make_segment(ih_store *store, const request *want, uint64_t bytes, ih_block *out,
+                              ih_error *error)
 {
     ih_process *process = store->process;
     ih_segment *segment = NULL;
     ih_lock(process);
     uint64_t id = ih_new_id(store);
     ih_unlock(process);
-    ih_result result = want->dedicated ? ih_segment_create_dedicated(id, bytes, &segment, error)
-                                       : ih_segment_create(&process->room, id, bytes, &segment, error);
+    ih_result result = want->dedicated
+                           ? ih_segment_create_dedicated(id, bytes, &segment, error)
+                           : ih_segment_create(&process->room, id, bytes, &segment, error);
     /* What is written later is looked at now too: better to refuse before the object is encoded. */
     if (result == IH_OK && want->dedicated) {
         uint64_t part = bytes < (UINT64_C(16) << 20) ? bytes : UINT64_C(16) << 20;
@@ -172,10 +173,12 @@ static ih_result make_segment(ih_store *store, const request *want, uint64_t byt
     return result;
 }
 
-static ih_result prepare_request(const ih_store *store, uint64_t size, unsigned flags, request *want, ih_error *error)
+static ih_result prepare_request(const ih_store *store, uint64_t size, unsigned flags,
+                                 request *want, ih_error *error)
 {
     if (size < IH_HEADER_SIZE || (flags & ~IH_PUT_SEAL) != 0)
-        return ih_fail(error, IH_INVALID, 0, "reserve a block: the size includes the header of 64 bytes");
+        return ih_fail(error, IH_INVALID, 0,
+                       "reserve a block: the size includes the header of 64 bytes");
     *want = (request){.size = size, .seal = (flags & IH_PUT_SEAL) != 0};
     want->dedicated = want->seal || size > store->segment_size / 4u;
     if (size > store->capacity || size > (uint64_t)UINT32_MAX << IH_UNIT_SHIFT) {
@@ -205,7 +208,8 @@ ih_result ih_reserve(ih_store *store, uint64_t size, unsigned flags, ih_block *o
         *error = (ih_error){0};
         ih_lock(process);
         result = plan(store, &want, out, &bytes, error);
-        bool again = result != IH_OK && (result == IH_FULL || result == IH_MEMORY) && make_room(store);
+        bool again =
+            result != IH_OK && (result == IH_FULL || result == IH_MEMORY) && make_room(store);
         ih_unlock(process); /* unmaps what make_room() buried */
         if (again)
             continue;
@@ -226,10 +230,12 @@ ih_result ih_reserve(ih_store *store, uint64_t size, unsigned flags, ih_block *o
     }
 }
 
-ih_result ih_block_write(ih_block *block, uint64_t offset, const void *source, uint64_t size, ih_error *error)
+ih_result ih_block_write(ih_block *block, uint64_t offset, const void *source, uint64_t size,
+                         ih_error *error)
 {
     ih_segment *segment = block->segment;
-    if (segment == NULL || offset < IH_HEADER_SIZE || offset > block->size || size > block->size - offset)
+    if (segment == NULL || offset < IH_HEADER_SIZE || offset > block->size ||
+        size > block->size - offset)
         return ih_fail(error, IH_INVALID, 0, "write into a block");
     if (block->store->inherited)
         return ih_fail(error, IH_FORKED, 0, "write into a block in a forked child");
@@ -238,12 +244,13 @@ ih_result ih_block_write(ih_block *block, uint64_t offset, const void *source, u
         return IH_OK;
     }
     uint64_t start = (uint64_t)segment->heap.first << IH_UNIT_SHIFT;
-    return ih_segment_write(segment, &block->store->process->room, start + offset, source, size, error);
+    return ih_segment_write(segment, &block->store->process->room, start + offset, source, size,
+                            error);
 }
 
 /* Under the lock: counts the image and takes a lease if one is wanted. */
-static ih_result publish(ih_block *block, const ih_header *header, const uint8_t image[16], ih_lease **lease,
-                         ih_error *error)
+static ih_result publish(ih_block *block, const ih_header *header, const uint8_t image[16],
+                         ih_lease **lease, ih_error *error)
 {
     ih_segment *segment = block->segment;
     ih_store *store = block->store;
@@ -269,8 +276,8 @@ static ih_result publish(ih_block *block, const ih_header *header, const uint8_t
     return IH_OK;
 }
 
-ih_result ih_block_seal(ih_block *block, const uint8_t image_header[16], ih_handle *out, ih_lease **lease,
-                        ih_error *error)
+ih_result ih_block_seal(ih_block *block, const uint8_t image_header[16], ih_handle *out,
+                        ih_lease **lease, ih_error *error)
 {
     ih_segment *segment = block->segment;
     if (segment == NULL)
@@ -282,15 +289,17 @@ ih_result ih_block_seal(ih_block *block, const uint8_t image_header[16], ih_hand
     uint64_t count = __atomic_fetch_add(&process->nonce_count, 1, __ATOMIC_RELAXED);
     bool dedicated = segment->heap.kind == IH_DEDICATED;
     uint32_t unit = ih_locator_unit(block->locator);
-    ih_header header = {.units = dedicated ? segment->heap.end - segment->heap.first
-                                           : (uint32_t)((block->size + IH_UNIT - 1u) >> IH_UNIT_SHIFT),
+    ih_header header = {.units = dedicated
+                                     ? segment->heap.end - segment->heap.first
+                                     : (uint32_t)((block->size + IH_UNIT - 1u) >> IH_UNIT_SHIFT),
                         .flags = dedicated ? IH_BLOCK_DEDICATED : 0u,
                         .size = block->size,
                         .created_ns = ih_os_wall_ns()};
     header.u.nonce = ih_siphash(process->nonce_key, count, block->locator);
     if (block->memory == NULL) {
-        ih_result result = ih_segment_finish(segment, header.u.nonce, header.size, header.created_ns,
-                                             (block->flags & IH_PUT_SEAL) != 0, image_header, error);
+        ih_result result =
+            ih_segment_finish(segment, header.u.nonce, header.size, header.created_ns,
+                              (block->flags & IH_PUT_SEAL) != 0, image_header, error);
         if (result != IH_OK)
             return result;
     }
@@ -321,7 +330,8 @@ void ih_block_abandon(ih_block *block)
         if (segment->heap.base != NULL && dedicated && !segment->kernel_sealed)
             ih_heap_unseal(&segment->heap, unit);
         ih_block_free(segment, unit,
-                      dedicated ? segment->heap.end - segment->heap.first : ih_heap_at(&segment->heap, unit)->units);
+                      dedicated ? segment->heap.end - segment->heap.first
+                                : ih_heap_at(&segment->heap, unit)->units);
     }
     ih_unlock(process);
 }

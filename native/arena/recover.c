@@ -1,9 +1,10 @@
 /* What to do with an ordinary segment whose writer died, perhaps in the middle of an operation.
  *
- * The chain is the truth and can be walked (alloc.c says why). The first walk only looks, and refuses damage before a
- * byte is changed. The second writes the chain anew: runs of blocks that hold no image become one free block each, and
- * prev_units, lists, bitmaps, counters and the start map are built from it. Being killed during the second walk is
- * harmless: merging changes the chain by one store as ever, and all else is derived again next time.
+ * The chain is the truth and can be walked (alloc.c says why). The first walk only looks, and
+ * refuses damage before a byte is changed. The second writes the chain anew: runs of blocks that
+ * hold no image become one free block each, and prev_units, lists, bitmaps, counters and the start
+ * map are built from it. Being killed during the second walk is harmless: merging changes the chain
+ * by one store as ever, and all else is derived again next time.
  */
 #include "alloc.h"
 
@@ -20,8 +21,9 @@ static ih_result refuse(char *message, size_t size, uint32_t unit, const char *r
     return IH_CORRUPT;
 }
 
-/* A sealed header whose start bit is missing is fine: its writer died between the two stores of unseal or seal only in
- * states other than SEALED, so here the check decides alone, and the bit is derived. */
+/* A sealed header whose start bit is missing is fine: its writer died between the two stores of
+ * unseal or seal only in states other than SEALED, so here the check decides alone, and the bit is
+ * derived. */
 static bool header_holds(const ih_heap *heap, uint32_t unit, const ih_header *block)
 {
     return block->check == ih_siphash(heap->secret, ih_locator(heap->id, unit), block->u.nonce) &&

@@ -1,10 +1,12 @@
 /* Making, filling, mapping and dropping segments.
  *
- * An ordinary segment is committed before anybody may touch it, in chunks, each after a look at the memory limits: a
- * page past a cgroup's limit is SIGKILL (H13), a hole would be allocated by whoever reads it first (H6). Its seals keep it
- * from being truncated, and from being sealed against writing under its allocator's hands (H1).
+ * An ordinary segment is committed before anybody may touch it, in chunks, each after a look at the
+ * memory limits: a page past a cgroup's limit is SIGKILL (H13), a hole would be allocated by
+ * whoever reads it first (H6). Its seals keep it from being truncated, and from being sealed
+ * against writing under its allocator's hands (H1).
  *
- * A fresh dedicated segment is written with pwrite, twice as fast as filling a new mapping, and mapped when complete.
+ * A fresh dedicated segment is written with pwrite, twice as fast as filling a new mapping, and
+ * mapped when complete.
  */
 #include "segment.h"
 
@@ -67,7 +69,8 @@ static ih_segment *new_segment(uint64_t id, uint64_t bytes, uint32_t kind)
     return segment;
 }
 
-/* The read-only mapping comes from a read-only descriptor: it can't be made writable by mprotect. */
+/* The read-only mapping comes from a read-only descriptor: it can't be made writable by mprotect.
+ */
 static int map_view(ih_segment *segment, int fd)
 {
     int reader = -1;
@@ -121,7 +124,8 @@ static ih_result build(ih_segment *segment, int fd, ih_room *room, ih_error *err
     return IH_OK;
 }
 
-ih_result ih_segment_create(ih_room *room, uint64_t id, uint64_t bytes, ih_segment **out, ih_error *error)
+ih_result ih_segment_create(ih_room *room, uint64_t id, uint64_t bytes, ih_segment **out,
+                            ih_error *error)
 {
     ih_segment *segment = new_segment(id, bytes, IH_ORDINARY);
     if (segment == NULL)
@@ -142,7 +146,8 @@ ih_result ih_segment_create(ih_room *room, uint64_t id, uint64_t bytes, ih_segme
     return IH_OK;
 }
 
-ih_result ih_segment_create_dedicated(uint64_t id, uint64_t bytes, ih_segment **out, ih_error *error)
+ih_result ih_segment_create_dedicated(uint64_t id, uint64_t bytes, ih_segment **out,
+                                      ih_error *error)
 {
     ih_segment *segment = new_segment(id, bytes, IH_DEDICATED);
     if (segment == NULL)
@@ -157,8 +162,8 @@ ih_result ih_segment_create_dedicated(uint64_t id, uint64_t bytes, ih_segment **
     return IH_OK;
 }
 
-ih_result ih_segment_write(ih_segment *segment, ih_room *room, uint64_t offset, const void *source, uint64_t size,
-                           ih_error *error)
+ih_result ih_segment_write(ih_segment *segment, ih_room *room, uint64_t offset, const void *source,
+                           uint64_t size, ih_error *error)
 {
     const uint8_t *from = source;
     while (size > 0) {
@@ -176,9 +181,10 @@ ih_result ih_segment_write(ih_segment *segment, ih_room *room, uint64_t offset, 
     return IH_OK;
 }
 
-/* The segment's header and the image's, the image's state last, so that a writer that dies leaves no sealed image. */
-static int write_headers(const ih_segment *segment, uint64_t nonce, uint64_t size, uint64_t created_ns, bool seal,
-                         const uint8_t image[16])
+/* The segment's header and the image's, the image's state last, so that a writer that dies leaves
+ * no sealed image. */
+static int write_headers(const ih_segment *segment, uint64_t nonce, uint64_t size,
+                         uint64_t created_ns, bool seal, const uint8_t image[16])
 {
     const ih_heap *heap = &segment->heap;
     ih_segment_header first = {.magic = IH_SEGMENT_MAGIC,
@@ -207,8 +213,8 @@ static int write_headers(const ih_segment *segment, uint64_t nonce, uint64_t siz
     return code;
 }
 
-ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, uint64_t created_ns, bool seal,
-                            const uint8_t image[16], ih_error *error)
+ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, uint64_t created_ns,
+                            bool seal, const uint8_t image[16], ih_error *error)
 {
     int code = write_headers(segment, nonce, size, created_ns, seal, image);
     if (code != 0)

@@ -1,8 +1,10 @@
-/* One segment as this process sees it: a memory file mapped twice, read-only for readers and writable for the allocator.
+/* One segment as this process sees it: a memory file mapped twice, read-only for readers and
+ * writable for the allocator.
  *
- * Lifecycle. create -> (write, map: a fresh dedicated one) -> ... -> destroy. The struct is malloc'ed; its store holds it.
- * Threads.   The functions here take no lock and make system calls: call them without the process's lock, on a segment
- *            that no other thread can reach yet, or no more.
+ * Lifecycle. create -> (write, map: a fresh dedicated one) -> ... -> destroy. The struct is
+ * malloc'ed; its store holds it.
+ * Threads.   The functions here take no lock and make system calls: call them without the process's
+ *            lock, on a segment that no other thread can reach yet, or no more.
  * Failure.   Nothing is left behind; `error` says what was attempted.
  */
 #ifndef ICEHOUSE_ARENA_SEGMENT_H
@@ -11,7 +13,8 @@
 #include "alloc.h"
 #include "os/os.h"
 
-/* How much memory the machine leaves us, read again when the budget is spent or old. Races are harmless. */
+/* How much memory the machine leaves us, read again when the budget is spent or old. Races are
+ * harmless. */
 typedef struct {
     ih_os_cgroup cgroup;
     uint64_t budget;   /* bytes that may be committed before the limits are read again */
@@ -22,15 +25,15 @@ typedef struct ih_segment {
     ih_heap heap;
     ih_store *store;
     uint64_t bytes;
-    int fd;               /* of a fresh dedicated segment until it is sealed, else -1 */
-    uint64_t *dying;      /* ordinary: its own state map; dedicated: the word of its bit */
-    uint32_t dying_bit;   /* dedicated: the bit in that word */
-    uint32_t leases;      /* images of it that this process leases */
-    bool kernel_sealed;   /* F_SEAL_WRITE */
-    bool sealed;          /* dedicated: holds an image */
-    bool registered;      /* found through its id */
-    int bin;              /* ordinary: the list it is in; -1: none */
-    uint64_t idle_ns;     /* ordinary and empty, or warm: since when; 0: in use */
+    int fd;             /* of a fresh dedicated segment until it is sealed, else -1 */
+    uint64_t *dying;    /* ordinary: its own state map; dedicated: the word of its bit */
+    uint32_t dying_bit; /* dedicated: the bit in that word */
+    uint32_t leases;    /* images of it that this process leases */
+    bool kernel_sealed; /* F_SEAL_WRITE */
+    bool sealed;        /* dedicated: holds an image */
+    bool registered;    /* found through its id */
+    int bin;            /* ordinary: the list it is in; -1: none */
+    uint64_t idle_ns;   /* ordinary and empty, or warm: since when; 0: in use */
     struct ih_segment *next, *previous; /* in a bin, in the warm list, in the graveyard */
     struct ih_segment *all_next, *all_previous;
 } ih_segment;
@@ -38,23 +41,27 @@ typedef struct ih_segment {
 /* IH_MEMORY if committing `bytes` would leave less than a reserve below the tightest limit. */
 ih_result ih_room_take(ih_room *room, uint64_t bytes, ih_error *error);
 
-/* An empty ordinary segment, committed and formatted; `bytes` a multiple of IH_PAGE. id and store are the caller's. */
-ih_result ih_segment_create(ih_room *room, uint64_t id, uint64_t bytes, ih_segment **out, ih_error *error);
+/* An empty ordinary segment, committed and formatted; `bytes` a multiple of IH_PAGE. id and store
+ * are the caller's. */
+ih_result ih_segment_create(ih_room *room, uint64_t id, uint64_t bytes, ih_segment **out,
+                            ih_error *error);
 /* A file for one image; nothing is committed or mapped. Its dying bit is the caller's business. */
-ih_result ih_segment_create_dedicated(uint64_t id, uint64_t bytes, ih_segment **out, ih_error *error);
+ih_result ih_segment_create_dedicated(uint64_t id, uint64_t bytes, ih_segment **out,
+                                      ih_error *error);
 /* Writes into a fresh dedicated segment. `offset` counts from the segment's start. */
-ih_result ih_segment_write(ih_segment *segment, ih_room *room, uint64_t offset, const void *source, uint64_t size,
-                           ih_error *error);
-/* Finishes a fresh dedicated segment: header, mappings, seals; closes the descriptor. May be tried again on failure. */
-ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, uint64_t created_ns, bool seal,
-                            const uint8_t image[16], ih_error *error);
+ih_result ih_segment_write(ih_segment *segment, ih_room *room, uint64_t offset, const void *source,
+                           uint64_t size, ih_error *error);
+/* Finishes a fresh dedicated segment: header, mappings, seals; closes the descriptor. May be tried
+ * again on failure. */
+ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, uint64_t created_ns,
+                            bool seal, const uint8_t image[16], ih_error *error);
 /* Unmaps and frees. `discard`: children may still map it, so its pages are given back first. */
 void ih_segment_destroy(ih_segment *segment, bool discard);
 
 /* Mappings that one segment of the kind takes. */
 #define IH_MAPS_EACH 3u
 
-/* ---- dying bits (H1) ------------------------------------------------------------------------------------------------ */
+/* ---- dying bits (H1) ------------------------------------------------------------------------- */
 
 static inline uint64_t *ih_dying_word(const ih_segment *segment, uint32_t unit, uint64_t *mask)
 {
@@ -85,7 +92,8 @@ static inline void ih_clear_dying(const ih_segment *segment, uint32_t unit)
 }
 
 /* Fills `error` (may be NULL) and returns `result`. */
-static inline ih_result ih_fail(ih_error *error, ih_result result, int system_errno, const char *what)
+static inline ih_result ih_fail(ih_error *error, ih_result result, int system_errno,
+                                const char *what)
 {
     if (error != NULL) {
         *error = (ih_error){.result = result, .system_errno = system_errno, .what = what};

@@ -1,9 +1,10 @@
 /* Which segment a block comes from, and which segments are given back.
  *
- * Ordinary segments stand in bins by the class of their longest free block, so one that fits is found through a bitmap;
- * the tightest bin comes first, which fills what is nearly full and lets the others run empty. Freed dedicated segments
- * stay mapped for a while: filling fresh pages costs several times the copy itself. What is empty goes when memory is
- * short, when asked, and after SURPLUS_NS at a later operation.
+ * Ordinary segments stand in bins by the class of their longest free block, so one that fits is
+ * found through a bitmap; the tightest bin comes first, which fills what is nearly full and lets
+ * the others run empty. Freed dedicated segments stay mapped for a while: filling fresh pages costs
+ * several times the copy itself. What is empty goes when memory is short, when asked, and after
+ * SURPLUS_NS at a later operation.
  */
 #include "process.h"
 
@@ -15,7 +16,7 @@
 #define WARM_MAX 16u
 #define EXACT_SEGMENTS 4u
 
-/* ---- lists ---------------------------------------------------------------------------------------------------------- */
+/* ---- lists ----------------------------------------------------------------------------------- */
 
 void ih_space_unbin(ih_segment *segment)
 {
@@ -96,14 +97,15 @@ bool ih_space_place(ih_store *store, uint32_t units, ih_segment **out, uint32_t 
     uint32_t fl, sl;
     ih_heap_class(units, &fl, &sl);
     segment = fl < IH_FL_COUNT ? store->bins[fl * IH_SL_COUNT + sl] : NULL;
-    for (unsigned tries = 0; segment != NULL && tries < EXACT_SEGMENTS; tries++, segment = segment->next) {
+    for (unsigned tries = 0; segment != NULL && tries < EXACT_SEGMENTS;
+         tries++, segment = segment->next) {
         if (place_in(segment, units, out, unit))
             return true;
     }
     return false;
 }
 
-/* ---- segments of a store -------------------------------------------------------------------------------------------- */
+/* ---- segments of a store --------------------------------------------------------------------- */
 
 void ih_space_add(ih_store *store, ih_segment *segment)
 {
@@ -167,7 +169,8 @@ ih_segment *ih_space_take_warm(ih_store *store, uint64_t bytes)
 {
     ih_segment *best = NULL;
     for (ih_segment *at = store->warm_first; at != NULL; at = at->next) {
-        if (at->bytes >= bytes && at->bytes / 2u <= bytes && (best == NULL || at->bytes < best->bytes))
+        if (at->bytes >= bytes && at->bytes / 2u <= bytes &&
+            (best == NULL || at->bytes < best->bytes))
             best = at;
     }
     if (best == NULL || !ih_reserve_registration(store->process))
@@ -190,7 +193,8 @@ void ih_space_put_warm(ih_segment *segment)
         return;
     }
     ih_unregister_segment(store->process, segment);
-    ih_heap_poison(&segment->heap, segment->heap.first + 1u, segment->heap.end - segment->heap.first - 1u, true);
+    ih_heap_poison(&segment->heap, segment->heap.first + 1u,
+                   segment->heap.end - segment->heap.first - 1u, true);
     segment->idle_ns = ih_os_clock_ns();
     segment->previous = store->warm_last;
     segment->next = NULL;
@@ -218,7 +222,8 @@ bool ih_space_shed(ih_store *store, bool all)
     for (ih_segment *segment = store->all; segment != NULL;) {
         ih_segment *next = segment->all_next;
         bool idle = segment->heap.kind == IH_ORDINARY && segment->idle_ns != 0;
-        /* One empty segment stays, so that a store that is used now and then does not make one each time. */
+        /* One empty segment stays, so that a store that is used now and then does not make one each
+         * time. */
         if (idle && (all || (store->idle_count > 1 && now - segment->idle_ns > SURPLUS_NS))) {
             ih_space_drop(segment);
             any = true;
@@ -239,7 +244,7 @@ void ih_space_sweep(ih_store *store)
     (void)ih_space_shed(store, false);
 }
 
-/* ---- dying bits of dedicated segments ------------------------------------------------------------------------------- */
+/* ---- dying bits of dedicated segments -------------------------------------------------------- */
 
 bool ih_take_dying_bit(ih_process *process, ih_segment *segment)
 {
@@ -268,8 +273,8 @@ bool ih_take_dying_bit(ih_process *process, ih_segment *segment)
     return true;
 }
 
-/* The header of a kernel-sealed image can't be cleared: its bit stays set as long as a child may look at it, which here
- * means for good. */
+/* The header of a kernel-sealed image can't be cleared: its bit stays set as long as a child may
+ * look at it, which here means for good. */
 void ih_give_dying_bit(ih_process *process, ih_segment *segment)
 {
     ih_set_dying(segment, 0);

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void describe(const ih_segment *segment, uint32_t unit, const ih_header *header, ih_stat *out)
+static void describe(const ih_segment *segment, uint32_t unit, const ih_header *header,
+                     ih_stat *out)
 {
     const ih_store *store = segment->store;
     uint64_t locator = ih_locator(segment->heap.id, unit);
@@ -43,7 +44,7 @@ ih_result ih_store_stat(ih_store *store, ih_handle handle, ih_stat *out, ih_erro
     return result == IH_OK ? IH_OK : ih_fail(error, result, 0, "describe an image");
 }
 
-/* ---- the list ------------------------------------------------------------------------------------------------------- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 typedef struct {
     ih_stat *items;
@@ -52,7 +53,8 @@ typedef struct {
     size_t mask;
 } listing;
 
-static bool list_add(listing *list, const ih_segment *segment, uint32_t unit, const ih_header *header)
+static bool list_add(listing *list, const ih_segment *segment, uint32_t unit,
+                     const ih_header *header)
 {
     if (list->count == list->room) {
         size_t room = list->room == 0 ? 64 : list->room * 2;
@@ -66,7 +68,8 @@ static bool list_add(listing *list, const ih_segment *segment, uint32_t unit, co
     return true;
 }
 
-/* In a child the owner may be writing: each step stays inside the segment, and what is no image is left out. */
+/* In a child the owner may be writing: each step stays inside the segment, and what is no image is
+ * left out. */
 static bool list_segment(listing *list, const ih_segment *segment)
 {
     ih_header header;
@@ -77,7 +80,8 @@ static bool list_segment(listing *list, const ih_segment *segment)
         return list_add(list, segment, unit, &header);
     }
     do {
-        if (ih_heap_sealed(&segment->heap, unit, NULL, &header) && !list_add(list, segment, unit, &header))
+        if (ih_heap_sealed(&segment->heap, unit, NULL, &header) &&
+            !list_add(list, segment, unit, &header))
             return false;
     } while (ih_heap_next(&segment->heap, &unit));
     return true;
@@ -120,7 +124,8 @@ ih_result ih_store_list(ih_store *store, ih_stat **out, size_t *count, ih_error 
     listing list = {0};
     bool good = true;
     ih_lock(store->process);
-    for (const ih_segment *segment = store->all; good && segment != NULL; segment = segment->all_next)
+    for (const ih_segment *segment = store->all; good && segment != NULL;
+         segment = segment->all_next)
         good = list_segment(&list, segment);
     if (good && !store->inherited && store->family != NULL && !store->family->quiet) {
         good = build_index(&list);
@@ -140,7 +145,7 @@ ih_result ih_store_list(ih_store *store, ih_stat **out, size_t *count, ih_error 
     return IH_OK;
 }
 
-/* ---- figures -------------------------------------------------------------------------------------------------------- */
+/* ---- figures --------------------------------------------------------------------------------- */
 
 static void usage_locked(const ih_store *store, ih_usage *out)
 {
@@ -177,7 +182,9 @@ ih_result ih_store_usage(ih_store *store, ih_usage *out, ih_error *error)
         usage_locked(store, out);
     }
     ih_unlock(store->process);
-    return result == IH_OK ? IH_OK : ih_fail(error, result, 0, "ask for the figures of a store in a forked child");
+    return result == IH_OK
+               ? IH_OK
+               : ih_fail(error, result, 0, "ask for the figures of a store in a forked child");
 }
 
 ih_result ih_store_trim(ih_store *store, ih_error *error)

@@ -1,8 +1,8 @@
 /* The embedded store: opening, closing, and what they leave behind.
  *
- * A store's struct has one reference of its caller and one of each segment. Closing condemns every image: what nobody
- * leases goes at once, the rest with its last lease; a segment goes when it is empty. So nothing is ever unmapped under a
- * reader, and the struct goes with the last of both.
+ * A store's struct has one reference of its caller and one of each segment. Closing condemns every
+ * image: what nobody leases goes at once, the rest with its last lease; a segment goes when it is
+ * empty. So nothing is ever unmapped under a reader, and the struct goes with the last of both.
  */
 #include "process.h"
 
@@ -31,14 +31,17 @@ static uint64_t usual_segment_size(uint64_t capacity)
     return size;
 }
 
-ih_result ih_store_open(ih_process *process, const ih_store_options *options, ih_store **out, ih_error *error)
+ih_result ih_store_open(ih_process *process, const ih_store_options *options, ih_store **out,
+                        ih_error *error)
 {
     uint64_t capacity = options->capacity != 0 ? options->capacity : ih_default_capacity();
-    uint64_t size = options->segment_size != 0 ? options->segment_size : usual_segment_size(capacity);
+    uint64_t size =
+        options->segment_size != 0 ? options->segment_size : usual_segment_size(capacity);
     if (capacity < CAPACITY_MIN || capacity > INT64_MAX)
         return ih_fail(error, IH_INVALID, 0, "open a store: its capacity must be 64 KiB or more");
     if (size < SEGMENT_SIZE_MIN || size > SEGMENT_SIZE_MAX || (size & (size - 1u)) != 0)
-        return ih_fail(error, IH_INVALID, 0, "open a store: segment_size must be a power of two, 64 KiB to 1 GiB");
+        return ih_fail(error, IH_INVALID, 0,
+                       "open a store: segment_size must be a power of two, 64 KiB to 1 GiB");
     ih_store *store = calloc(1, sizeof *store);
     if (store == NULL)
         return ih_fail(error, IH_MEMORY, ENOMEM, "open a store");
@@ -83,7 +86,8 @@ void ih_store_release(ih_store *store)
     free(store);
 }
 
-ih_result ih_store_fail(const ih_store *store, ih_error *error, ih_result result, const char *what, uint64_t wanted)
+ih_result ih_store_fail(const ih_store *store, ih_error *error, ih_result result, const char *what,
+                        uint64_t wanted)
 {
     if (error == NULL)
         return result;
@@ -108,24 +112,26 @@ ih_result ih_store_fail(const ih_store *store, ih_error *error, ih_result result
     return result;
 }
 
-/* Condemns all images of a segment. A child may hold any of them, so each is marked; without memory for the mark the
- * image just stays until the process ends. */
+/* Condemns all images of a segment. A child may hold any of them, so each is marked; without memory
+ * for the mark the image just stays until the process ends. */
 static void condemn_segment(ih_segment *segment)
 {
     ih_heap *heap = &segment->heap;
     if (heap->kind == IH_DEDICATED) {
         ih_header header;
-        if (segment->sealed && ih_heap_sealed(heap, heap->first, NULL, &header) && !ih_is_dying(segment, heap->first))
+        if (segment->sealed && ih_heap_sealed(heap, heap->first, NULL, &header) &&
+            !ih_is_dying(segment, heap->first))
             (void)ih_image_condemn(segment, heap->first, &header);
         return;
     }
-    /* Freeing merges blocks behind the walk, never before it: the next block is looked up first. The segment itself may
-     * go with its last image, but only at the last block that was in use. */
+    /* Freeing merges blocks behind the walk, never before it: the next block is looked up first.
+     * The segment itself may go with its last image, but only at the last block that was in use. */
     uint32_t sealed = 0;
     uint32_t unit = heap->first;
     ih_header header;
     do {
-        sealed += ih_heap_sealed(heap, unit, NULL, &header) && !ih_is_dying(segment, unit) ? 1u : 0u;
+        sealed +=
+            ih_heap_sealed(heap, unit, NULL, &header) && !ih_is_dying(segment, unit) ? 1u : 0u;
     } while (ih_heap_next(heap, &unit));
     unit = heap->first;
     while (sealed > 0) {

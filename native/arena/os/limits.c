@@ -1,8 +1,10 @@
-/* How much memory is left: the machine's, and that of the memory cgroups (version 1 or 2) above this process.
+/* How much memory is left: the machine's, and that of the memory cgroups (version 1 or 2) above
+ * this process.
  *
- * A tmpfs page past a cgroup's limit is not an error but SIGKILL, so the limits are read before pages are committed. Page
- * cache of files counts into a cgroup's usage though the kernel gives it back under pressure: it counts as free here,
- * else a process that reads many files would see a full cgroup for ever.
+ * A tmpfs page past a cgroup's limit is not an error but SIGKILL, so the limits are read before
+ * pages are committed. Page cache of files counts into a cgroup's usage though the kernel gives it
+ * back under pressure: it counts as free here, else a process that reads many files would see a
+ * full cgroup for ever.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -14,10 +16,7 @@
 #include <string.h>
 
 /* Copies the next field of *line, ended by a space, and steps behind it. */
-static char *field(char **line)
-{
-    return strsep(line, " ");
-}
+static char *field(char **line) { return strsep(line, " "); }
 
 /* A mount of the memory controller: its root inside the hierarchy and where it is. */
 typedef struct {
@@ -39,7 +38,8 @@ static bool has_word(const char *list, const char *word)
     return false;
 }
 
-/* One line of mountinfo: id parent major:minor root point options [tags...] - type source super-options */
+/* One line of mountinfo: id parent major:minor root point options [tags...] - type source
+ * super-options */
 static void read_mount(char *line, mount *best)
 {
     char *rest = line;
@@ -106,9 +106,11 @@ void ih_os_cgroup_find(ih_os_cgroup *out)
                                     : strncmp(line, "0:", 2) == 0 && *controllers == '\0';
         if (!ours)
             continue;
-        /* A container sees its own cgroup as the root of the mount, and its path from the host's root. */
+        /* A container sees its own cgroup as the root of the mount, and its path from the host's
+         * root. */
         size_t root = strcmp(at.root, "/") == 0 ? 0 : strlen(at.root);
-        if (root > 0 && strncmp(path, at.root, root) == 0 && (path[root] == '/' || path[root] == '\0'))
+        if (root > 0 && strncmp(path, at.root, root) == 0 &&
+            (path[root] == '/' || path[root] == '\0'))
             path += root;
         int length = snprintf(out->path, sizeof out->path, "%s%s", at.point, path);
         if (length > 0 && (size_t)length < sizeof out->path) {
@@ -128,7 +130,8 @@ static FILE *open_in(const ih_os_cgroup *cgroup, size_t length, const char *name
     return fopen(path, "re");
 }
 
-/* UINT64_MAX for "max", for a missing file, and for the number that version 1 has instead of "max". */
+/* UINT64_MAX for "max", for a missing file, and for the number that version 1 has instead of "max".
+ */
 static uint64_t read_number(const ih_os_cgroup *cgroup, size_t length, const char *name)
 {
     FILE *file = open_in(cgroup, length, name);

@@ -40,10 +40,7 @@ int ih_os_file_create(const char *name, uint64_t bytes, int *out)
     return 0;
 }
 
-int ih_os_file_restrict(int fd, unsigned mode)
-{
-    return fchmod(fd, (mode_t)mode) == 0 ? 0 : errno;
-}
+int ih_os_file_restrict(int fd, unsigned mode) { return fchmod(fd, (mode_t)mode) == 0 ? 0 : errno; }
 
 int ih_os_file_reopen(int fd, bool writable, int *out)
 {
@@ -199,7 +196,8 @@ uint64_t ih_os_maps_max(void)
 
 int ih_os_lock(int fd, uint64_t byte)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
     return fcntl(fd, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
 }
 
@@ -235,12 +233,6 @@ static uint64_t now(clockid_t clock)
     return (uint64_t)time.tv_sec * UINT64_C(1000000000) + (uint64_t)time.tv_nsec;
 }
 
-uint64_t ih_os_wall_ns(void)
-{
-    return now(CLOCK_REALTIME_COARSE);
-}
+uint64_t ih_os_wall_ns(void) { return now(CLOCK_REALTIME_COARSE); }
 
-uint64_t ih_os_clock_ns(void)
-{
-    return now(CLOCK_MONOTONIC_COARSE);
-}
+uint64_t ih_os_clock_ns(void) { return now(CLOCK_MONOTONIC_COARSE); }

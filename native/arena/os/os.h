@@ -1,7 +1,8 @@
 /* Everything the arena asks of the operating system, with what each call needs and promises.
  *
- * Results are 0 or an errno value. No function keeps state; none retries what the caller should decide about, but all
- * of them repeat a call that a signal interrupted. Descriptors are always CLOEXEC.
+ * Results are 0 or an errno value. No function keeps state; none retries what the caller should
+ * decide about, but all of them repeat a call that a signal interrupted. Descriptors are always
+ * CLOEXEC.
  */
 #ifndef ICEHOUSE_ARENA_OS_H
 #define ICEHOUSE_ARENA_OS_H
@@ -10,58 +11,66 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- memory files ------------------------------------------------------------------------------------------------- */
+/* ---- memory files ---------------------------------------------------------------------------- */
 
 enum { IH_OS_SEAL_SHRINK = 1, IH_OS_SEAL_GROW = 2, IH_OS_SEAL_WRITE = 4, IH_OS_SEAL_SEAL = 8 };
 
-/* A new memory file of `bytes` bytes, all holes, readable and writable through *fd. `name` shows up in /proc. */
+/* A new memory file of `bytes` bytes, all holes, readable and writable through *fd. `name` shows up
+ * in /proc. */
 int ih_os_file_create(const char *name, uint64_t bytes, int *fd);
-/* Makes it unwritable for other users (and a later reopening of the same user needs chmod first): mode 0444. */
+/* Makes it unwritable for other users (and a later reopening of the same user needs chmod first):
+ * mode 0444. */
 int ih_os_file_restrict(int fd, unsigned mode);
 /* A new open file description of the same file: its own locks, its own access mode. Needs /proc. */
 int ih_os_file_reopen(int fd, bool writable, int *out);
-/* Adds seals and reads them back. IH_OS_SEAL_WRITE needs that no writable mapping is left, else EBUSY. */
+/* Adds seals and reads them back. IH_OS_SEAL_WRITE needs that no writable mapping is left, else
+ * EBUSY. */
 int ih_os_file_seal(int fd, unsigned seals);
 int ih_os_file_size(int fd, uint64_t *bytes);
 /* Sets the size. A file sealed against shrinking refuses a smaller one with EPERM. */
 int ih_os_file_resize(int fd, uint64_t bytes);
-/* Allocates the pages of the range. Past the limit of a memory cgroup this is SIGKILL and not an error: the caller has
- * checked ih_os_headroom(). */
+/* Allocates the pages of the range. Past the limit of a memory cgroup this is SIGKILL and not an
+ * error: the caller has checked ih_os_headroom(). */
 int ih_os_file_commit(int fd, uint64_t offset, uint64_t bytes);
 /* Writes all of it. Fresh pages count as for commit. */
 int ih_os_file_write(int fd, uint64_t offset, const void *source, uint64_t bytes);
 void ih_os_close(int fd);
 
-/* ---- mappings ----------------------------------------------------------------------------------------------------- */
+/* ---- mappings -------------------------------------------------------------------------------- */
 
 /* Maps the file from its start. Writable mappings are not inherited by fork (H8). */
 int ih_os_map(int fd, uint64_t bytes, bool writable, uint8_t **out);
-/* Like a writable ih_os_map(), but children inherit it: for what every member of a family writes. */
+/* Like a writable ih_os_map(), but children inherit it: for what every member of a family writes.
+ */
 int ih_os_map_family(int fd, uint64_t bytes, uint8_t **out);
 /* Zeroed memory that forked children share and see changes of. */
 int ih_os_map_anonymous(uint64_t bytes, uint8_t **out);
 void ih_os_unmap(void *address, uint64_t bytes);
-/* Fills the page tables of a writable mapping whose pages are committed. A hint: failure is ignored. */
+/* Fills the page tables of a writable mapping whose pages are committed. A hint: failure is
+ * ignored. */
 void ih_os_populate(void *address, uint64_t bytes);
-/* Gives the file's pages back while mappings of it (inherited by children) remain; they read as zero. A hint. */
+/* Gives the file's pages back while mappings of it (inherited by children) remain; they read as
+ * zero. A hint. */
 void ih_os_discard(void *address, uint64_t bytes);
 /* How many mappings the system grants one process. */
 uint64_t ih_os_maps_max(void);
 
-/* ---- locks that go with a process --------------------------------------------------------------------------------- */
+/* ---- locks that go with a process ------------------------------------------------------------ */
 
-/* Write-locks one byte for the open file description `fd` (F_OFD): gone when its last descriptor is. */
+/* Write-locks one byte for the open file description `fd` (F_OFD): gone when its last descriptor
+ * is. */
 int ih_os_lock(int fd, uint64_t byte);
-/* Whether any other open file description holds a lock in [byte, byte + bytes); bytes == 0: to the end. */
+/* Whether any other open file description holds a lock in [byte, byte + bytes); bytes == 0: to the
+ * end. */
 int ih_os_locked(int fd, uint64_t byte, uint64_t bytes, bool *locked);
 
-/* ---- random, time ------------------------------------------------------------------------------------------------- */
+/* ---- random, time ---------------------------------------------------------------------------- */
 
 int ih_os_random(void *out, size_t bytes);
 uint64_t ih_os_wall_ns(void);  /* since the epoch, at the resolution of a tick */
 uint64_t ih_os_clock_ns(void); /* monotonic, at the resolution of a tick */
 
-/* ---- memory limits ------------------------------------------------------------------------------------------------ */
+/* ---- memory limits --------------------------------------------------------------------------- */
 
 /* Where this process's memory cgroup is; version 0: none. */
 typedef struct {
@@ -71,8 +80,8 @@ typedef struct {
 } ih_os_cgroup;
 
 void ih_os_cgroup_find(ih_os_cgroup *out);
-/* `room`: bytes that can be allocated before the tightest limit, the machine's included, is reached, reclaimable page
- * cache counted as free. `limit`: that limit. */
+/* `room`: bytes that can be allocated before the tightest limit, the machine's included, is
+ * reached, reclaimable page cache counted as free. `limit`: that limit. */
 void ih_os_headroom(const ih_os_cgroup *cgroup, uint64_t *room, uint64_t *limit);
 /* The lowest limit on the way to the root, or the machine's memory. */
 uint64_t ih_os_memory_limit(const ih_os_cgroup *cgroup);
