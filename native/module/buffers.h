@@ -1,0 +1,19 @@
+/* Which bytes of an image may be handed out as they lie. */
+#ifndef ICEHOUSE_MODULE_BUFFERS_H
+#define ICEHOUSE_MODULE_BUFFERS_H
+
+#include "module/state.h"
+
+/* H4: consumers of buffers trust them not to change, and some crash where they do. In place go
+ * images produced under our own uid, and images inside a bytes object, which nobody changes. */
+static inline bool ih_buffer_in_place(const ih_image_object *image)
+{
+    if (image->lease != NULL)
+        return image->lease->trusted;
+    if (image->owner == NULL || !PyMemoryView_Check(image->owner))
+        return false;
+    const Py_buffer *buffer = PyMemoryView_GET_BUFFER(image->owner);
+    return buffer->obj != NULL && PyBytes_CheckExact(buffer->obj);
+}
+
+#endif
