@@ -1,0 +1,20 @@
+/* The walk of dumps and its options: see json.c and json_face.c. */
+#ifndef ICEHOUSE_MODULE_JSON_H
+#define ICEHOUSE_MODULE_JSON_H
+
+#include "module/decode.h"
+
+/* Texts are UTF-8 and belong to whoever made the options. */
+typedef struct {
+    const char *item, *key,
+        *indent; /* separators; one level's indentation, NULL: all on one line */
+    size_t item_size, key_size, indent_size;
+    bool ensure_ascii, allow_nan, sort_keys;
+    bool ascii;       /* separators and indentation are */
+    bool has_default; /* values that are not JSON are left to json.dumps */
+} ih_json_options;
+
+/* The text of a container view. NULL without an exception: json.dumps must do it. */
+PyObject *ih_json_walk(ih_state *state, const ih_view *view, const ih_json_options *options);
+
+#endif
