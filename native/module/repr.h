@@ -1,0 +1,10 @@
+/* Text of views, bounded; see repr.c. ih_repr() is declared in decode.h. */
+#ifndef ICEHOUSE_MODULE_REPR_H
+#define ICEHOUSE_MODULE_REPR_H
+
+#include "module/state.h"
+
+/* Of a keys, values or items view (`mode`: IH_ITERATE_*): FrozenDictKeys(['a', 'b']). */
+PyObject *ih_repr_dict_view(PyObject *view, int mode);
+
+#endif
