@@ -79,9 +79,22 @@ typedef enum {
 } ih_kind;
 _Static_assert(IH_ARRAY == 27 && IH_KINDS <= IH_KIND_MASK, "kinds are part of the format");
 
-typedef enum { IH_I8, IH_U8, IH_I16, IH_U16, IH_I32, IH_U32, IH_I64, IH_U64, IH_F64, IH_BOOL, IH_ELEMENTS } ih_element;
+typedef enum {
+    IH_I8,
+    IH_U8,
+    IH_I16,
+    IH_U16,
+    IH_I32,
+    IH_U32,
+    IH_I64,
+    IH_U64,
+    IH_F64,
+    IH_BOOL,
+    IH_ELEMENTS
+} ih_element;
 
-static inline uint32_t ih_element_width(unsigned code) {
+static inline uint32_t ih_element_width(unsigned code)
+{
     static const uint8_t widths[16] = {1, 1, 2, 2, 4, 4, 8, 8, 8, 1};
     return widths[code & 15];
 }
@@ -97,23 +110,30 @@ static inline uint32_t ih_element_width(unsigned code) {
 enum { IH_ORIGIN_NDARRAY, IH_ORIGIN_ARRAY, IH_ORIGIN_MEMORYVIEW, IH_ORIGINS };
 
 /* Where the elements of a packed node start, given where its header (and wide count) ends. */
-static inline uint64_t ih_packed_start(uint64_t after_header, uint64_t bytes, uint32_t width) {
+static inline uint64_t ih_packed_start(uint64_t after_header, uint64_t bytes, uint32_t width)
+{
     uint64_t alignment = bytes >= 4096 ? 64 : bytes >= 64 ? (width < 4 ? 4 : width) : 4;
     return (after_header + alignment - 1) & ~(alignment - 1);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------- */
+/* ---- tables --------------------------------------------------------------------------------- */
 
-#define IH_NO_TABLE UINT32_MAX /* this seed: the slots are empty, readers index the keys themselves */
+#define IH_NO_TABLE \
+    UINT32_MAX /* this seed: the slots are empty, readers index the keys themselves */
 
 static inline uint32_t ih_slot_width(uint64_t n) { return n < 127 ? 1 : n < 32767 ? 2 : 4; }
-static inline uint32_t ih_entry_bits(uint64_t n) { return n ? 64u - (uint32_t)__builtin_clzll(n) : 0u; }
+static inline uint32_t ih_entry_bits(uint64_t n)
+{
+    return n ? 64u - (uint32_t)__builtin_clzll(n) : 0u;
+}
 static inline uint64_t ih_table_capacity(uint64_t n) { return n + n / 3 + 1; }
-static inline uint32_t ih_table_position(uint64_t hash, uint32_t capacity) {
+static inline uint32_t ih_table_position(uint64_t hash, uint32_t capacity)
+{
     return (uint32_t)(((hash >> 32) * capacity) >> 32);
 }
 /* A slot without its entry number: the tag in the bits above it. */
-static inline uint32_t ih_slot_tag(uint64_t hash, uint32_t width, uint32_t entry_bits) {
+static inline uint32_t ih_slot_tag(uint64_t hash, uint32_t width, uint32_t entry_bits)
+{
     uint32_t mask = width == 4 ? UINT32_MAX : (1u << (8 * width)) - 1;
     return entry_bits >= 32 ? 0 : ((uint32_t)hash << entry_bits) & mask;
 }

@@ -1,11 +1,12 @@
 /* Reading images: the one place where bytes of an image become facts.
  *
- * Purpose.   ih_read_node() looks at a node once and returns a private, checked description of it: every extent that
- *            the description names lies inside the image. Whoever uses only the description and ih_load_word() can't be
- *            led outside, whatever the bytes say and however they change meanwhile (DESIGN.md section 4, "Readers trust
- *            nothing"). Values inside an extent (words, slots, offsets, text) are still wild when they are loaded.
- * Threads.   No state. Loads of words are single (relaxed atomics), so a racing writer can't show us two values.
- * Failure.   0 is success; else -1 and `fault` says where and what. Nothing is allocated.
+ * Purpose.   ih_read_node() looks at a node once and returns a private, checked description of it:
+ * every extent that the description names lies inside the image. Whoever uses only the description
+ * and ih_load_word() can't be led outside, whatever the bytes say and however they change meanwhile
+ * (DESIGN.md section 4, "Readers trust nothing"). Values inside an extent (words, slots, offsets,
+ * text) are still wild when they are loaded. Threads.   No state. Loads of words are single
+ * (relaxed atomics), so a racing writer can't show us two values. Failure.   0 is success; else -1
+ * and `fault` says where and what. Nothing is allocated.
  */
 #ifndef ICEHOUSE_IMAGE_READ_H
 #define ICEHOUSE_IMAGE_READ_H
@@ -28,16 +29,16 @@ typedef struct {
     const char *reason; /* static text */
 } ih_fault;
 
-/* A node as read. Offsets are bytes from the image's start. Which fields mean something depends on the kind:
- *   strings, bytes, BIGINT       data, n = size in bytes
- *   LIST, TUPLE, SET, SHAPE ...  data = words, n
+/* A node as read. Offsets are bytes from the image's start. Which fields mean something depends on
+ * the kind: strings, bytes, BIGINT       data, n = size in bytes LIST, TUPLE, SET, SHAPE ...  data
+ * = words, n
  *   *_PACKED                     data = elements, n, code
  *   *_STR                        data = end offsets, n, width, text, text_size, ascii
  *   DICT_SHAPED                  data = values, n, shape = word
  *   DICT_PAIRS, DICT_HASHED      data = entries, n
  *   *_HASHED, SHAPE with n > 8   table = slots, capacity, seed, width
- *   ARRAY                        data, text = format, text_size, shape_at, n = dimensions, code = origin, order, item_size, bytes
- *   INT64, FLOAT, COMPLEX        data */
+ *   ARRAY                        data, text = format, text_size, shape_at, n = dimensions, code =
+ * origin, order, item_size, bytes INT64, FLOAT, COMPLEX        data */
 typedef struct {
     uint8_t kind; /* ih_kind; IH_SHORT_STR for short strings */
     uint8_t code, width, order;
@@ -50,27 +51,34 @@ typedef struct {
     uint64_t shape_at, bytes;
 } ih_node;
 
-static inline uint32_t ih_load_word(const uint8_t *p) {
+static inline uint32_t ih_load_word(const uint8_t *p)
+{
     return __atomic_load_n((const uint32_t *)(const void *)p, __ATOMIC_RELAXED);
 }
 
-#define IH_FAULT(where, why)                                                                                           \
-    do {                                                                                                               \
-        fault->offset = (where);                                                                                       \
-        fault->reason = (why);                                                                                         \
-        return -1;                                                                                                     \
+#define IH_FAULT(where, why)     \
+    do {                         \
+        fault->offset = (where); \
+        fault->reason = (why);   \
+        return -1;               \
     } while (0)
 
 /* `base` must be 64-byte aligned for packed nodes to be aligned in memory; correctness needs 4. */
-static inline int ih_image_open(const uint8_t *base, uint64_t size, ih_image *out, uint32_t *root, ih_fault *fault) {
+static inline int ih_image_open(const uint8_t *base, uint64_t size, ih_image *out, uint32_t *root,
+                                ih_fault *fault)
+{
     ih_image_header header;
-    if (size < IH_IMAGE_START) IH_FAULT(size, "shorter than a header");
+    if (size < IH_IMAGE_START)
+        IH_FAULT(size, "shorter than a header");
     memcpy(&header, base + 48, sizeof header);
-    if (header.magic != IH_IMAGE_MAGIC) IH_FAULT(48, "not an image: wrong magic number");
-    if (header.version != IH_IMAGE_VERSION) IH_FAULT(50, "an image of another format version");
-    if (header.flags != 0) IH_FAULT(51, "unknown flags");
-    if (header.graph_size < IH_IMAGE_START || header.graph_size > size || header.graph_size > IH_GRAPH_MAX ||
-        header.graph_size % 4 != 0)
+    if (header.magic != IH_IMAGE_MAGIC)
+        IH_FAULT(48, "not an image: wrong magic number");
+    if (header.version != IH_IMAGE_VERSION)
+        IH_FAULT(50, "an image of another format version");
+    if (header.flags != 0)
+        IH_FAULT(51, "unknown flags");
+    if (header.graph_size < IH_IMAGE_START || header.graph_size > size ||
+        header.graph_size > IH_GRAPH_MAX || header.graph_size % 4 != 0)
         IH_FAULT(56, "graph size outside the image");
     *out = (ih_image){base, header.graph_size, size};
     *root = header.root;
@@ -86,18 +94,22 @@ static inline int64_t ih_word_int(uint32_t word) { return (int32_t)word >> 1; }
 static inline uint64_t ih_word_offset(uint32_t word) { return (uint64_t)(word >> 1) * 4; }
 
 /* count units of `width` bytes starting at `at` lie inside [0, end) */
-static inline bool ih_extent_fits(uint64_t at, uint64_t count, uint64_t width, uint64_t end) {
+static inline bool ih_extent_fits(uint64_t at, uint64_t count, uint64_t width, uint64_t end)
+{
     return at <= end && count <= (end - at) / width;
 }
 
 /* The common kinds inline; the rest through ih_read_node_slow. */
-static inline int ih_read_node(const ih_image *image, uint32_t word, ih_node *out, ih_fault *fault) {
+static inline int ih_read_node(const ih_image *image, uint32_t word, ih_node *out, ih_fault *fault)
+{
     uint64_t at = ih_word_offset(word);
-    if (__builtin_expect(at < IH_IMAGE_START || at + 4 > image->graph, 0)) IH_FAULT(at, "reference outside the graph");
+    if (__builtin_expect(at < IH_IMAGE_START || at + 4 > image->graph, 0))
+        IH_FAULT(at, "reference outside the graph");
     uint32_t header = ih_load_word(image->base + at);
     if ((header & IH_NODE_BIT) == 0) {
         uint32_t n = header & 0x7f;
-        if (n == 0 || at + 1 + n > image->graph) IH_FAULT(at, "short string outside the graph");
+        if (n == 0 || at + 1 + n > image->graph)
+            IH_FAULT(at, "short string outside the graph");
         out->kind = IH_SHORT_STR;
         out->shared = false;
         out->ascii = true;
@@ -109,34 +121,44 @@ static inline int ih_read_node(const ih_image *image, uint32_t word, ih_node *ou
 }
 
 /* End offset of string i of a text run, i.e. slot i of `data`; wild. */
-static inline uint64_t ih_text_end(const uint8_t *base, const ih_node *node, uint64_t i) {
+static inline uint64_t ih_text_end(const uint8_t *base, const ih_node *node, uint64_t i)
+{
     const uint8_t *p = base + node->data + i * node->width;
-    if (node->width == 1) return __atomic_load_n(p, __ATOMIC_RELAXED);
-    if (node->width == 2) return __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_RELAXED);
+    if (node->width == 1)
+        return __atomic_load_n(p, __ATOMIC_RELAXED);
+    if (node->width == 2)
+        return __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_RELAXED);
     return ih_load_word(p);
 }
 
 /* String i of a text run, checked: [*from, *from + *size) in bytes from the image's start. */
-static inline int ih_text_item(const ih_image *image, const ih_node *node, uint64_t i, uint64_t *from, uint64_t *size,
-                               ih_fault *fault) {
-    uint64_t start = i ? ih_text_end(image->base, node, i - 1) : 0, end = ih_text_end(image->base, node, i);
-    if (start > end || end > node->text_size) IH_FAULT(node->data + i * node->width, "text offset outside its run");
+static inline int ih_text_item(const ih_image *image, const ih_node *node, uint64_t i,
+                               uint64_t *from, uint64_t *size, ih_fault *fault)
+{
+    uint64_t start = i ? ih_text_end(image->base, node, i - 1) : 0,
+             end = ih_text_end(image->base, node, i);
+    if (start > end || end > node->text_size)
+        IH_FAULT(node->data + i * node->width, "text offset outside its run");
     *from = node->text + start;
     *size = end - start;
     return 0;
 }
 
 /* Slot i of a table; wild. */
-static inline uint32_t ih_table_slot(const uint8_t *table, uint32_t width, uint64_t i) {
+static inline uint32_t ih_table_slot(const uint8_t *table, uint32_t width, uint64_t i)
+{
     const uint8_t *p = table + i * width;
-    if (width == 1) return __atomic_load_n(p, __ATOMIC_RELAXED);
-    if (width == 2) return __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_RELAXED);
+    if (width == 1)
+        return __atomic_load_n(p, __ATOMIC_RELAXED);
+    if (width == 2)
+        return __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_RELAXED);
     return ih_load_word(p);
 }
 
-/* Checks every reachable node, each word, offset, slot and text (UTF-8, ASCII claims, table entries reachable by their
- * slots in range, shapes are strings). O(size), iterative; allocates a bitmap of the graph (1/32 of it). What passes is
- * well formed as long as nobody writes it. Returns 0, -1 with fault, -2 out of memory. */
+/* Checks every reachable node, each word, offset, slot and text (UTF-8, ASCII claims, table entries
+ * reachable by their slots in range, shapes are strings). O(size), iterative; allocates a bitmap of
+ * the graph (1/32 of it). What passes is well formed as long as nobody writes it. Returns 0, -1
+ * with fault, -2 out of memory. */
 int ih_validate(const ih_image *image, uint32_t root, ih_fault *fault);
 
 #endif

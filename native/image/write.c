@@ -7,21 +7,28 @@
 #define KEPT_STRS 16384u
 #define MOST_STRS (1u << 22) /* remembered strings: 32 MiB of table at most */
 
-int ih_writer_init(ih_writer *w) {
-    *w = (ih_writer){.bytes = malloc(FIRST_CAPACITY), .capacity = FIRST_CAPACITY, .size = IH_IMAGE_START,
-                     .strs = calloc(FIRST_STRS, sizeof(ih_known_str)), .strs_mask = FIRST_STRS - 1};
-    if (w->bytes != NULL && w->strs != NULL) return 0;
+int ih_writer_init(ih_writer *w)
+{
+    *w = (ih_writer){.bytes = malloc(FIRST_CAPACITY),
+                     .capacity = FIRST_CAPACITY,
+                     .size = IH_IMAGE_START,
+                     .strs = calloc(FIRST_STRS, sizeof(ih_known_str)),
+                     .strs_mask = FIRST_STRS - 1};
+    if (w->bytes != NULL && w->strs != NULL)
+        return 0;
     ih_writer_free(w);
     return IH_WRITE_MEMORY;
 }
 
-void ih_writer_free(ih_writer *w) {
+void ih_writer_free(ih_writer *w)
+{
     free(w->bytes);
     free(w->strs);
     *w = (ih_writer){0};
 }
 
-void ih_writer_reset(ih_writer *w) {
+void ih_writer_reset(ih_writer *w)
+{
     if (w->capacity > KEPT_CAPACITY) {
         uint8_t *smaller = realloc(w->bytes, KEPT_CAPACITY);
         if (smaller != NULL) {
@@ -38,27 +45,36 @@ void ih_writer_reset(ih_writer *w) {
             w->strs_count = 0;
         }
     }
-    if (w->strs_count > 0) memset(w->strs, 0, ((size_t)w->strs_mask + 1) * sizeof(ih_known_str));
+    if (w->strs_count > 0)
+        memset(w->strs, 0, ((size_t)w->strs_mask + 1) * sizeof(ih_known_str));
     w->strs_count = w->str_lookups = w->str_hits = 0;
     w->size = IH_IMAGE_START;
 }
 
-int ih_writer_grow(ih_writer *w, uint64_t more) {
-    if (more > IH_GRAPH_MAX || w->size + more > IH_GRAPH_MAX) return IH_WRITE_TOO_LARGE;
+int ih_writer_grow(ih_writer *w, uint64_t more)
+{
+    if (more > IH_GRAPH_MAX || w->size + more > IH_GRAPH_MAX)
+        return IH_WRITE_TOO_LARGE;
     uint64_t capacity = w->capacity;
-    while (capacity - w->size < more) capacity += capacity / 2 + FIRST_CAPACITY;
+    while (capacity - w->size < more)
+        capacity += capacity / 2 + FIRST_CAPACITY;
     uint8_t *bytes = realloc(w->bytes, capacity);
-    if (bytes == NULL) return IH_WRITE_MEMORY;
+    if (bytes == NULL)
+        return IH_WRITE_MEMORY;
     w->bytes = bytes;
     w->capacity = capacity;
     return 0;
 }
 
-int ih_write_packed(ih_writer *w, ih_kind kind, unsigned code, uint64_t n, uint64_t *at, uint64_t *data) {
+int ih_write_packed(ih_writer *w, ih_kind kind, unsigned code, uint64_t n, uint64_t *at,
+                    uint64_t *data)
+{
     uint32_t width = ih_element_width(code);
-    if (n > IH_GRAPH_MAX / 8) return IH_WRITE_TOO_LARGE;
+    if (n > IH_GRAPH_MAX / 8)
+        return IH_WRITE_TOO_LARGE;
     int result = ih_room(w, n * width + 96);
-    if (result < 0) return result;
+    if (result < 0)
+        return result;
     *at = w->size;
     uint32_t count = n < IH_PACKED_COUNT_WIDE ? (uint32_t)n : IH_PACKED_COUNT_WIDE;
     ih_store32(w->bytes + w->size, count << 12 | code << 8 | IH_NODE_BIT | (uint32_t)kind);
@@ -74,11 +90,13 @@ int ih_write_packed(ih_writer *w, ih_kind kind, unsigned code, uint64_t n, uint6
     return 0;
 }
 
-/* ---- strings ------------------------------------------------------------------------------------------------------ */
+/* ---- strings -------------------------------------------------------------------------------- */
 
-static bool known_str_equals(const ih_writer *w, uint32_t word, const uint8_t *text, uint64_t size) {
+static bool known_str_equals(const ih_writer *w, uint32_t word, const uint8_t *text, uint64_t size)
+{
     const uint8_t *p = w->bytes + (uint64_t)(word >> 1) * 4;
-    if ((*p & IH_NODE_BIT) == 0) return *p == size && memcmp(p + 1, text, size) == 0;
+    if ((*p & IH_NODE_BIT) == 0)
+        return *p == size && memcmp(p + 1, text, size) == 0;
     uint64_t n = ih_load32(p) >> 8;
     p += 4;
     if (n == IH_COUNT_WIDE) {
@@ -88,14 +106,18 @@ static bool known_str_equals(const ih_writer *w, uint32_t word, const uint8_t *t
     return n == size && memcmp(p, text, size) == 0;
 }
 
-static void strs_grow(ih_writer *w) {
+static void strs_grow(ih_writer *w)
+{
     uint32_t mask = w->strs_mask * 4 + 3;
     ih_known_str *strs = calloc((size_t)mask + 1, sizeof(ih_known_str));
-    if (strs == NULL) return; /* remembering less is no error */
+    if (strs == NULL)
+        return; /* remembering less is no error */
     for (uint32_t i = 0; i <= w->strs_mask; i++) {
-        if (w->strs[i].word == 0) continue;
+        if (w->strs[i].word == 0)
+            continue;
         uint32_t slot = w->strs[i].hash & mask;
-        while (strs[slot].word != 0) slot = (slot + 1) & mask;
+        while (strs[slot].word != 0)
+            slot = (slot + 1) & mask;
         strs[slot] = w->strs[i];
     }
     free(w->strs);
@@ -103,17 +125,21 @@ static void strs_grow(ih_writer *w) {
     w->strs_mask = mask;
 }
 
-static int write_text_node(ih_writer *w, const uint8_t *text, uint64_t size, bool ascii, uint32_t *word) {
+static int write_text_node(ih_writer *w, const uint8_t *text, uint64_t size, bool ascii,
+                           uint32_t *word)
+{
     uint64_t at = w->size;
     if (ascii && size <= IH_SHORT_STR_MAX) {
         int result = ih_room(w, 136);
-        if (result < 0) return result;
+        if (result < 0)
+            return result;
         w->bytes[at] = (uint8_t)size;
         memcpy(w->bytes + at + 1, text, size);
         w->size += 1 + size;
     } else {
         int result = ih_begin_node(w, ascii ? IH_STR_ASCII : IH_STR_UTF8, size, size, &at);
-        if (result < 0) return result;
+        if (result < 0)
+            return result;
         memcpy(w->bytes + w->size, text, size);
         w->size += size;
     }
@@ -122,12 +148,15 @@ static int write_text_node(ih_writer *w, const uint8_t *text, uint64_t size, boo
     return 0;
 }
 
-int ih_write_str(ih_writer *w, const uint8_t *text, uint64_t size, bool ascii, uint64_t hash, bool remember,
-                 uint32_t *word) {
-    if (!remember) return write_text_node(w, text, size, ascii, word);
+int ih_write_str(ih_writer *w, const uint8_t *text, uint64_t size, bool ascii, uint64_t hash,
+                 bool remember, uint32_t *word)
+{
+    if (!remember)
+        return write_text_node(w, text, size, ascii, word);
     uint32_t high = (uint32_t)(hash >> 32), slot = high & w->strs_mask;
     w->str_lookups++;
-    for (uint32_t probes = 0; w->strs[slot].word != 0 && probes < 64; slot = (slot + 1) & w->strs_mask, probes++) {
+    for (uint32_t probes = 0; w->strs[slot].word != 0 && probes < 64;
+         slot = (slot + 1) & w->strs_mask, probes++) {
         if (w->strs[slot].hash == high && known_str_equals(w, w->strs[slot].word, text, size)) {
             w->str_hits++;
             *word = w->strs[slot].word;
@@ -135,9 +164,11 @@ int ih_write_str(ih_writer *w, const uint8_t *text, uint64_t size, bool ascii, u
         }
     }
     int result = write_text_node(w, text, size, ascii, word);
-    if (result < 0 || w->strs[slot].word != 0) return result; /* 64 probes: keys chosen to collide are not remembered */
+    if (result < 0 || w->strs[slot].word != 0)
+        return result; /* 64 probes: keys chosen to collide are not remembered */
     w->strs[slot] = (ih_known_str){high, *word};
-    if (++w->strs_count * 2 > w->strs_mask && w->strs_mask < MOST_STRS) strs_grow(w);
+    if (++w->strs_count * 2 > w->strs_mask && w->strs_mask < MOST_STRS)
+        strs_grow(w);
     /* A full table stays half empty: what comes later is not remembered. */
     if (w->strs_count * 2 > w->strs_mask) {
         w->strs[slot].word = 0;
@@ -146,14 +177,17 @@ int ih_write_str(ih_writer *w, const uint8_t *text, uint64_t size, bool ascii, u
     return 0;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------- */
+/* ---- tables --------------------------------------------------------------------------------- */
 
-int ih_begin_table(ih_writer *w, uint64_t n, uint32_t seed, uint64_t *at) {
+int ih_begin_table(ih_writer *w, uint64_t n, uint32_t seed, uint64_t *at)
+{
     uint64_t capacity = ih_table_capacity(n);
-    if (capacity > INT32_MAX) return IH_WRITE_TOO_LARGE;
+    if (capacity > INT32_MAX)
+        return IH_WRITE_TOO_LARGE;
     uint64_t bytes = (capacity * ih_slot_width(n) + 3) & ~(uint64_t)3;
     int result = ih_room(w, 8 + bytes + 16);
-    if (result < 0) return result;
+    if (result < 0)
+        return result;
     *at = w->size;
     ih_store32(w->bytes + w->size + 4, (uint32_t)capacity);
     w->size += 8 + bytes;
@@ -161,27 +195,32 @@ int ih_begin_table(ih_writer *w, uint64_t n, uint32_t seed, uint64_t *at) {
     return 0;
 }
 
-void ih_clear_table(ih_writer *w, uint64_t at, uint64_t n, uint32_t seed) {
+void ih_clear_table(ih_writer *w, uint64_t at, uint64_t n, uint32_t seed)
+{
     uint64_t bytes = (ih_table_capacity(n) * ih_slot_width(n) + 3) & ~(uint64_t)3;
     ih_store32(w->bytes + at, seed);
     memset(w->bytes + at + 8, 0, bytes);
 }
 
-uint32_t ih_table_add(ih_writer *w, uint64_t at, uint64_t n, uint64_t hash, uint64_t entry) {
+uint32_t ih_table_add(ih_writer *w, uint64_t at, uint64_t n, uint64_t hash, uint64_t entry)
+{
     uint32_t capacity = (uint32_t)ih_table_capacity(n), width = ih_slot_width(n);
     uint32_t slot = ih_slot_tag(hash, width, ih_entry_bits(n)) | (uint32_t)(entry + 1);
     uint32_t position = ih_table_position(hash, capacity), probes = 1;
     uint8_t *slots = w->bytes + at + 8;
     if (width == 1) {
-        for (; slots[position] != 0; probes++) position = position + 1 == capacity ? 0 : position + 1;
+        for (; slots[position] != 0; probes++)
+            position = position + 1 == capacity ? 0 : position + 1;
         slots[position] = (uint8_t)slot;
     } else if (width == 2) {
         uint16_t *p = (uint16_t *)(void *)slots;
-        for (; p[position] != 0; probes++) position = position + 1 == capacity ? 0 : position + 1;
+        for (; p[position] != 0; probes++)
+            position = position + 1 == capacity ? 0 : position + 1;
         p[position] = (uint16_t)slot;
     } else {
         uint32_t *p = (uint32_t *)(void *)slots;
-        for (; p[position] != 0; probes++) position = position + 1 == capacity ? 0 : position + 1;
+        for (; p[position] != 0; probes++)
+            position = position + 1 == capacity ? 0 : position + 1;
         p[position] = slot;
     }
     return probes;

@@ -1,11 +1,12 @@
 /* Writing images: the graph under construction, in private memory.
  *
- * Purpose.   Appends nodes to a growing buffer whose offsets are the image's offsets, keeps equal strings once, and fills
- *            tables. What the nodes mean and in which order they come is decided by the caller (module/freezer.c).
- * Lifecycle. ih_writer_init(), any number of images with ih_writer_reset() between them, ih_writer_free(). The buffer and
- *            the string table are kept for the next image, unless they grew large.
- * Threads.   A writer belongs to one thread at a time.
- * Failure.   Functions return 0, or an ih_write_result below zero; the writer may then only be reset or freed.
+ * Purpose.   Appends nodes to a growing buffer whose offsets are the image's offsets, keeps equal
+ * strings once, and fills tables. What the nodes mean and in which order they come is decided by
+ * the caller (module/freezer.c). Lifecycle. ih_writer_init(), any number of images with
+ * ih_writer_reset() between them, ih_writer_free(). The buffer and the string table are kept for
+ * the next image, unless they grew large. Threads.   A writer belongs to one thread at a time.
+ * Failure.   Functions return 0, or an ih_write_result below zero; the writer may then only be
+ * reset or freed.
  */
 #ifndef ICEHOUSE_IMAGE_WRITE_H
 #define ICEHOUSE_IMAGE_WRITE_H
@@ -41,19 +42,26 @@ void ih_writer_free(ih_writer *w);
 int ih_writer_grow(ih_writer *w, uint64_t more);
 
 /* Room for `more` bytes behind size. Pointers into w->bytes are invalid afterwards. */
-static inline int ih_room(ih_writer *w, uint64_t more) {
+static inline int ih_room(ih_writer *w, uint64_t more)
+{
     return __builtin_expect(w->capacity - w->size >= more, 1) ? 0 : ih_writer_grow(w, more);
 }
 
 static inline void ih_store32(uint8_t *p, uint32_t v) { memcpy(p, &v, 4); }
 static inline void ih_store64(uint8_t *p, uint64_t v) { memcpy(p, &v, 8); }
-static inline void ih_put_word(ih_writer *w, uint64_t at, uint32_t word) { ih_store32(w->bytes + at, word); }
+static inline void ih_put_word(ih_writer *w, uint64_t at, uint32_t word)
+{
+    ih_store32(w->bytes + at, word);
+}
 static inline uint32_t ih_word_at(uint64_t offset) { return (uint32_t)(offset / 4) << 1; }
 
-/* Appends a node's header with its count; `body` more bytes are made room for. *at: the node; w->size: behind the header. */
-static inline int ih_begin_node(ih_writer *w, ih_kind kind, uint64_t n, uint64_t body, uint64_t *at) {
+/* Appends a node's header with its count; `body` more bytes are made room for. *at: the node;
+ * w->size: behind the header. */
+static inline int ih_begin_node(ih_writer *w, ih_kind kind, uint64_t n, uint64_t body, uint64_t *at)
+{
     int result = ih_room(w, body + 16);
-    if (result < 0) return result;
+    if (result < 0)
+        return result;
     *at = w->size;
     uint32_t count = n < IH_COUNT_WIDE ? (uint32_t)n : IH_COUNT_WIDE;
     ih_store32(w->bytes + w->size, count << 8 | IH_NODE_BIT | (uint32_t)kind);
@@ -66,15 +74,21 @@ static inline int ih_begin_node(ih_writer *w, ih_kind kind, uint64_t n, uint64_t
 }
 
 /* Zeroes up to the next multiple of 4. There is always room for it: ih_begin_node keeps some. */
-static inline void ih_pad4(ih_writer *w) {
-    while (w->size % 4) w->bytes[w->size++] = 0;
+static inline void ih_pad4(ih_writer *w)
+{
+    while (w->size % 4)
+        w->bytes[w->size++] = 0;
 }
 
-/* Appends a packed node and leaves *data at its first element; n * width bytes behind it are the caller's to fill. */
-int ih_write_packed(ih_writer *w, ih_kind kind, unsigned code, uint64_t n, uint64_t *at, uint64_t *data);
+/* Appends a packed node and leaves *data at its first element; n * width bytes behind it are the
+ * caller's to fill. */
+int ih_write_packed(ih_writer *w, ih_kind kind, unsigned code, uint64_t n, uint64_t *at,
+                    uint64_t *data);
 
-/* UTF-8 of one code point, lone surrogates included (as Python's `surrogatepass`); returns the next free byte. */
-static inline uint8_t *ih_put_code_point(uint8_t *p, uint32_t c) {
+/* UTF-8 of one code point, lone surrogates included (as Python's `surrogatepass`); returns the next
+ * free byte. */
+static inline uint8_t *ih_put_code_point(uint8_t *p, uint32_t c)
+{
     if (c < 0x80) {
         *p++ = (uint8_t)c;
         return p;
@@ -94,12 +108,14 @@ static inline uint8_t *ih_put_code_point(uint8_t *p, uint32_t c) {
     return p;
 }
 
-/* A text node. `remember`: look for an equal one first, and be found by later ones. `hash` is ih_hash_bytes(.., STR, 0). */
-int ih_write_str(ih_writer *w, const uint8_t *text, uint64_t size, bool ascii, uint64_t hash, bool remember,
-                 uint32_t *word);
+/* A text node. `remember`: look for an equal one first, and be found by later ones. `hash` is
+ * ih_hash_bytes(.., STR, 0). */
+int ih_write_str(ih_writer *w, const uint8_t *text, uint64_t size, bool ascii, uint64_t hash,
+                 bool remember, uint32_t *word);
 
 /* Whether remembering strings that occur once by identity has paid so far. */
-static inline bool ih_remembering_pays(const ih_writer *w) {
+static inline bool ih_remembering_pays(const ih_writer *w)
+{
     return w->str_lookups < 4096 || w->str_hits >= w->str_lookups / 8;
 }
 
@@ -110,11 +126,16 @@ void ih_clear_table(ih_writer *w, uint64_t at, uint64_t n, uint32_t seed);
 /* Adds entry number `entry`; returns the probes it took. */
 uint32_t ih_table_add(ih_writer *w, uint64_t at, uint64_t n, uint64_t hash, uint64_t entry);
 /* More probes than keys that were not chosen to collide would need. */
-static inline bool ih_too_many_probes(uint64_t probes, uint64_t n) { return probes > 16 * n + 1024; }
+static inline bool ih_too_many_probes(uint64_t probes, uint64_t n)
+{
+    return probes > 16 * n + 1024;
+}
 
 /* Marks a node as reached more than once. */
-static inline void ih_mark_shared(ih_writer *w, uint32_t word) {
-    if ((word & 1) == 0 && word >= 32) w->bytes[(uint64_t)(word >> 1) * 4] |= IH_SHARED_BIT;
+static inline void ih_mark_shared(ih_writer *w, uint32_t word)
+{
+    if ((word & 1) == 0 && word >= 32)
+        w->bytes[(uint64_t)(word >> 1) * 4] |= IH_SHARED_BIT;
 }
 
 #endif

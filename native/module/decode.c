@@ -1,33 +1,41 @@
 /* From words and nodes to Python objects: plain values are made, containers become views.
  *
- * The bytes decoded here may be hostile and may change meanwhile: ih_read_node() gives checked extents, text is copied
- * into the new object or a private buffer before anybody interprets it, and real tuples, the only kind decoded
- * recursively, are bounded in depth and in nodes (H4, H24). */
+ * The bytes decoded here may be hostile and may change meanwhile: ih_read_node() gives checked
+ * extents, text is copied into the new object or a private buffer before anybody interprets it, and
+ * real tuples, the only kind decoded recursively, are bounded in depth and in nodes (H4, H24). */
 #include "module/decode.h"
 
 #include "image/hash.h"
 
-static PyObject *raise_fault_at(ih_image_object *image, uint64_t at, const char *reason) {
+static PyObject *raise_fault_at(ih_image_object *image, uint64_t at, const char *reason)
+{
     ih_fault fault = {at, reason};
     return ih_raise_fault(image->state, &fault);
 }
 
-static bool all_ascii(const uint8_t *p, uint64_t size) {
+static bool all_ascii(const uint8_t *p, uint64_t size)
+{
     uint64_t seen = 0;
-    for (; size >= 8; p += 8, size -= 8) seen |= ih_load64(p);
-    for (; size > 0; p++, size--) seen |= *p;
+    for (; size >= 8; p += 8, size -= 8)
+        seen |= ih_load64(p);
+    for (; size > 0; p++, size--)
+        seen |= *p;
     return (seen & 0x8080808080808080u) == 0;
 }
 
-PyObject *ih_decode_text(ih_image_object *image, const uint8_t *text, uint64_t size, bool ascii, uint64_t fault_at) {
+PyObject *ih_decode_text(ih_image_object *image, const uint8_t *text, uint64_t size, bool ascii,
+                         uint64_t fault_at)
+{
     if (ascii) {
         if (size == 1) {
             uint8_t c = __atomic_load_n(text, __ATOMIC_RELAXED);
-            if (c >= 0x80) return raise_fault_at(image, fault_at, "ASCII text with other bytes");
+            if (c >= 0x80)
+                return raise_fault_at(image, fault_at, "ASCII text with other bytes");
             return PyUnicode_FromOrdinal(c); /* the interpreter's own one-character string */
         }
         PyObject *str = PyUnicode_New((Py_ssize_t)size, 127);
-        if (str == NULL || size == 0) return str;
+        if (str == NULL || size == 0)
+            return str;
         uint8_t *copy = PyUnicode_1BYTE_DATA(str);
         memcpy(copy, text, size);
         if (!all_ascii(copy, size)) {
@@ -38,10 +46,12 @@ PyObject *ih_decode_text(ih_image_object *image, const uint8_t *text, uint64_t s
     }
     char small[256];
     char *copy = size <= sizeof small ? small : PyMem_Malloc(size);
-    if (copy == NULL) return PyErr_NoMemory();
+    if (copy == NULL)
+        return PyErr_NoMemory();
     memcpy(copy, text, size);
     PyObject *str = PyUnicode_DecodeUTF8(copy, (Py_ssize_t)size, "surrogatepass");
-    if (copy != small) PyMem_Free(copy);
+    if (copy != small)
+        PyMem_Free(copy);
     if (str == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
         PyErr_Clear();
         return raise_fault_at(image, fault_at, "text that is not UTF-8");
@@ -49,11 +59,13 @@ PyObject *ih_decode_text(ih_image_object *image, const uint8_t *text, uint64_t s
     return str;
 }
 
-static PyObject *decode_short_str(ih_image_object *image, uint32_t word, const ih_node *node) {
+static PyObject *decode_short_str(ih_image_object *image, uint32_t word, const ih_node *node)
+{
     const uint8_t *text = image->image.base + node->data;
 #if IH_CACHES
     ih_state *state = image->state;
-    ih_str_cache_entry *entry = &state->strs[(word >> 1 ^ (uint32_t)image->identity) % IH_STR_CACHE];
+    ih_str_cache_entry *entry =
+        &state->strs[(word >> 1 ^ (uint32_t)image->identity) % IH_STR_CACHE];
     if (entry->word == word && entry->identity == image->identity && entry->value != NULL)
         return Py_NewRef(entry->value);
     PyObject *str = ih_decode_text(image, text, node->n, true, node->data - 1);
@@ -69,60 +81,94 @@ static PyObject *decode_short_str(ih_image_object *image, uint32_t word, const i
 #endif
 }
 
-static PyObject *decode_big_int(ih_image_object *image, const ih_node *node) {
+static PyObject *decode_big_int(ih_image_object *image, const ih_node *node)
+{
     uint8_t small[256];
     uint8_t *copy = node->n <= sizeof small ? small : PyMem_Malloc(node->n);
-    if (copy == NULL) return PyErr_NoMemory();
+    if (copy == NULL)
+        return PyErr_NoMemory();
     memcpy(copy, image->image.base + node->data, node->n);
 #if PY_VERSION_HEX >= 0x030D0000
     PyObject *result = PyLong_FromNativeBytes(copy, node->n, Py_ASNATIVEBYTES_LITTLE_ENDIAN);
 #else
     PyObject *result = _PyLong_FromByteArray(copy, node->n, 1, 1);
 #endif
-    if (copy != small) PyMem_Free(copy);
+    if (copy != small)
+        PyMem_Free(copy);
     return result;
 }
 
-static double load_double(const uint8_t *p) {
+static double load_double(const uint8_t *p)
+{
     double value;
     memcpy(&value, p, 8);
     return value;
 }
 
-PyObject *ih_decode_element(const uint8_t *p, unsigned code) {
+PyObject *ih_decode_element(const uint8_t *p, unsigned code)
+{
     int64_t i64 = 0;
     switch ((ih_element)code) {
-    case IH_I8: return PyLong_FromLong((int8_t)*p);
-    case IH_U8: return PyLong_FromLong(*p);
-    case IH_I16: { int16_t v; memcpy(&v, p, 2); return PyLong_FromLong(v); }
-    case IH_U16: { uint16_t v; memcpy(&v, p, 2); return PyLong_FromLong(v); }
-    case IH_I32: { int32_t v; memcpy(&v, p, 4); return PyLong_FromLong(v); }
-    case IH_U32: { uint32_t v; memcpy(&v, p, 4); return PyLong_FromUnsignedLong(v); }
-    case IH_I64: memcpy(&i64, p, 8); return PyLong_FromLongLong(i64);
-    case IH_U64: memcpy(&i64, p, 8); return PyLong_FromUnsignedLongLong((uint64_t)i64);
-    case IH_F64: return PyFloat_FromDouble(load_double(p));
-    case IH_BOOL: return PyBool_FromLong(*p != 0);
-    case IH_ELEMENTS: break;
+    case IH_I8:
+        return PyLong_FromLong((int8_t)*p);
+    case IH_U8:
+        return PyLong_FromLong(*p);
+    case IH_I16: {
+        int16_t v;
+        memcpy(&v, p, 2);
+        return PyLong_FromLong(v);
+    }
+    case IH_U16: {
+        uint16_t v;
+        memcpy(&v, p, 2);
+        return PyLong_FromLong(v);
+    }
+    case IH_I32: {
+        int32_t v;
+        memcpy(&v, p, 4);
+        return PyLong_FromLong(v);
+    }
+    case IH_U32: {
+        uint32_t v;
+        memcpy(&v, p, 4);
+        return PyLong_FromUnsignedLong(v);
+    }
+    case IH_I64:
+        memcpy(&i64, p, 8);
+        return PyLong_FromLongLong(i64);
+    case IH_U64:
+        memcpy(&i64, p, 8);
+        return PyLong_FromUnsignedLongLong((uint64_t)i64);
+    case IH_F64:
+        return PyFloat_FromDouble(load_double(p));
+    case IH_BOOL:
+        return PyBool_FromLong(*p != 0);
+    case IH_ELEMENTS:
+        break;
     }
     Py_UNREACHABLE();
 }
 
-/* ---- real tuples -------------------------------------------------------------------------------------------------- */
+/* ---- real tuples ---------------------------------------------------------------------------- */
 
-/* What one call of ih_decode may still build: an honest real tuple stays inside (docs/image-format.md). */
+/* What one call of ih_decode may still build: an honest real tuple stays inside
+ * (docs/image-format.md). */
 typedef struct {
     uint32_t nodes, depth;
 } budget;
 
 static PyObject *decode(ih_image_object *image, uint32_t word, budget *left);
 
-static PyObject *decode_tuple(ih_image_object *image, uint64_t at, const ih_node *node, budget *left) {
+static PyObject *decode_tuple(ih_image_object *image, uint64_t at, const ih_node *node,
+                              budget *left)
+{
     if (node->n >= left->nodes || left->depth == 0)
         return raise_fault_at(image, at, "tuples nested without end or too large to be real ones");
     left->nodes -= (uint32_t)node->n + 1;
     left->depth--;
     PyObject *tuple = PyTuple_New((Py_ssize_t)node->n);
-    if (tuple == NULL) return NULL;
+    if (tuple == NULL)
+        return NULL;
     const uint8_t *data = image->image.base + node->data;
     for (uint64_t i = 0; i < node->n; i++) {
         PyObject *item;
@@ -148,23 +194,34 @@ static PyObject *decode_tuple(ih_image_object *image, uint64_t at, const ih_node
     return tuple;
 }
 
-/* ---- words -------------------------------------------------------------------------------------------------------- */
+/* ---- words ---------------------------------------------------------------------------------- */
 
-static PyObject *decode_constant(ih_image_object *image, uint32_t word) {
+static PyObject *decode_constant(ih_image_object *image, uint32_t word)
+{
     switch (word) {
-    case IH_NONE: Py_RETURN_NONE;
-    case IH_FALSE: Py_RETURN_FALSE;
-    case IH_TRUE: Py_RETURN_TRUE;
-    case IH_EMPTY_STR: return PyUnicode_New(0, 0);
-    case IH_EMPTY_TUPLE: return PyTuple_New(0);
-    case IH_EMPTY_BYTES: return PyBytes_FromStringAndSize(NULL, 0);
-    case IH_ELLIPSIS: return Py_NewRef(Py_Ellipsis);
-    case IH_NOT_IMPLEMENTED: return Py_NewRef(Py_NotImplemented);
-    default: return raise_fault_at(image, word, "reserved constant");
+    case IH_NONE:
+        Py_RETURN_NONE;
+    case IH_FALSE:
+        Py_RETURN_FALSE;
+    case IH_TRUE:
+        Py_RETURN_TRUE;
+    case IH_EMPTY_STR:
+        return PyUnicode_New(0, 0);
+    case IH_EMPTY_TUPLE:
+        return PyTuple_New(0);
+    case IH_EMPTY_BYTES:
+        return PyBytes_FromStringAndSize(NULL, 0);
+    case IH_ELLIPSIS:
+        return Py_NewRef(Py_Ellipsis);
+    case IH_NOT_IMPLEMENTED:
+        return Py_NewRef(Py_NotImplemented);
+    default:
+        return raise_fault_at(image, word, "reserved constant");
     }
 }
 
-static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node *node, budget *left) {
+static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node *node, budget *left)
+{
     const uint8_t *data = image->image.base + node->data;
     switch (node->kind) {
     case IH_STR_ASCII:
@@ -214,22 +271,29 @@ static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node 
     }
 }
 
-static PyObject *decode(ih_image_object *image, uint32_t word, budget *left) {
-    if (ih_word_is_int(word)) return PyLong_FromLong((long)ih_word_int(word));
-    if (ih_word_is_constant(word)) return decode_constant(image, word);
+static PyObject *decode(ih_image_object *image, uint32_t word, budget *left)
+{
+    if (ih_word_is_int(word))
+        return PyLong_FromLong((long)ih_word_int(word));
+    if (ih_word_is_constant(word))
+        return decode_constant(image, word);
     ih_node node;
     ih_fault fault;
-    if (ih_read_node(&image->image, word, &node, &fault) < 0) return ih_raise_fault(image->state, &fault);
-    if (node.kind == IH_SHORT_STR) return decode_short_str(image, word, &node);
+    if (ih_read_node(&image->image, word, &node, &fault) < 0)
+        return ih_raise_fault(image->state, &fault);
+    if (node.kind == IH_SHORT_STR)
+        return decode_short_str(image, word, &node);
     return decode_node(image, ih_word_offset(word), &node, left);
 }
 
-PyObject *ih_decode(ih_image_object *image, uint32_t word) {
+PyObject *ih_decode(ih_image_object *image, uint32_t word)
+{
     budget left = {IH_TUPLE_TREE_MAX + 1, IH_TUPLE_DEPTH_MAX};
     return decode(image, word, &left);
 }
 
-PyObject *ih_decode_item(const ih_sequence *sequence, uint64_t element) {
+PyObject *ih_decode_item(const ih_sequence *sequence, uint64_t element)
+{
     ih_image_object *image = sequence->image;
     switch (sequence->kind) {
     case IH_LIST:

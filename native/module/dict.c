@@ -1,17 +1,21 @@
 /* FrozenDict: a read-only mapping read in place.
  *
- * Lookup is in table.c, the views of keys, values and items in dict_views.c, comparison in compare.c. */
+ * Lookup is in table.c, the views of keys, values and items in dict_views.c, comparison in
+ * compare.c. */
 #include "module/decode.h"
 #include "module/dict_views.h"
 #include "module/view.h"
 
-static PyObject *value_at(const ih_table_view *view, uint64_t i) {
+static PyObject *value_at(const ih_table_view *view, uint64_t i)
+{
     return ih_decode(view->image, ih_load_word(view->values + i * view->value_stride));
 }
 
-PyObject *ih_new_dict(ih_image_object *image, uint64_t at, const ih_node *node) {
+PyObject *ih_new_dict(ih_image_object *image, uint64_t at, const ih_node *node)
+{
     ih_table_view *view = ih_new_object(image->state->dict_type);
-    if (view == NULL) return NULL;
+    if (view == NULL)
+        return NULL;
     if (ih_table_view_fill(view, image, at, node) < 0) {
         ih_free_object((PyObject *)view);
         return NULL;
@@ -20,18 +24,22 @@ PyObject *ih_new_dict(ih_image_object *image, uint64_t at, const ih_node *node) 
     return (PyObject *)view;
 }
 
-static void dict_dealloc(PyObject *self) {
+static void dict_dealloc(PyObject *self)
+{
     Py_XDECREF(((ih_table_view *)self)->index);
     ih_view_dealloc(self);
 }
 
 #define SHAPE_KEYS_MAX 64u
 
-PyObject *ih_shape_keys(const ih_table_view *view) {
+PyObject *ih_shape_keys(const ih_table_view *view)
+{
 #if IH_CACHES
-    if (view->kind != IH_DICT_SHAPED || view->n > SHAPE_KEYS_MAX) return NULL;
+    if (view->kind != IH_DICT_SHAPED || view->n > SHAPE_KEYS_MAX)
+        return NULL;
     ih_image_object *image = view->image;
-    ih_shape_cache_entry *entry = &image->state->shapes[(view->where >> 1 ^ image->identity) % IH_SHAPE_CACHE];
+    ih_shape_cache_entry *entry =
+        &image->state->shapes[(view->where >> 1 ^ image->identity) % IH_SHAPE_CACHE];
     if (entry->keys != NULL && entry->shape == view->where && entry->identity == image->identity &&
         (uint64_t)PyTuple_GET_SIZE(entry->keys) == view->n)
         return Py_NewRef(entry->keys);
@@ -63,91 +71,122 @@ PyObject *ih_shape_keys(const ih_table_view *view) {
 
 static Py_ssize_t dict_length(PyObject *self) { return (Py_ssize_t)((ih_table_view *)self)->n; }
 
-static PyObject *dict_subscript(PyObject *self, PyObject *key) {
+static PyObject *dict_subscript(PyObject *self, PyObject *key)
+{
     ih_table_view *view = (ih_table_view *)self;
     Py_ssize_t found = ih_table_find(view, key);
-    if (found >= 0) return value_at(view, (uint64_t)found);
+    if (found >= 0)
+        return value_at(view, (uint64_t)found);
     if (found == -1) {
-        PyObject *argument = PyTuple_Pack(1, key); /* a tuple as key must not be unpacked into arguments */
-        if (argument != NULL) PyErr_SetObject(PyExc_KeyError, argument);
+        PyObject *argument =
+            PyTuple_Pack(1, key); /* a tuple as key must not be unpacked into arguments */
+        if (argument != NULL)
+            PyErr_SetObject(PyExc_KeyError, argument);
         Py_XDECREF(argument);
     }
     return NULL;
 }
 
-static int dict_ass_subscript(PyObject *self, PyObject *key, PyObject *value) {
+static int dict_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
+{
     (void)key;
-    ih_raise_frozen(ih_type_state(Py_TYPE(self)), Py_TYPE(self), value == NULL ? "item deletion" : "item assignment");
+    ih_raise_frozen(ih_type_state(Py_TYPE(self)), Py_TYPE(self),
+                    value == NULL ? "item deletion" : "item assignment");
     return -1;
 }
 
-static int dict_contains(PyObject *self, PyObject *key) {
+static int dict_contains(PyObject *self, PyObject *key)
+{
     Py_ssize_t found = ih_table_find((ih_table_view *)self, key);
     return found >= 0 ? 1 : found == -1 ? 0 : -1;
 }
 
-static PyObject *dict_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+static PyObject *dict_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
     if (nargs < 1 || nargs > 2)
         return PyErr_Format(PyExc_TypeError, "get expected 1 or 2 arguments, got %zd", nargs);
     Py_ssize_t found = ih_table_find((ih_table_view *)self, args[0]);
-    if (found >= 0) return value_at((ih_table_view *)self, (uint64_t)found);
-    if (found == -2) return NULL;
+    if (found >= 0)
+        return value_at((ih_table_view *)self, (uint64_t)found);
+    if (found == -2)
+        return NULL;
     return Py_NewRef(nargs == 2 ? args[1] : Py_None);
 }
 
-static PyObject *dict_keys(PyObject *self, PyObject *ignored) {
+static PyObject *dict_keys(PyObject *self, PyObject *ignored)
+{
     (void)ignored;
     return ih_new_dict_view(ih_type_state(Py_TYPE(self))->dict_keys_type, self);
 }
-static PyObject *dict_values(PyObject *self, PyObject *ignored) {
+static PyObject *dict_values(PyObject *self, PyObject *ignored)
+{
     (void)ignored;
     return ih_new_dict_view(ih_type_state(Py_TYPE(self))->dict_values_type, self);
 }
-static PyObject *dict_items(PyObject *self, PyObject *ignored) {
+static PyObject *dict_items(PyObject *self, PyObject *ignored)
+{
     (void)ignored;
     return ih_new_dict_view(ih_type_state(Py_TYPE(self))->dict_items_type, self);
 }
-static PyObject *dict_iter(PyObject *self) { return ih_new_dict_iterator(self, IH_ITERATE_KEYS, 0); }
-static PyObject *dict_reversed(PyObject *self, PyObject *ignored) {
+static PyObject *dict_iter(PyObject *self)
+{
+    return ih_new_dict_iterator(self, IH_ITERATE_KEYS, 0);
+}
+static PyObject *dict_reversed(PyObject *self, PyObject *ignored)
+{
     (void)ignored;
     return ih_new_dict_iterator(self, IH_ITERATE_KEYS, 1);
 }
 
-static PyObject *dict_copy(PyObject *self, PyObject *ignored) {
+static PyObject *dict_copy(PyObject *self, PyObject *ignored)
+{
     (void)ignored;
     PyObject *copy = PyDict_New();
-    if (copy != NULL && PyDict_Update(copy, self) < 0) Py_CLEAR(copy);
+    if (copy != NULL && PyDict_Update(copy, self) < 0)
+        Py_CLEAR(copy);
     return copy;
 }
 
 /* `|` gives an ordinary dict, whichever side the view is on. */
-static PyObject *dict_or(PyObject *left, PyObject *right) {
+static PyObject *dict_or(PyObject *left, PyObject *right)
+{
     ih_state *state = NULL;
     PyTypeObject *type = Py_TYPE(left);
-    if (type->tp_as_number != NULL && type->tp_as_number->nb_or == dict_or) state = ih_type_state(type);
-    else state = ih_type_state(Py_TYPE(right));
+    if (type->tp_as_number != NULL && type->tp_as_number->nb_or == dict_or)
+        state = ih_type_state(type);
+    else
+        state = ih_type_state(Py_TYPE(right));
     bool mappings = (Py_TYPE(left) == state->dict_type || PyDict_Check(left)) &&
                     (Py_TYPE(right) == state->dict_type || PyDict_Check(right));
-    if (!mappings) Py_RETURN_NOTIMPLEMENTED;
+    if (!mappings)
+        Py_RETURN_NOTIMPLEMENTED;
     PyObject *result = PyDict_New();
-    if (result != NULL && (PyDict_Update(result, left) < 0 || PyDict_Update(result, right) < 0)) Py_CLEAR(result);
+    if (result != NULL && (PyDict_Update(result, left) < 0 || PyDict_Update(result, right) < 0))
+        Py_CLEAR(result);
     return result;
 }
 
-static PyObject *dict_richcompare(PyObject *self, PyObject *other, int op) {
+static PyObject *dict_richcompare(PyObject *self, PyObject *other, int op)
+{
     ih_state *state = ih_type_state(Py_TYPE(self));
-    if ((op != Py_EQ && op != Py_NE) || !(PyDict_Check(other) || Py_TYPE(other) == state->dict_type))
+    if ((op != Py_EQ && op != Py_NE) ||
+        !(PyDict_Check(other) || Py_TYPE(other) == state->dict_type))
         Py_RETURN_NOTIMPLEMENTED;
     int equal = ih_equal(self, other);
     return equal < 0 ? NULL : PyBool_FromLong(equal == (op == Py_EQ));
 }
 
 static const char *const mutators[] = {"clear", "pop", "popitem", "setdefault", "update", NULL};
-static PyObject *dict_getattro(PyObject *self, PyObject *name) { return ih_view_getattro(self, name, mutators); }
+static PyObject *dict_getattro(PyObject *self, PyObject *name)
+{
+    return ih_view_getattro(self, name, mutators);
+}
 
 PyDoc_STRVAR(dict_doc, "A frozen dict, read in place from shared memory.\n\n"
-                       "It has the read-only methods of dict and equals a dict of equal items. Lookup is O(1) and decodes\n"
-                       "only the value that is found; iteration keeps insertion order. Changing it raises FrozenError;\n"
+                       "It has the read-only methods of dict and equals a dict of equal items. "
+                       "Lookup is O(1) and decodes\n"
+                       "only the value that is found; iteration keeps insertion order. Changing it "
+                       "raises FrozenError;\n"
                        "icehouse.thaw(view) makes an ordinary dict. Not hashable, as dict is not.");
 
 static PyMethodDef dict_methods[] = {
@@ -157,13 +196,15 @@ static PyMethodDef dict_methods[] = {
     {"keys", dict_keys, METH_NOARGS, "A set-like view of the keys. O(1)."},
     {"values", dict_values, METH_NOARGS, "A view of the values. O(1)."},
     {"items", dict_items, METH_NOARGS, "A set-like view of the (key, value) pairs. O(1)."},
-    {"copy", dict_copy, METH_NOARGS, "An ordinary dict of the same items; nested containers stay views. O(n)."},
+    {"copy", dict_copy, METH_NOARGS,
+     "An ordinary dict of the same items; nested containers stay views. O(n)."},
     {"__reversed__", dict_reversed, METH_NOARGS, "An iterator over the keys, last first."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "FrozenDict[str, int]"},
     {NULL},
 };
 static PyGetSetDef dict_getset[] = {
-    {"handle", ih_view_handle, NULL, "The image's Handle where this view is its root, else None.", NULL},
+    {"handle", ih_view_handle, NULL, "The image's Handle where this view is its root, else None.",
+     NULL},
     {NULL},
 };
 static PyType_Slot dict_slots[] = {
@@ -187,12 +228,15 @@ static PyType_Slot dict_slots[] = {
 static PyType_Spec dict_spec = {
     .name = "icehouse.FrozenDict",
     .basicsize = sizeof(ih_table_view),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_MAPPING,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+             Py_TPFLAGS_MAPPING,
     .slots = dict_slots,
 };
 
-int ih_init_dict(PyObject *module, ih_state *state) {
+int ih_init_dict(PyObject *module, ih_state *state)
+{
     state->dict_type = ih_add_type(module, &dict_spec, NULL, true);
-    if (state->dict_type == NULL) return -1;
+    if (state->dict_type == NULL)
+        return -1;
     return ih_register_abc(state->dict_type, "Mapping");
 }

@@ -1,7 +1,9 @@
-/* Freezing bytes and buffers: short ones into the graph, long ones behind it, copied once from their owner. */
+/* Freezing bytes and buffers: short ones into the graph, long ones behind it, copied once from
+ * their owner. */
 #include "module/freezer_state.h"
 
-static int add_blob(freezer *f, uint64_t field, Py_buffer *buffer) {
+static int add_blob(freezer *f, uint64_t field, Py_buffer *buffer)
+{
     if (f->blob_count == f->blob_capacity) {
         size_t capacity = f->blob_capacity * 2 + 8;
         blob *grown = realloc(f->blobs, capacity * sizeof(blob));
@@ -17,8 +19,9 @@ static int add_blob(freezer *f, uint64_t field, Py_buffer *buffer) {
 }
 
 /* A node of inline bytes, or of a blob; takes over the buffer. */
-static int freeze_run_of_bytes(freezer *f, PyObject *object, Py_buffer *buffer, ih_kind inlined, ih_kind outside,
-                               uint32_t *word) {
+static int freeze_run_of_bytes(freezer *f, PyObject *object, Py_buffer *buffer, ih_kind inlined,
+                               ih_kind outside, uint32_t *word)
+{
     ih_writer *w = &f->writer;
     uint64_t n = (uint64_t)buffer->len, at = 0;
     bool small = n <= IH_INLINE_BYTES_MAX;
@@ -36,37 +39,46 @@ static int freeze_run_of_bytes(freezer *f, PyObject *object, Py_buffer *buffer, 
     } else {
         ih_store64(w->bytes + w->size + 8, n);
         w->size += 16;
-        if (add_blob(f, w->size - 16, buffer) < 0) return -1;
+        if (add_blob(f, w->size - 16, buffer) < 0)
+            return -1;
     }
     return memo_add(f, object, *word);
 }
 
-int freeze_bytes(freezer *f, PyObject *bytes, uint32_t *word) {
+int freeze_bytes(freezer *f, PyObject *bytes, uint32_t *word)
+{
     Py_buffer buffer;
     if (PyBytes_GET_SIZE(bytes) == 0) {
         *word = IH_EMPTY_BYTES;
         return 0;
     }
     *word = memo_find(f, bytes);
-    if (*word != 0) return 0;
-    if (PyObject_GetBuffer(bytes, &buffer, PyBUF_SIMPLE) < 0) return -1;
+    if (*word != 0)
+        return 0;
+    if (PyObject_GetBuffer(bytes, &buffer, PyBUF_SIMPLE) < 0)
+        return -1;
     return freeze_run_of_bytes(f, bytes, &buffer, IH_BYTES, IH_BYTES_BLOB, word);
 }
 
-int freeze_bytearray(freezer *f, PyObject *bytearray, uint32_t *word) {
+int freeze_bytearray(freezer *f, PyObject *bytearray, uint32_t *word)
+{
     Py_buffer buffer;
     *word = memo_find(f, bytearray);
-    if (*word != 0) return 0;
-    if (PyObject_GetBuffer(bytearray, &buffer, PyBUF_SIMPLE) < 0) return -1;
+    if (*word != 0)
+        return 0;
+    if (PyObject_GetBuffer(bytearray, &buffer, PyBUF_SIMPLE) < 0)
+        return -1;
     return freeze_run_of_bytes(f, bytearray, &buffer, IH_BYTEARRAY, IH_BYTEARRAY_BLOB, word);
 }
 
-/* ---- arrays ------------------------------------------------------------------------------------------------------- */
+/* ---- arrays --------------------------------------------------------------------------------- */
 
 /* Replaces a buffer that is contiguous in neither order by one over a copy in C order. */
-static int make_contiguous(Py_buffer *buffer, PyObject **copy) {
+static int make_contiguous(Py_buffer *buffer, PyObject **copy)
+{
     *copy = PyBytes_FromStringAndSize(NULL, buffer->len);
-    if (*copy == NULL || PyBuffer_ToContiguous(PyBytes_AS_STRING(*copy), buffer, buffer->len, 'C') < 0) {
+    if (*copy == NULL ||
+        PyBuffer_ToContiguous(PyBytes_AS_STRING(*copy), buffer, buffer->len, 'C') < 0) {
         Py_CLEAR(*copy);
         return -1;
     }
@@ -74,18 +86,22 @@ static int make_contiguous(Py_buffer *buffer, PyObject **copy) {
 }
 
 /* Writes the record up to the format; *field: where the data's offset goes. */
-static int write_record(freezer *f, const Py_buffer *buffer, int origin, char order, uint64_t *at, uint64_t *field) {
+static int write_record(freezer *f, const Py_buffer *buffer, int origin, char order, uint64_t *at,
+                        uint64_t *field)
+{
     ih_writer *w = &f->writer;
     const char *format = buffer->format != NULL ? buffer->format : "B";
     uint64_t ndim = (uint64_t)buffer->ndim, length = strlen(format);
     int result = ih_begin_node(w, IH_ARRAY, ndim, IH_ARRAY_RECORD + 8 * ndim + length + 4, at);
-    if (result < 0) return freeze_failed(result);
+    if (result < 0)
+        return freeze_failed(result);
     uint8_t *p = w->bytes + w->size;
     ih_store32(p, (uint32_t)origin | (uint32_t)(uint8_t)order << 8 | (uint32_t)length << 16);
     ih_store32(p + 4, (uint32_t)buffer->itemsize);
     *field = w->size + 8;
     ih_store64(p + 16, (uint64_t)buffer->len);
-    for (uint64_t i = 0; i < ndim; i++) ih_store64(p + IH_ARRAY_RECORD + 8 * i, (uint64_t)buffer->shape[i]);
+    for (uint64_t i = 0; i < ndim; i++)
+        ih_store64(p + IH_ARRAY_RECORD + 8 * i, (uint64_t)buffer->shape[i]);
     memcpy(p + IH_ARRAY_RECORD + 8 * ndim, format, length);
     w->size += IH_ARRAY_RECORD + 8 * ndim + length;
     ih_pad4(w);
@@ -93,11 +109,13 @@ static int write_record(freezer *f, const Py_buffer *buffer, int origin, char or
 }
 
 /* Small data goes into the graph, aligned for any item. */
-static int write_inline(freezer *f, const Py_buffer *buffer, const void *data, uint64_t field) {
+static int write_inline(freezer *f, const Py_buffer *buffer, const void *data, uint64_t field)
+{
     ih_writer *w = &f->writer;
     uint64_t n = (uint64_t)buffer->len;
     int result = ih_room(w, n + 80);
-    if (result < 0) return freeze_failed(result);
+    if (result < 0)
+        return freeze_failed(result);
     uint64_t alignment = n >= 256 ? 64 : 16, start = (w->size + alignment - 1) & ~(alignment - 1);
     memset(w->bytes + w->size, 0, start - w->size);
     memcpy(w->bytes + start, data, n);
@@ -107,30 +125,39 @@ static int write_inline(freezer *f, const Py_buffer *buffer, const void *data, u
     return 0;
 }
 
-static int check_array(freezer *f, PyObject *exporter, const Py_buffer *buffer) {
+static int check_array(freezer *f, PyObject *exporter, const Py_buffer *buffer)
+{
     const char *format = buffer->format != NULL ? buffer->format : "B";
     if (strchr(format, 'O') != NULL && strstr(format, "T{") == NULL)
         return freeze_refuse(f, exporter, "its items are Python objects; use a list");
     if (strchr(format, 'O') != NULL || strchr(format, 'P') != NULL || strchr(format, '&') != NULL)
-        return freeze_refuse(f, exporter, "its items hold pointers, which mean nothing in another process");
-    if (buffer->ndim > (int)IH_ARRAY_DIMENSIONS_MAX || buffer->itemsize <= 0 || buffer->itemsize > INT32_MAX ||
-        strlen(format) > UINT16_MAX)
-        return freeze_refuse(f, exporter, "its items or dimensions are too many or too large for one array");
+        return freeze_refuse(f, exporter,
+                             "its items hold pointers, which mean nothing in another process");
+    if (buffer->ndim > (int)IH_ARRAY_DIMENSIONS_MAX || buffer->itemsize <= 0 ||
+        buffer->itemsize > INT32_MAX || strlen(format) > UINT16_MAX)
+        return freeze_refuse(f, exporter,
+                             "its items or dimensions are too many or too large for one array");
     return 0;
 }
 
-static int freeze_filled(freezer *f, PyObject *exporter, Py_buffer *buffer, int origin, uint32_t *word) {
+static int freeze_filled(freezer *f, PyObject *exporter, Py_buffer *buffer, int origin,
+                         uint32_t *word)
+{
     char order = 'C';
     PyObject *copy = NULL;
     uint64_t at = 0, field = 0;
     if (!PyBuffer_IsContiguous(buffer, 'C')) {
-        if (PyBuffer_IsContiguous(buffer, 'F')) order = 'F';
-        else if (make_contiguous(buffer, &copy) < 0) goto failed;
+        if (PyBuffer_IsContiguous(buffer, 'F'))
+            order = 'F';
+        else if (make_contiguous(buffer, &copy) < 0)
+            goto failed;
     }
-    if (write_record(f, buffer, origin, order, &at, &field) < 0) goto failed;
+    if (write_record(f, buffer, origin, order, &at, &field) < 0)
+        goto failed;
     *word = ih_word_at(at);
     if ((uint64_t)buffer->len < IH_ARRAY_BLOB_MIN) {
-        int result = write_inline(f, buffer, copy != NULL ? PyBytes_AS_STRING(copy) : buffer->buf, field);
+        int result =
+            write_inline(f, buffer, copy != NULL ? PyBytes_AS_STRING(copy) : buffer->buf, field);
         PyBuffer_Release(buffer);
         Py_XDECREF(copy);
         return result < 0 ? -1 : memo_add(f, exporter, *word);
@@ -139,9 +166,11 @@ static int freeze_filled(freezer *f, PyObject *exporter, Py_buffer *buffer, int 
         PyBuffer_Release(buffer);
         int result = PyObject_GetBuffer(copy, buffer, PyBUF_SIMPLE);
         Py_DECREF(copy); /* the buffer holds it */
-        if (result < 0) return -1;
+        if (result < 0)
+            return -1;
     }
-    if (add_blob(f, field, buffer) < 0) return -1;
+    if (add_blob(f, field, buffer) < 0)
+        return -1;
     return memo_add(f, exporter, *word);
 failed:
     Py_XDECREF(copy);
@@ -149,14 +178,19 @@ failed:
     return -1;
 }
 
-int freeze_buffer(freezer *f, PyObject *exporter, int origin, uint32_t *word) {
+int freeze_buffer(freezer *f, PyObject *exporter, int origin, uint32_t *word)
+{
     Py_buffer buffer;
     *word = memo_find(f, exporter);
-    if (*word != 0) return 0;
+    if (*word != 0)
+        return 0;
     if (PyObject_GetBuffer(exporter, &buffer, PyBUF_FULL_RO) < 0) {
-        if (PyErr_ExceptionMatches(PyExc_MemoryError)) return -1;
+        if (PyErr_ExceptionMatches(PyExc_MemoryError))
+            return -1;
         PyErr_Clear();
-        return freeze_refuse(f, exporter, "it does not export a buffer (its dtype has no PEP 3118 format, or it was released)");
+        return freeze_refuse(
+            f, exporter,
+            "it does not export a buffer (its dtype has no PEP 3118 format, or it was released)");
     }
     if (check_array(f, exporter, &buffer) < 0) {
         PyBuffer_Release(&buffer);

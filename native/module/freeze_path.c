@@ -1,7 +1,7 @@
 /* The path to what could not be frozen, searched only when it is needed.
  *
- * A breadth-first search over the same containers that freezing walks, so that the shortest path is found and no depth
- * overflows the stack. Freezing itself keeps no paths. */
+ * A breadth-first search over the same containers that freezing walks, so that the shortest path is
+ * found and no depth overflows the stack. Freezing itself keeps no paths. */
 #include "module/freezer_state.h"
 
 typedef struct {
@@ -13,21 +13,26 @@ typedef struct {
 typedef struct {
     place *places;
     Py_ssize_t count, capacity;
-    PyObject *seen;    /* set of addresses */
+    PyObject *seen; /* set of addresses */
     PyObject *offender;
     Py_ssize_t found;
 } search;
 
 /* Takes over `step`. 0, or -1 with an exception. */
-static int reach(search *s, PyObject *object, PyObject *step, Py_ssize_t holder) {
-    if (s->found >= 0) goto done;
-    bool container = PyList_CheckExact(object) || PyTuple_CheckExact(object) || PyDict_CheckExact(object) ||
-                     PyAnySet_CheckExact(object);
-    if (object != s->offender && !container) goto done;
+static int reach(search *s, PyObject *object, PyObject *step, Py_ssize_t holder)
+{
+    if (s->found >= 0)
+        goto done;
+    bool container = PyList_CheckExact(object) || PyTuple_CheckExact(object) ||
+                     PyDict_CheckExact(object) || PyAnySet_CheckExact(object);
+    if (object != s->offender && !container)
+        goto done;
     PyObject *address = PyLong_FromVoidPtr(object);
     int known = address == NULL ? -1 : PySet_Contains(s->seen, address);
-    if (known == 0) known = PySet_Add(s->seen, address);
-    else if (known == 1) known = 2;
+    if (known == 0)
+        known = PySet_Add(s->seen, address);
+    else if (known == 1)
+        known = 2;
     Py_XDECREF(address);
     if (known != 0) {
         Py_XDECREF(step);
@@ -44,7 +49,8 @@ static int reach(search *s, PyObject *object, PyObject *step, Py_ssize_t holder)
         s->places = grown;
         s->capacity = capacity;
     }
-    if (object == s->offender) s->found = s->count;
+    if (object == s->offender)
+        s->found = s->count;
     s->places[s->count++] = (place){Py_NewRef(object), step, holder};
     return 0;
 done:
@@ -52,7 +58,8 @@ done:
     return 0;
 }
 
-static int reach_dict(search *s, PyObject *dict, Py_ssize_t holder) {
+static int reach_dict(search *s, PyObject *dict, Py_ssize_t holder)
+{
     PyObject *items = PyDict_Items(dict);
     int result = items == NULL ? -1 : 0;
     for (Py_ssize_t i = 0; result == 0 && s->found < 0 && i < PyList_GET_SIZE(items); i++) {
@@ -60,38 +67,47 @@ static int reach_dict(search *s, PyObject *dict, Py_ssize_t holder) {
         PyObject *value = PyTuple_GET_ITEM(PyList_GET_ITEM(items, i), 1);
         PyObject *step = PyUnicode_FromFormat("[%R]", key);
         result = step == NULL ? -1 : reach(s, value, step, holder);
-        if (result == 0 && (step = PyUnicode_FromFormat(" key %R", key)) != NULL) result = reach(s, key, step, holder);
-        if (PyErr_Occurred()) result = -1;
+        if (result == 0 && (step = PyUnicode_FromFormat(" key %R", key)) != NULL)
+            result = reach(s, key, step, holder);
+        if (PyErr_Occurred())
+            result = -1;
     }
     Py_XDECREF(items);
     return result;
 }
 
-static int reach_items(search *s, Py_ssize_t holder) {
+static int reach_items(search *s, Py_ssize_t holder)
+{
     PyObject *object = s->places[holder].object;
-    if (PyDict_CheckExact(object)) return reach_dict(s, object, holder);
+    if (PyDict_CheckExact(object))
+        return reach_dict(s, object, holder);
     bool set = PyAnySet_CheckExact(object);
     PyObject *iterator = PyObject_GetIter(object), *item;
-    if (iterator == NULL) return -1;
+    if (iterator == NULL)
+        return -1;
     for (Py_ssize_t i = 0; s->found < 0 && (item = PyIter_Next(iterator)) != NULL; i++) {
         PyObject *step = set ? PyUnicode_FromString(" item") : PyUnicode_FromFormat("[%zd]", i);
         int result = step == NULL ? -1 : reach(s, item, step, holder);
         Py_DECREF(item);
-        if (result < 0) break;
+        if (result < 0)
+            break;
     }
     Py_DECREF(iterator);
     return PyErr_Occurred() ? -1 : 0;
 }
 
 /* "root['models'][3]" */
-static PyObject *path_to(const search *s, Py_ssize_t i) {
+static PyObject *path_to(const search *s, Py_ssize_t i)
+{
     PyObject *steps = PyList_New(0), *empty = PyUnicode_FromString("");
     int result = steps == NULL || empty == NULL ? -1 : 0;
     for (; result == 0 && s->places[i].step != NULL; i = s->places[i].holder)
         result = PyList_Append(steps, s->places[i].step);
     PyObject *root = PyUnicode_FromString("root");
-    if (result == 0) result = root == NULL ? -1 : PyList_Append(steps, root);
-    if (result == 0) result = PyList_Reverse(steps);
+    if (result == 0)
+        result = root == NULL ? -1 : PyList_Append(steps, root);
+    if (result == 0)
+        result = PyList_Reverse(steps);
     PyObject *path = result == 0 ? PyUnicode_Join(empty, steps) : NULL;
     Py_XDECREF(steps);
     Py_XDECREF(empty);
@@ -101,34 +117,42 @@ static PyObject *path_to(const search *s, Py_ssize_t i) {
 
 #define PATH_SHOWN 400 /* characters of a path in the message; the attribute has all of it */
 
-static void set_error(const freezer *f, PyObject *path, PyObject *holder) {
-    PyObject *type = (PyObject *)Py_TYPE(f->offender), *class = f->state->errors[IH_ERR_NOT_FREEZABLE];
+static void set_error(const freezer *f, PyObject *path, PyObject *holder)
+{
+    PyObject *type = (PyObject *)Py_TYPE(f->offender),
+             *class = f->state->errors[IH_ERR_NOT_FREEZABLE];
     PyObject *shown = PyUnicode_Substring(path, 0, PATH_SHOWN);
-    PyObject *message =
-        shown == NULL ? NULL
-                      : PyUnicode_FromFormat("cannot freeze %U%s: an object of type %s has no frozen form%s%s", shown,
-                                             PyUnicode_GET_LENGTH(path) > PATH_SHOWN ? "..." : "",
-                                             Py_TYPE(f->offender)->tp_name, f->reason ? ": " : "",
-                                             f->reason ? f->reason : "; replace it by plain data");
+    PyObject *message = shown == NULL
+                            ? NULL
+                            : PyUnicode_FromFormat(
+                                  "cannot freeze %U%s: an object of type %s has no frozen form%s%s",
+                                  shown, PyUnicode_GET_LENGTH(path) > PATH_SHOWN ? "..." : "",
+                                  Py_TYPE(f->offender)->tp_name, f->reason ? ": " : "",
+                                  f->reason ? f->reason : "; replace it by plain data");
     PyObject *error = message == NULL ? NULL : PyObject_CallOneArg(class, message);
     if (error != NULL && PyObject_SetAttrString(error, "path", path) == 0 &&
         PyObject_SetAttrString(error, "object", f->offender) == 0 &&
-        PyObject_SetAttrString(error, "holder", holder) == 0 && PyObject_SetAttrString(error, "type", type) == 0)
+        PyObject_SetAttrString(error, "holder", holder) == 0 &&
+        PyObject_SetAttrString(error, "type", type) == 0)
         PyErr_SetObject(class, error);
     Py_XDECREF(shown);
     Py_XDECREF(message);
     Py_XDECREF(error);
 }
 
-void freeze_raise(freezer *f, PyObject *root) {
+void freeze_raise(freezer *f, PyObject *root)
+{
     search s = {.seen = PySet_New(NULL), .offender = f->offender, .found = -1};
     int result = s.seen == NULL ? -1 : reach(&s, root, NULL, -1);
-    for (Py_ssize_t i = 0; result == 0 && s.found < 0 && i < s.count; i++) result = reach_items(&s, i);
+    for (Py_ssize_t i = 0; result == 0 && s.found < 0 && i < s.count; i++)
+        result = reach_items(&s, i);
     if (result == 0) {
-        /* Inside a view's plain copy there is no way from the root to the offender: then the root is named. */
+        /* Inside a view's plain copy there is no way from the root to the offender: then the root
+         * is named. */
         PyObject *path = path_to(&s, s.found < 0 ? 0 : s.found);
         Py_ssize_t holder = s.found > 0 ? s.places[s.found].holder : -1;
-        if (path != NULL) set_error(f, path, holder < 0 ? Py_None : s.places[holder].object);
+        if (path != NULL)
+            set_error(f, path, holder < 0 ? Py_None : s.places[holder].object);
         Py_XDECREF(path);
     }
     for (Py_ssize_t i = 0; i < s.count; i++) {

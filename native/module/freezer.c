@@ -1,21 +1,25 @@
-/* Freezing: one pass over the object graph into a private buffer, one copy from there into shared memory.
+/* Freezing: one pass over the object graph into a private buffer, one copy from there into shared
+ * memory.
  *
- *   object ──freeze_value──▶ word          a small value is the word itself; anything else gets a node in the buffer
+ *   object ──freeze_value──▶ word          a small value is the word itself; anything else gets a
+ * node in the buffer
  *
- *   buffer: │ 64 bytes │ dict node: k v k v │ "key" │ list node: w w w │ ... │      offsets here are offsets there
- *                         ╰────────────────────────────▲
+ *   buffer: │ 64 bytes │ dict node: k v k v │ "key" │ list node: w w w │ ... │      offsets here
+ * are offsets there ╰────────────────────────────▲
  *
- * A container's node is laid out before its items, so its word is known before they are visited: cycles need nothing else
- * but the memo. Items follow in depth-first order, which is the order in which readers walk. The recursion is bounded:
- * deeper containers are laid out at once and filled later from a stack (H24: 100,000 levels).
+ * A container's node is laid out before its items, so its word is known before they are visited:
+ * cycles need nothing else but the memo. Items follow in depth-first order, which is the order in
+ * which readers walk. The recursion is bounded: deeper containers are laid out at once and filled
+ * later from a stack (H24: 100,000 levels).
  *
- * Speed comes from what is not done. An object with one reference can be reached once only, so it needs no memo entry
- * (what costs pickle most). Dicts of one shape find their keys by the addresses of the key objects. Equal strings are looked
- * up only while that pays. Homogeneous lists are one loop. Big buffers are not touched until the image's size is known
- * and then go straight from their owner into shared memory, without the GIL.
+ * Speed comes from what is not done. An object with one reference can be reached once only, so it
+ * needs no memo entry (what costs pickle most). Dicts of one shape find their keys by the addresses
+ * of the key objects. Equal strings are looked up only while that pays. Homogeneous lists are one
+ * loop. Big buffers are not touched until the image's size is known and then go straight from their
+ * owner into shared memory, without the GIL.
  *
- * No code of others runs in between: all types are exact, the collector is off, so nothing changes under our hands
- * (without a GIL, containers are copied first).
+ * No code of others runs in between: all types are exact, the collector is off, so nothing changes
+ * under our hands (without a GIL, containers are copied first).
  */
 #include "module/decode.h"
 #include "module/freezer_state.h"
@@ -23,15 +27,20 @@
 #define MEMO_FIRST 128u
 #define MEMO_KEPT 16384u
 
-/* ---- the memo ----------------------------------------------------------------------------------------------------- */
+/* ---- the memo ------------------------------------------------------------------------------- */
 
-static inline uint32_t memo_slot(const freezer *f, PyObject *object) {
-    return (uint32_t)(((uint64_t)(uintptr_t)object >> 4) * 0x9e3779b97f4a7c15u >> 32) & f->memo_mask;
+static inline uint32_t memo_slot(const freezer *f, PyObject *object)
+{
+    return (uint32_t)(((uint64_t)(uintptr_t)object >> 4) * 0x9e3779b97f4a7c15u >> 32) &
+           f->memo_mask;
 }
 
-uint32_t memo_find(freezer *f, PyObject *object) {
-    if (met_once(object)) return 0;
-    for (uint32_t i = memo_slot(f, object); f->memo[i].generation == f->generation; i = (i + 1) & f->memo_mask) {
+uint32_t memo_find(freezer *f, PyObject *object)
+{
+    if (met_once(object))
+        return 0;
+    for (uint32_t i = memo_slot(f, object); f->memo[i].generation == f->generation;
+         i = (i + 1) & f->memo_mask) {
         if (f->memo[i].object == object) {
             ih_mark_shared(&f->writer, f->memo[i].word);
             return f->memo[i].word;
@@ -40,62 +49,79 @@ uint32_t memo_find(freezer *f, PyObject *object) {
     return 0;
 }
 
-static int memo_grow(freezer *f) {
+static int memo_grow(freezer *f)
+{
     uint32_t mask = f->memo_mask * 4 + 3, old = f->memo_mask;
     memo_entry *entries = f->memo, *grown = calloc((size_t)mask + 1, sizeof(memo_entry));
-    if (grown == NULL) return freeze_failed(IH_WRITE_MEMORY);
+    if (grown == NULL)
+        return freeze_failed(IH_WRITE_MEMORY);
     f->memo = grown;
     f->memo_mask = mask;
     for (uint32_t i = 0; i <= old; i++) {
-        if (entries[i].generation != f->generation) continue;
+        if (entries[i].generation != f->generation)
+            continue;
         uint32_t slot = memo_slot(f, entries[i].object);
-        while (grown[slot].generation == f->generation) slot = (slot + 1) & mask;
+        while (grown[slot].generation == f->generation)
+            slot = (slot + 1) & mask;
         grown[slot] = entries[i];
     }
     free(entries);
     return 0;
 }
 
-int memo_add(freezer *f, PyObject *object, uint32_t word) {
-    if (met_once(object)) return 0;
-    if (f->memo_count * 2 >= f->memo_mask && memo_grow(f) < 0) return -1;
+int memo_add(freezer *f, PyObject *object, uint32_t word)
+{
+    if (met_once(object))
+        return 0;
+    if (f->memo_count * 2 >= f->memo_mask && memo_grow(f) < 0)
+        return -1;
     uint32_t slot = memo_slot(f, object);
-    while (f->memo[slot].generation == f->generation) slot = (slot + 1) & f->memo_mask;
+    while (f->memo[slot].generation == f->generation)
+        slot = (slot + 1) & f->memo_mask;
     f->memo[slot] = (memo_entry){object, word, f->generation};
     f->memo_count++;
     return 0;
 }
 
-/* ---- failures, and things kept ------------------------------------------------------------------------------------- */
+/* ---- failures, and things kept -------------------------------------------------------------- */
 
-int freeze_failed(int write_result) {
+int freeze_failed(int write_result)
+{
     if (write_result == IH_WRITE_TOO_LARGE)
-        PyErr_SetString(PyExc_OverflowError, "cannot freeze: the graph of one image is limited to 8 GiB (arrays and bytes "
-                                             "don't count towards it); split it into several images");
+        PyErr_SetString(
+            PyExc_OverflowError,
+            "cannot freeze: the graph of one image is limited to 8 GiB (arrays and bytes "
+            "don't count towards it); split it into several images");
     else
         PyErr_NoMemory();
     return -1;
 }
 
-int freeze_refuse(freezer *f, PyObject *object, const char *reason) {
+int freeze_refuse(freezer *f, PyObject *object, const char *reason)
+{
     Py_XSETREF(f->offender, Py_NewRef(object));
     f->reason = reason;
     return -1;
 }
 
-int freeze_keep(freezer *f, PyObject *owned) {
-    if (owned == NULL) return -1;
-    if (f->kept == NULL) f->kept = PyList_New(0);
+int freeze_keep(freezer *f, PyObject *owned)
+{
+    if (owned == NULL)
+        return -1;
+    if (f->kept == NULL)
+        f->kept = PyList_New(0);
     int result = f->kept == NULL ? -1 : PyList_Append(f->kept, owned);
     Py_DECREF(owned);
     return result;
 }
 
-int freeze_later(freezer *f, PyObject *object, uint64_t at) {
+int freeze_later(freezer *f, PyObject *object, uint64_t at)
+{
     if (f->later_count == f->later_capacity) {
         size_t capacity = f->later_capacity * 2 + 64;
         deferred *grown = realloc(f->later, capacity * sizeof(deferred));
-        if (grown == NULL) return freeze_failed(IH_WRITE_MEMORY);
+        if (grown == NULL)
+            return freeze_failed(IH_WRITE_MEMORY);
         f->later = grown;
         f->later_capacity = capacity;
     }
@@ -103,45 +129,60 @@ int freeze_later(freezer *f, PyObject *object, uint64_t at) {
     return 0;
 }
 
-/* ---- plain values ------------------------------------------------------------------------------------------------- */
+/* ---- plain values --------------------------------------------------------------------------- */
 
-/* UTF-8 of a str that is not ASCII, appended behind a header's room; gives where it lies. Lone surrogates as three bytes. */
-static int append_utf8(freezer *f, PyObject *str, uint64_t *size) {
+/* UTF-8 of a str that is not ASCII, appended behind a header's room; gives where it lies. Lone
+ * surrogates as three bytes. */
+static int append_utf8(freezer *f, PyObject *str, uint64_t *size)
+{
     ih_writer *w = &f->writer;
     Py_ssize_t n = PyUnicode_GET_LENGTH(str);
     int kind = PyUnicode_KIND(str);
     const void *data = PyUnicode_DATA(str);
     int result = ih_room(w, (uint64_t)n * 4 + 32);
-    if (result < 0) return freeze_failed(result);
+    if (result < 0)
+        return freeze_failed(result);
     uint8_t *start = w->bytes + w->size + 16, *p = start;
-    for (Py_ssize_t i = 0; i < n; i++) p = ih_put_code_point(p, PyUnicode_READ(kind, data, i));
+    for (Py_ssize_t i = 0; i < n; i++)
+        p = ih_put_code_point(p, PyUnicode_READ(kind, data, i));
     *size = (uint64_t)(p - start);
     return 0;
 }
 
-#define REMEMBERED_STR_MAX 96u /* longer strings are remembered only where more than one reference leads to them */
+#define REMEMBERED_STR_MAX \
+    96u /* longer strings are remembered only where more than one reference leads to them */
 
-static int freeze_wide_str(freezer *f, PyObject *str, bool remember, uint32_t *word, uint64_t *hash) {
+static int freeze_wide_str(freezer *f, PyObject *str, bool remember, uint32_t *word, uint64_t *hash)
+{
     uint64_t size, text_hash;
-    if (append_utf8(f, str, &size) < 0) return -1;
-    /* The text lies 16 bytes behind the end, where its node may be written over it: so it is moved out first. */
+    if (append_utf8(f, str, &size) < 0)
+        return -1;
+    /* The text lies 16 bytes behind the end, where its node may be written over it: so it is moved
+     * out first. */
     uint8_t small[512], *text = size <= sizeof small ? small : malloc(size);
-    if (text == NULL) return freeze_failed(IH_WRITE_MEMORY);
+    if (text == NULL)
+        return freeze_failed(IH_WRITE_MEMORY);
     memcpy(text, f->writer.bytes + f->writer.size + 16, size);
     text_hash = ih_hash_bytes(text, size, IH_DOMAIN_STR, 0);
-    if (hash != NULL) *hash = text_hash;
+    if (hash != NULL)
+        *hash = text_hash;
     int result = ih_write_str(&f->writer, text, size, false, text_hash, remember, word);
-    if (text != small) free(text);
+    if (text != small)
+        free(text);
     return result < 0 ? freeze_failed(result) : 0;
 }
 
-int freeze_str(freezer *f, PyObject *str, bool always, uint32_t *word, uint64_t *hash) {
+int freeze_str(freezer *f, PyObject *str, bool always, uint32_t *word, uint64_t *hash)
+{
     uint64_t size = (uint64_t)PyUnicode_GET_LENGTH(str);
-    bool remember = always || (size <= REMEMBERED_STR_MAX && ih_remembering_pays(&f->writer)) || !met_once(str);
-    if (!PyUnicode_IS_ASCII(str)) return freeze_wide_str(f, str, remember, word, hash);
+    bool remember =
+        always || (size <= REMEMBERED_STR_MAX && ih_remembering_pays(&f->writer)) || !met_once(str);
+    if (!PyUnicode_IS_ASCII(str))
+        return freeze_wide_str(f, str, remember, word, hash);
     const uint8_t *text = PyUnicode_1BYTE_DATA(str);
     uint64_t text_hash = remember || hash != NULL ? ih_hash_bytes(text, size, IH_DOMAIN_STR, 0) : 0;
-    if (hash != NULL) *hash = text_hash;
+    if (hash != NULL)
+        *hash = text_hash;
     if (size == 0) {
         *word = IH_EMPTY_STR;
         return 0;
@@ -150,7 +191,8 @@ int freeze_str(freezer *f, PyObject *str, bool always, uint32_t *word, uint64_t 
     return result < 0 ? freeze_failed(result) : 0;
 }
 
-static int freeze_wide_int(freezer *f, PyObject *number, uint32_t *word) {
+static int freeze_wide_int(freezer *f, PyObject *number, uint32_t *word)
+{
     ih_writer *w = &f->writer;
     int overflow, result;
     long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
@@ -160,17 +202,22 @@ static int freeze_wide_int(freezer *f, PyObject *number, uint32_t *word) {
             *word = (uint32_t)((uint64_t)value << 1 | 1);
             return 0;
         }
-        if ((result = ih_begin_node(w, IH_INT64, 0, 8, &at)) < 0) return freeze_failed(result);
+        if ((result = ih_begin_node(w, IH_INT64, 0, 8, &at)) < 0)
+            return freeze_failed(result);
         ih_store64(w->bytes + w->size, (uint64_t)value);
         w->size += 8;
     } else {
         size_t bits = _PyLong_NumBits(number), size = bits / 8 + 1;
-        if ((result = ih_begin_node(w, IH_BIGINT, size, size, &at)) < 0) return freeze_failed(result);
+        if ((result = ih_begin_node(w, IH_BIGINT, size, size, &at)) < 0)
+            return freeze_failed(result);
 #if PY_VERSION_HEX >= 0x030D0000
-        Py_ssize_t done = PyLong_AsNativeBytes(number, w->bytes + w->size, (Py_ssize_t)size, Py_ASNATIVEBYTES_LITTLE_ENDIAN);
-        if (done < 0) return -1;
+        Py_ssize_t done = PyLong_AsNativeBytes(number, w->bytes + w->size, (Py_ssize_t)size,
+                                               Py_ASNATIVEBYTES_LITTLE_ENDIAN);
+        if (done < 0)
+            return -1;
 #else
-        if (_PyLong_AsByteArray((PyLongObject *)number, w->bytes + w->size, size, 1, 1) < 0) return -1;
+        if (_PyLong_AsByteArray((PyLongObject *)number, w->bytes + w->size, size, 1, 1) < 0)
+            return -1;
 #endif
         w->size += size;
         ih_pad4(w);
@@ -179,49 +226,66 @@ static int freeze_wide_int(freezer *f, PyObject *number, uint32_t *word) {
     return 0;
 }
 
-static int freeze_float(freezer *f, const double *parts, ih_kind kind, uint32_t *word) {
+static int freeze_float(freezer *f, const double *parts, ih_kind kind, uint32_t *word)
+{
     ih_writer *w = &f->writer;
     uint64_t at = w->size, size = kind == IH_COMPLEX ? 16 : 8;
     int result = ih_begin_node(w, kind, 0, size, &at);
-    if (result < 0) return freeze_failed(result);
+    if (result < 0)
+        return freeze_failed(result);
     memcpy(w->bytes + w->size, parts, size);
     w->size += size;
     *word = ih_word_at(at);
     return 0;
 }
 
-/* ---- dispatch ----------------------------------------------------------------------------------------------------- */
+/* ---- dispatch ------------------------------------------------------------------------------- */
 
-static int freeze_view(freezer *f, PyObject *view, int depth, uint32_t *word) {
+static int freeze_view(freezer *f, PyObject *view, int depth, uint32_t *word)
+{
     *word = memo_find(f, view);
-    if (*word != 0) return 0;
+    if (*word != 0)
+        return 0;
     PyObject *plain = ih_thaw(f->state, view);
-    if (freeze_keep(f, plain) < 0 || freeze_value(f, plain, depth, word) < 0) return -1;
+    if (freeze_keep(f, plain) < 0 || freeze_value(f, plain, depth, word) < 0)
+        return -1;
     return memo_add(f, view, *word);
 }
 
-static int freeze_rare(freezer *f, PyObject *object, int depth, uint32_t *word) {
+static int freeze_rare(freezer *f, PyObject *object, int depth, uint32_t *word)
+{
     PyTypeObject *type = Py_TYPE(object);
     const char *name = type->tp_name;
-    if (type == &PyBytes_Type) return freeze_bytes(f, object, word);
-    if (type == &PyByteArray_Type) return freeze_bytearray(f, object, word);
-    if (type == &PySet_Type || type == &PyFrozenSet_Type) return freeze_set(f, object, depth, word);
+    if (type == &PyBytes_Type)
+        return freeze_bytes(f, object, word);
+    if (type == &PyByteArray_Type)
+        return freeze_bytearray(f, object, word);
+    if (type == &PySet_Type || type == &PyFrozenSet_Type)
+        return freeze_set(f, object, depth, word);
     if (type == &PyComplex_Type) {
         Py_complex value = PyComplex_AsCComplex(object);
         return freeze_float(f, (double[]){value.real, value.imag}, IH_COMPLEX, word);
     }
-    if (object == Py_Ellipsis) return *word = IH_ELLIPSIS, 0;
-    if (object == Py_NotImplemented) return *word = IH_NOT_IMPLEMENTED, 0;
-    if (ih_is_view(f->state, object)) return freeze_view(f, object, depth, word);
-    if (type == &PyMemoryView_Type) return freeze_buffer(f, object, IH_ORIGIN_MEMORYVIEW, word);
-    if (strcmp(name, "array.array") == 0) return freeze_buffer(f, object, IH_ORIGIN_ARRAY, word);
-    if (strcmp(name, "numpy.ndarray") == 0) return freeze_buffer(f, object, IH_ORIGIN_NDARRAY, word);
+    if (object == Py_Ellipsis)
+        return *word = IH_ELLIPSIS, 0;
+    if (object == Py_NotImplemented)
+        return *word = IH_NOT_IMPLEMENTED, 0;
+    if (ih_is_view(f->state, object))
+        return freeze_view(f, object, depth, word);
+    if (type == &PyMemoryView_Type)
+        return freeze_buffer(f, object, IH_ORIGIN_MEMORYVIEW, word);
+    if (strcmp(name, "array.array") == 0)
+        return freeze_buffer(f, object, IH_ORIGIN_ARRAY, word);
+    if (strcmp(name, "numpy.ndarray") == 0)
+        return freeze_buffer(f, object, IH_ORIGIN_NDARRAY, word);
     return freeze_refuse(f, object, NULL);
 }
 
-int freeze_value(freezer *f, PyObject *object, int depth, uint32_t *word) {
+int freeze_value(freezer *f, PyObject *object, int depth, uint32_t *word)
+{
     PyTypeObject *type = Py_TYPE(object);
-    if (type == &PyUnicode_Type) return freeze_str(f, object, false, word, NULL);
+    if (type == &PyUnicode_Type)
+        return freeze_str(f, object, false, word, NULL);
     if (type == &PyLong_Type) {
 #if PY_VERSION_HEX >= 0x030C0000
         if (PyUnstable_Long_IsCompact((PyLongObject *)object)) {
@@ -234,33 +298,47 @@ int freeze_value(freezer *f, PyObject *object, int depth, uint32_t *word) {
 #endif
         return freeze_wide_int(f, object, word);
     }
-    if (type == &PyDict_Type) return freeze_dict(f, object, depth, word);
-    if (type == &PyList_Type) return freeze_list(f, object, depth, word);
-    if (type == &PyFloat_Type) return freeze_float(f, &((PyFloatObject *)object)->ob_fval, IH_FLOAT, word);
-    if (object == Py_None) return *word = IH_NONE, 0;
-    if (object == Py_True) return *word = IH_TRUE, 0;
-    if (object == Py_False) return *word = IH_FALSE, 0;
-    if (type == &PyTuple_Type) return freeze_tuple(f, object, depth, word);
+    if (type == &PyDict_Type)
+        return freeze_dict(f, object, depth, word);
+    if (type == &PyList_Type)
+        return freeze_list(f, object, depth, word);
+    if (type == &PyFloat_Type)
+        return freeze_float(f, &((PyFloatObject *)object)->ob_fval, IH_FLOAT, word);
+    if (object == Py_None)
+        return *word = IH_NONE, 0;
+    if (object == Py_True)
+        return *word = IH_TRUE, 0;
+    if (object == Py_False)
+        return *word = IH_FALSE, 0;
+    if (type == &PyTuple_Type)
+        return freeze_tuple(f, object, depth, word);
     return freeze_rare(f, object, depth, word);
 }
 
-static int fill_later(freezer *f) {
+static int fill_later(freezer *f)
+{
     while (f->later_count > 0) {
         deferred next = f->later[--f->later_count];
         PyTypeObject *type = Py_TYPE(next.object);
         int result;
-        if (type == &PyDict_Type) result = fill_dict(f, next.object, next.at, 0);
-        else if (type == &PySet_Type || type == &PyFrozenSet_Type) result = fill_set(f, next.object, next.at, 0);
-        else result = fill_sequence(f, next.object, next.at, 0);
-        if (result < 0) return -1;
+        if (type == &PyDict_Type)
+            result = fill_dict(f, next.object, next.at, 0);
+        else if (type == &PySet_Type || type == &PyFrozenSet_Type)
+            result = fill_set(f, next.object, next.at, 0);
+        else
+            result = fill_sequence(f, next.object, next.at, 0);
+        if (result < 0)
+            return -1;
     }
     return 0;
 }
 
-/* ---- one freeze --------------------------------------------------------------------------------------------------- */
+/* ---- one freeze ----------------------------------------------------------------------------- */
 
-void ih_freezer_free(freezer *f) {
-    if (f == NULL) return;
+void ih_freezer_free(freezer *f)
+{
+    if (f == NULL)
+        return;
     ih_writer_free(&f->writer);
     free(f->memo);
     free(f->by_address);
@@ -271,9 +349,11 @@ void ih_freezer_free(freezer *f) {
     free(f);
 }
 
-static freezer *freezer_new(ih_state *state) {
+static freezer *freezer_new(ih_state *state)
+{
     freezer *f = calloc(1, sizeof *f);
-    if (f == NULL) return NULL;
+    if (f == NULL)
+        return NULL;
     f->state = state;
     f->generation = 1;
     f->memo_mask = MEMO_FIRST - 1;
@@ -281,27 +361,34 @@ static freezer *freezer_new(ih_state *state) {
     f->by_address = calloc(SHAPES, sizeof *f->by_address);
     f->by_words = calloc(SHAPES, sizeof *f->by_words);
     f->shape_keys = malloc(SHAPE_POOL * sizeof *f->shape_keys);
-    if (ih_writer_init(&f->writer) < 0 || !f->memo || !f->by_address || !f->by_words || !f->shape_keys) {
+    if (ih_writer_init(&f->writer) < 0 || !f->memo || !f->by_address || !f->by_words ||
+        !f->shape_keys) {
         ih_freezer_free(f);
         return NULL;
     }
     return f;
 }
 
-/* The interpreter's own freezer, or another while that one is in use (a finalizer or another thread freezes too). */
-static freezer *freezer_take(ih_state *state) {
+/* The interpreter's own freezer, or another while that one is in use (a finalizer or another thread
+ * freezes too). */
+static freezer *freezer_take(ih_state *state)
+{
 #if IH_CACHES
     freezer *f = state->scratch;
     state->scratch = NULL;
-    if (f != NULL) return f;
+    if (f != NULL)
+        return f;
 #endif
     freezer *fresh = freezer_new(state);
-    if (fresh == NULL) PyErr_NoMemory();
+    if (fresh == NULL)
+        PyErr_NoMemory();
     return fresh;
 }
 
-static void freezer_give(ih_state *state, freezer *f) {
-    for (size_t i = 0; i < f->blob_count; i++) PyBuffer_Release(&f->blobs[i].buffer);
+static void freezer_give(ih_state *state, freezer *f)
+{
+    for (size_t i = 0; i < f->blob_count; i++)
+        PyBuffer_Release(&f->blobs[i].buffer);
     f->blob_count = f->later_count = 0;
     Py_CLEAR(f->kept);
     Py_CLEAR(f->offender);
@@ -326,7 +413,8 @@ static void freezer_give(ih_state *state, freezer *f) {
 }
 
 /* Gives the blobs their places; the image's whole size. */
-static uint64_t place_blobs(freezer *f) {
+static uint64_t place_blobs(freezer *f)
+{
     uint64_t end = f->writer.size;
     for (size_t i = 0; i < f->blob_count; i++) {
         end = (end + 63) & ~(uint64_t)63;
@@ -339,32 +427,39 @@ static uint64_t place_blobs(freezer *f) {
 static const uint8_t zeros[64];
 
 /* Everything behind the header, in order, through `put`. */
-static ih_result write_body(const freezer *f, ih_block *block, ih_error *error) {
+static ih_result write_body(const freezer *f, ih_block *block, ih_error *error)
+{
     uint64_t at = f->writer.size;
-    ih_result result = ih_block_write(block, IH_HEADER_SIZE, f->writer.bytes + IH_HEADER_SIZE, at - IH_HEADER_SIZE, error);
+    ih_result result = ih_block_write(block, IH_HEADER_SIZE, f->writer.bytes + IH_HEADER_SIZE,
+                                      at - IH_HEADER_SIZE, error);
     for (size_t i = 0; i < f->blob_count && result == IH_OK; i++) {
         uint64_t start = (at + 63) & ~(uint64_t)63;
-        if (start > at) result = ih_block_write(block, at, zeros, start - at, error);
+        if (start > at)
+            result = ih_block_write(block, at, zeros, start - at, error);
         if (result == IH_OK)
-            result = ih_block_write(block, start, f->blobs[i].buffer.buf, (uint64_t)f->blobs[i].buffer.len, error);
+            result = ih_block_write(block, start, f->blobs[i].buffer.buf,
+                                    (uint64_t)f->blobs[i].buffer.len, error);
         at = start + (uint64_t)f->blobs[i].buffer.len;
     }
     return result;
 }
 
-static ih_image_header image_header(const freezer *f, uint32_t root) {
+static ih_image_header image_header(const freezer *f, uint32_t root)
+{
     return (ih_image_header){IH_IMAGE_MAGIC, IH_IMAGE_VERSION, 0, root, f->writer.size};
 }
 
 #define LONG_COPY (256u << 10) /* bytes from which the GIL is released */
 
-static ih_result publish(freezer *f, ih_store *store, unsigned flags, uint32_t root, ih_handle *handle, ih_lease **lease,
-                         ih_error *error) {
+static ih_result publish(freezer *f, ih_store *store, unsigned flags, uint32_t root,
+                         ih_handle *handle, ih_lease **lease, ih_error *error)
+{
     ih_block block;
     ih_image_header header = image_header(f, root);
     uint64_t size = place_blobs(f);
     ih_result result = ih_reserve(store, size, flags, &block, error);
-    if (result != IH_OK) return result;
+    if (result != IH_OK)
+        return result;
     result = write_body(f, &block, error);
     if (result == IH_OK)
         result = ih_block_seal(&block, (const uint8_t *)&header, handle, lease, error);
@@ -374,18 +469,24 @@ static ih_result publish(freezer *f, ih_store *store, unsigned flags, uint32_t r
 }
 
 /* Encodes the graph; on failure the exception is set. */
-static int freeze_graph(freezer *f, PyObject *object, uint32_t *root) {
-    int collecting = PyGC_Disable(); /* a collection could run finalizers, and they could change what we walk */
+static int freeze_graph(freezer *f, PyObject *object, uint32_t *root)
+{
+    int collecting =
+        PyGC_Disable(); /* a collection could run finalizers, and they could change what we walk */
     int result = freeze_value(f, object, 0, root);
-    if (result == 0) result = fill_later(f);
-    if (result < 0 && f->offender != NULL && !PyErr_Occurred()) freeze_raise(f, object);
-    if (collecting) PyGC_Enable();
+    if (result == 0)
+        result = fill_later(f);
+    if (result < 0 && f->offender != NULL && !PyErr_Occurred())
+        freeze_raise(f, object);
+    if (collecting)
+        PyGC_Enable();
     return result;
 }
 
 /* A view of a whole image needs no decoding: its bytes are copied. */
-static int copy_image(ih_state *state, ih_store *store, unsigned flags, const ih_image_object *image, ih_handle *handle,
-                      ih_lease **lease) {
+static int copy_image(ih_state *state, ih_store *store, unsigned flags,
+                      const ih_image_object *image, ih_handle *handle, ih_lease **lease)
+{
     ih_block block;
     ih_error error;
     ih_image_header header = {IH_IMAGE_MAGIC, IH_IMAGE_VERSION, 0, image->root, image->image.graph};
@@ -401,35 +502,42 @@ static int copy_image(ih_state *state, ih_store *store, unsigned flags, const ih
             ih_block_abandon(&block);
     }
     Py_END_ALLOW_THREADS
-    if (result == IH_OK) return 0;
+    if (result == IH_OK)
+        return 0;
     ih_raise_arena(state, &error);
     return -1;
 }
 
-static bool is_whole_image(const ih_state *state, PyObject *object) {
-    if (!ih_is_view(state, object)) return false;
+static bool is_whole_image(const ih_state *state, PyObject *object)
+{
+    if (!ih_is_view(state, object))
+        return false;
     const ih_view *view = (const ih_view *)object;
     uint32_t root = view->image->root;
     bool slice = (Py_TYPE(object) == state->list_type || Py_TYPE(object) == state->tuple_type) &&
                  !((const ih_sequence *)object)->whole;
-    bool part = Py_TYPE(object) == state->array_type || Py_TYPE(object) == state->bytes_type; /* may be slices too */
+    bool part = Py_TYPE(object) == state->array_type ||
+                Py_TYPE(object) == state->bytes_type; /* may be slices too */
     return !slice && !part && !ih_word_is_int(root) && ih_word_offset(root) == view->at &&
            view->image->lease != NULL && view->image->lease->trusted;
 }
 
-int ih_freeze_into(ih_state *state, ih_store *store, unsigned flags, PyObject *object, ih_handle *handle,
-                   ih_lease **lease) {
+int ih_freeze_into(ih_state *state, ih_store *store, unsigned flags, PyObject *object,
+                   ih_handle *handle, ih_lease **lease)
+{
     if (is_whole_image(state, object))
         return copy_image(state, store, flags, ((const ih_view *)object)->image, handle, lease);
     freezer *f = freezer_take(state);
-    if (f == NULL) return -1;
+    if (f == NULL)
+        return -1;
     uint32_t root;
     int failed = freeze_graph(f, object, &root);
     if (!failed) {
         ih_error error;
         ih_result result;
         uint64_t size = f->writer.size;
-        for (size_t i = 0; i < f->blob_count; i++) size += (uint64_t)f->blobs[i].buffer.len;
+        for (size_t i = 0; i < f->blob_count; i++)
+            size += (uint64_t)f->blobs[i].buffer.len;
         if (size < LONG_COPY) {
             result = publish(f, store, flags, root, handle, lease, &error);
         } else {
@@ -446,9 +554,11 @@ int ih_freeze_into(ih_state *state, ih_store *store, unsigned flags, PyObject *o
     return failed;
 }
 
-PyObject *ih_freeze_to_bytes(ih_state *state, PyObject *object) {
+PyObject *ih_freeze_to_bytes(ih_state *state, PyObject *object)
+{
     freezer *f = freezer_take(state);
-    if (f == NULL) return NULL;
+    if (f == NULL)
+        return NULL;
     uint32_t root;
     PyObject *bytes = NULL;
     if (freeze_graph(f, object, &root) == 0) {

@@ -4,12 +4,14 @@
 
 #include "module/state.h"
 
-/* Freezes `object` and whatever it reaches into one image of `store`. On success *handle is valid; with `lease` not NULL
- * the caller gets a lease too. `flags` are IH_PUT_*. Views inside (and as the root) are copied by value; a root view that
- * is a whole image is copied as bytes. -1 with NotFreezableError (with the path), StoreFull, MemoryError ... */
-int ih_freeze_into(ih_state *state, ih_store *store, unsigned flags, PyObject *object, ih_handle *handle,
-                   ih_lease **lease);
-/* The same into a bytes object, header included (state, nonce and check zero): tests, fuzzing corpora, files. */
+/* Freezes `object` and whatever it reaches into one image of `store`. On success *handle is valid;
+ * with `lease` not NULL the caller gets a lease too. `flags` are IH_PUT_*. Views inside (and as the
+ * root) are copied by value; a root view that is a whole image is copied as bytes. -1 with
+ * NotFreezableError (with the path), StoreFull, MemoryError ... */
+int ih_freeze_into(ih_state *state, ih_store *store, unsigned flags, PyObject *object,
+                   ih_handle *handle, ih_lease **lease);
+/* The same into a bytes object, header included (state, nonce and check zero): tests, fuzzing
+ * corpora, files. */
 PyObject *ih_freeze_to_bytes(ih_state *state, PyObject *object);
 void ih_freezer_free(freezer *scratch);
 

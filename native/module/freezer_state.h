@@ -1,4 +1,5 @@
-/* Private to the freezer's files: one encoding in progress. The essay is at the top of freezer.c. */
+/* Private to the freezer's files: one encoding in progress. The essay is at the top of freezer.c.
+ */
 #ifndef ICEHOUSE_MODULE_FREEZER_STATE_H
 #define ICEHOUSE_MODULE_FREEZER_STATE_H
 
@@ -21,7 +22,8 @@ typedef struct {
     uint32_t keys; /* by address: index of the first of n pointers in `shape_keys` */
 } known_shape;
 
-/* Bytes to be copied behind the graph when its size is known; the graph has a u64 for their offset at `field`. */
+/* Bytes to be copied behind the graph when its size is known; the graph has a u64 for their offset
+ * at `field`. */
 typedef struct {
     uint64_t field;
     Py_buffer buffer; /* held until the copy is made */
@@ -45,19 +47,21 @@ struct freezer {
     size_t blob_count, blob_capacity;
     deferred *later;
     size_t later_count, later_capacity;
-    PyObject *kept;     /* list of objects that must live until the end: thawed views, snapshots; or NULL */
+    PyObject
+        *kept; /* list of objects that must live until the end: thawed views, snapshots; or NULL */
     PyObject *offender; /* owned: what could not be frozen */
     const char *reason;
 };
 
-#define SHAPES 4096u           /* slots of each table of shapes; three quarters at most are used */
-#define SHAPE_KEYS_MAX 64u     /* dicts of more keys have a table of their own */
-#define SHAPE_POOL 16384u      /* key addresses remembered */
-#define RECURSION_MAX 150      /* deeper containers wait in `later` */
+#define SHAPES 4096u       /* slots of each table of shapes; three quarters at most are used */
+#define SHAPE_KEYS_MAX 64u /* dicts of more keys have a table of their own */
+#define SHAPE_POOL 16384u  /* key addresses remembered */
+#define RECURSION_MAX 150  /* deeper containers wait in `later` */
 
 /* Each encodes one object and gives its word. 0, or -1 with an exception set or f->offender. */
 int freeze_value(freezer *f, PyObject *object, int depth, uint32_t *word);
-/* `always`: found again by later equal strings, however few have been. `hash` (of the text, seed 0) may be NULL. */
+/* `always`: found again by later equal strings, however few have been. `hash` (of the text, seed 0)
+ * may be NULL. */
 int freeze_str(freezer *f, PyObject *str, bool always, uint32_t *word, uint64_t *hash);
 int freeze_list(freezer *f, PyObject *list, int depth, uint32_t *word);
 int freeze_tuple(freezer *f, PyObject *tuple, int depth, uint32_t *word);
@@ -72,11 +76,12 @@ int fill_sequence(freezer *f, PyObject *sequence, uint64_t at, int depth);
 int fill_dict(freezer *f, PyObject *dict, uint64_t at, int depth);
 int fill_set(freezer *f, PyObject *set, uint64_t at, int depth);
 
-/* Words of the object if it was met before (and marks the node as shared); 0: not met. Objects that only one reference
- * leads to can't be met again, so they are neither looked up nor remembered. */
+/* Words of the object if it was met before (and marks the node as shared); 0: not met. Objects that
+ * only one reference leads to can't be met again, so they are neither looked up nor remembered. */
 uint32_t memo_find(freezer *f, PyObject *object);
 int memo_add(freezer *f, PyObject *object, uint32_t word);
-static inline bool met_once(PyObject *object) {
+static inline bool met_once(PyObject *object)
+{
 #ifdef Py_GIL_DISABLED
     (void)object;
     return false; /* the count of references is spread over threads */
@@ -88,7 +93,8 @@ static inline bool met_once(PyObject *object) {
 int freeze_later(freezer *f, PyObject *object, uint64_t at);
 int freeze_failed(int write_result); /* MemoryError or OverflowError of an ih_write_result; -1 */
 int freeze_refuse(freezer *f, PyObject *object, const char *reason); /* -1 */
-/* Keeps a new reference alive until the end. -1 with an exception if it is NULL or can't be kept. */
+/* Keeps a new reference alive until the end. -1 with an exception if it is NULL or can't be kept.
+ */
 int freeze_keep(freezer *f, PyObject *owned);
 
 /* freeze_path.c: raises NotFreezableError with the path from root to f->offender. */

@@ -1,4 +1,5 @@
-/* Canonical hashes of Python objects: see keyhash.c. ih_key_hash() itself is declared in decode.h. */
+/* Canonical hashes of Python objects: see keyhash.c. ih_key_hash() itself is declared in decode.h.
+ */
 #ifndef ICEHOUSE_MODULE_KEYHASH_H
 #define ICEHOUSE_MODULE_KEYHASH_H
 

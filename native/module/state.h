@@ -1,7 +1,8 @@
-/* What one interpreter's copy of the module knows: types, exceptions, caches. Process-wide things are in process.h.
+/* What one interpreter's copy of the module knows: types, exceptions, caches. Process-wide things
+ * are in process.h.
  *
- * Everything here is touched with the GIL of its interpreter only. Without a GIL (Py_GIL_DISABLED) the caches are
- * compiled out. */
+ * Everything here is touched with the GIL of its interpreter only. Without a GIL (Py_GIL_DISABLED)
+ * the caches are compiled out. */
 #ifndef ICEHOUSE_MODULE_STATE_H
 #define ICEHOUSE_MODULE_STATE_H
 
@@ -20,33 +21,38 @@
 typedef struct ih_state ih_state;
 typedef struct freezer freezer;
 
-/* An image as one interpreter has it open. Every view holds a reference; it holds the lease. Not tracked by the cycle
- * collector: it refers to no Python object but `owner`, which never refers back. */
+/* An image as one interpreter has it open. Every view holds a reference; it holds the lease. Not
+ * tracked by the cycle collector: it refers to no Python object but `owner`, which never refers
+ * back. */
 typedef struct {
     PyObject_HEAD
     ih_image image;    /* base, graph, size: checked extents */
     ih_lease *lease;   /* or NULL, then `owner` keeps the bytes */
     PyObject *owner;   /* a bytes-like object's memoryview, or NULL */
     ih_state *state;   /* of the interpreter that opened it */
-    uint64_t identity; /* names the content in caches: the nonce of an image of ours, else a number never used twice */
+    uint64_t identity; /* names the content in caches: the nonce of an image of ours, else a number
+                          never used twice */
     uint32_t root;     /* the root word */
-    bool temporary;    /* made by store.freeze(): deleted with this object, unless it is put or named before */
+    bool temporary; /* made by store.freeze(): deleted with this object, unless it is put or named
+                       before */
 } ih_image_object;
 
 /* The start of every view. `at` is the offset of its node in the image. */
-#define IH_VIEW_HEAD                                                                                                   \
-    PyObject_HEAD                                                                                                      \
-    ih_image_object *image;                                                                                            \
-    uint64_t at;                                                                                                       \
-    uint64_t n;          /* items */                                                                                   \
-    const uint8_t *data; /* see ih_node; extents were checked when the view was made and are never read again */      \
+#define IH_VIEW_HEAD                                                                               \
+    PyObject_HEAD                                                                                  \
+    ih_image_object *image;                                                                        \
+    uint64_t at;                                                                                   \
+    uint64_t n;          /* items */                                                               \
+    const uint8_t *data; /* see ih_node; extents were checked when the view was made and are never \
+                            read again */                                                          \
     uint8_t kind, code, width, ascii;
 
 typedef struct {
     IH_VIEW_HEAD
 } ih_view;
 
-/* FrozenList, FrozenTuple. Item i is element start + i * step of the node (slices share the node). */
+/* FrozenList, FrozenTuple. Item i is element start + i * step of the node (slices share the node).
+ */
 typedef struct {
     IH_VIEW_HEAD
     bool whole; /* not a slice */
@@ -55,16 +61,18 @@ typedef struct {
     uint64_t text, text_size;
 } ih_sequence;
 
-/* FrozenDict, FrozenSet (read-only views of set and frozenset). Key i is the word at keys + i * key_stride; value i the word at
- * values + i * value_stride. */
+/* FrozenDict, FrozenSet (read-only views of set and frozenset). Key i is the word at keys + i *
+ * key_stride; value i the word at values + i * value_stride. */
 typedef struct {
     IH_VIEW_HEAD
     const uint8_t *keys, *values;
     uint32_t key_stride, value_stride;
     const uint8_t *table; /* NULL: no table, compare all (n <= IH_PAIRS_MAX) */
     uint32_t capacity, seed;
-    uint32_t where;  /* the word of the shape (DICT_SHAPED) or of the node itself: the cache's name for the key set */
-    PyObject *index; /* private index {key: position} for foreign keys (H23), made at first need; or NULL */
+    uint32_t where;  /* the word of the shape (DICT_SHAPED) or of the node itself: the cache's name
+                        for the key set */
+    PyObject *index; /* private index {key: position} for foreign keys (H23), made at first need; or
+                        NULL */
 } ih_table_view;
 
 typedef struct {
@@ -81,7 +89,8 @@ typedef struct {
     char *format; /* NUL-terminated private copy */
 } ih_array_view;
 
-/* ---- caches (main memory is read through them only where the image's content is known by `identity`) --------------- */
+/* ---- caches (main memory is read through them only where the image's content is known by
+ * `identity`)  */
 
 typedef struct {
     uint64_t identity;
@@ -118,7 +127,8 @@ typedef enum {
     IH_ERR_UNAVAILABLE,   /* StoreUnavailable(IcehouseError, ConnectionError) */
     IH_ERR_PROTOCOL,      /* ProtocolError(IcehouseError) */
     IH_ERR_CLOSED,        /* StoreClosed(IcehouseError, ValueError) */
-    IH_ERR_CONFLICT,      /* Conflict(IcehouseError): a compare-and-swap lost, or a delete while names are bound */
+    IH_ERR_CONFLICT, /* Conflict(IcehouseError): a compare-and-swap lost, or a delete while names
+                        are bound */
     IH_ERRORS,
 } ih_error_class;
 
@@ -131,10 +141,11 @@ struct ih_state {
     PyObject *errors[IH_ERRORS];
     PyObject *numpy_asarray; /* numpy.asarray, None where numpy doesn't load; NULL: not tried yet */
     PyObject *module;        /* borrowed */
-    freezer *scratch;        /* the encoder's tables and buffer, kept between calls; NULL while in use */
+    freezer *scratch; /* the encoder's tables and buffer, kept between calls; NULL while in use */
     uint64_t next_identity;
 #if IH_CACHES
-    ih_image_object *free_images[IH_FREE_IMAGES]; /* dead ones kept for the next open; each without a type reference */
+    ih_image_object *free_images[IH_FREE_IMAGES]; /* dead ones kept for the next open; each without
+                                                     a type reference */
     unsigned free_image_count;
     ih_str_cache_entry strs[IH_STR_CACHE];
     ih_key_cache_entry keys[IH_KEY_CACHE];
@@ -142,13 +153,22 @@ struct ih_state {
 #endif
 };
 
-static inline ih_state *ih_state_of(PyObject *module) { return (ih_state *)PyModule_GetState(module); }
-static inline ih_state *ih_type_state(PyTypeObject *type) { return (ih_state *)PyType_GetModuleState(type); }
+static inline ih_state *ih_state_of(PyObject *module)
+{
+    return (ih_state *)PyModule_GetState(module);
+}
+static inline ih_state *ih_type_state(PyTypeObject *type)
+{
+    return (ih_state *)PyType_GetModuleState(type);
+}
 
-/* A heap type: made from `spec`, added to the module under the last part of its name if `public`. NULL on failure. */
-PyTypeObject *ih_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base, bool public_name);
+/* A heap type: made from `spec`, added to the module under the last part of its name if `public`.
+ * NULL on failure. */
+PyTypeObject *ih_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base,
+                          bool public_name);
 
-/* Each file that defines types has one of these; module.c calls them in order. 0 or -1 with an exception. */
+/* Each file that defines types has one of these; module.c calls them in order. 0 or -1 with an
+ * exception. */
 int ih_init_errors(PyObject *module, ih_state *state);
 int ih_init_image_object(PyObject *module, ih_state *state);
 int ih_init_handle(PyObject *module, ih_state *state);
@@ -160,18 +180,20 @@ int ih_init_bytes(PyObject *module, ih_state *state);
 int ih_init_array(PyObject *module, ih_state *state);
 int ih_init_store(PyObject *module, ih_state *state);
 
-/* ---- errors.c ----------------------------------------------------------------------------------------------------- */
+/* ---- errors.c ------------------------------------------------------------------------------- */
 
 /* CorruptImage with offset and reason. Always returns NULL. */
 PyObject *ih_raise_fault(ih_state *state, const ih_fault *fault);
 /* The exception of an ih_result, with its figures and what to do. Always returns NULL. */
 PyObject *ih_raise_arena(ih_state *state, const ih_error *error);
-/* FrozenError: "FrozenDict is immutable: item assignment ...; thaw(view) makes a mutable copy". Returns NULL / -1. */
+/* FrozenError: "FrozenDict is immutable: item assignment ...; thaw(view) makes a mutable copy".
+ * Returns NULL / -1. */
 PyObject *ih_raise_frozen(ih_state *state, PyTypeObject *type, const char *operation);
 
-/* ---- image_object.c ----------------------------------------------------------------------------------------------- */
+/* ---- image_object.c ------------------------------------------------------------------------- */
 
-/* Takes over the lease (released on failure too). The root value of it: a view, or a plain value. New reference. */
+/* Takes over the lease (released on failure too). The root value of it: a view, or a plain value.
+ * New reference. */
 PyObject *ih_open_lease(ih_state *state, ih_lease *lease);
 /* The same over a bytes-like object (tests, files): `buffer` is kept. identity is fresh. */
 PyObject *ih_open_buffer(ih_state *state, PyObject *buffer);

@@ -1,19 +1,23 @@
 /* Lookup in the stored tables of dicts, sets and shapes.
  *
- * A key of a known type is hashed canonically and probed for; stored keys are compared as bytes where both are text and
- * as Python objects otherwise. A key of a foreign type (Decimal, a str subclass, a user's class) goes to a private
- * index, an ordinary dict from decoded key to position, built once per view: O(n) at first use, then O(1) (H23). */
+ * A key of a known type is hashed canonically and probed for; stored keys are compared as bytes
+ * where both are text and as Python objects otherwise. A key of a foreign type (Decimal, a str
+ * subclass, a user's class) goes to a private index, an ordinary dict from decoded key to position,
+ * built once per view: O(n) at first use, then O(1) (H23). */
 #include "image/hash.h"
 #include "module/decode.h"
 #include "module/keyhash.h"
 
-static int raise_fault(ih_image_object *image, uint64_t at, const char *reason) {
+static int raise_fault(ih_image_object *image, uint64_t at, const char *reason)
+{
     ih_fault fault = {at, reason};
     ih_raise_fault(image->state, &fault);
     return -1;
 }
 
-int ih_table_view_fill(ih_table_view *view, ih_image_object *image, uint64_t at, const ih_node *node) {
+int ih_table_view_fill(ih_table_view *view, ih_image_object *image, uint64_t at,
+                       const ih_node *node)
+{
     const uint8_t *base = image->image.base;
     view->image = image;
     view->at = at;
@@ -59,16 +63,22 @@ typedef struct {
 } lookup;
 
 /* Is stored text, given by its word, equal to the key's? 1 or 0; -1 with CorruptImage. */
-static int text_equals(ih_image_object *image, uint32_t word, const lookup *key) {
-    if (ih_word_is_int(word)) return 0;
-    if (ih_word_is_constant(word)) return word == IH_EMPTY_STR && key->size == 0;
+static int text_equals(ih_image_object *image, uint32_t word, const lookup *key)
+{
+    if (ih_word_is_int(word))
+        return 0;
+    if (ih_word_is_constant(word))
+        return word == IH_EMPTY_STR && key->size == 0;
     uint64_t at = ih_word_offset(word);
     const uint8_t *p = image->image.base + at;
-    if (at < IH_IMAGE_START || at + 4 > image->image.graph) return raise_fault(image, at, "reference outside the graph");
+    if (at < IH_IMAGE_START || at + 4 > image->image.graph)
+        return raise_fault(image, at, "reference outside the graph");
     uint8_t first = __atomic_load_n(p, __ATOMIC_RELAXED);
     if (first < IH_NODE_BIT)
-        return first == key->size && at + 1 + first <= image->image.graph && memcmp(p + 1, key->text, key->size) == 0;
-    if ((first & IH_KIND_MASK) > IH_STR_UTF8) return 0;
+        return first == key->size && at + 1 + first <= image->image.graph &&
+               memcmp(p + 1, key->text, key->size) == 0;
+    if ((first & IH_KIND_MASK) > IH_STR_UTF8)
+        return 0;
     ih_node node;
     ih_fault fault;
     if (ih_read_node(&image->image, word, &node, &fault) < 0) {
@@ -79,72 +89,90 @@ static int text_equals(ih_image_object *image, uint32_t word, const lookup *key)
            memcmp(image->image.base + node.data, key->text, key->size) == 0;
 }
 
-static int key_equals(ih_image_object *image, uint32_t word, const lookup *key) {
-    if (key->text != NULL) return text_equals(image, word, key);
+static int key_equals(ih_image_object *image, uint32_t word, const lookup *key)
+{
+    if (key->text != NULL)
+        return text_equals(image, word, key);
     if (ih_word_is_int(word) && PyLong_CheckExact(key->object)) {
         int overflow;
         long long value = PyLong_AsLongLongAndOverflow(key->object, &overflow);
         return overflow == 0 && value == ih_word_int(word);
     }
     PyObject *stored = ih_decode(image, word);
-    if (stored == NULL) return -1;
+    if (stored == NULL)
+        return -1;
     int equal = PyObject_RichCompareBool(stored, key->object, Py_EQ);
     Py_DECREF(stored);
     return equal;
 }
 
-static Py_ssize_t find_linear(const ih_table_view *view, const lookup *key) {
+static Py_ssize_t find_linear(const ih_table_view *view, const lookup *key)
+{
     for (uint64_t i = 0; i < view->n; i++) {
         int equal = key_equals(view->image, ih_load_word(view->keys + i * view->key_stride), key);
-        if (equal != 0) return equal > 0 ? (Py_ssize_t)i : -2;
+        if (equal != 0)
+            return equal > 0 ? (Py_ssize_t)i : -2;
     }
     return -1;
 }
 
-static Py_ssize_t find_hashed(const ih_table_view *view, const lookup *key, uint64_t hash) {
+static Py_ssize_t find_hashed(const ih_table_view *view, const lookup *key, uint64_t hash)
+{
     uint32_t bits = ih_entry_bits(view->n), mask = bits >= 32 ? UINT32_MAX : (1u << bits) - 1;
     uint32_t tag = ih_slot_tag(hash, view->width, bits);
     uint32_t position = ih_table_position(hash, view->capacity);
     for (uint32_t step = 0; step < view->capacity; step++) {
         uint32_t slot = ih_table_slot(view->table, view->width, position);
         uint32_t entry = (slot & mask) - 1;
-        if (slot == 0) return -1;
+        if (slot == 0)
+            return -1;
         if ((slot & ~mask) == tag && entry < view->n) {
-            int equal = key_equals(view->image, ih_load_word(view->keys + (uint64_t)entry * view->key_stride), key);
-            if (equal != 0) return equal > 0 ? (Py_ssize_t)entry : -2;
+            int equal = key_equals(
+                view->image, ih_load_word(view->keys + (uint64_t)entry * view->key_stride), key);
+            if (equal != 0)
+                return equal > 0 ? (Py_ssize_t)entry : -2;
         }
-        if (++position == view->capacity) position = 0;
+        if (++position == view->capacity)
+            position = 0;
     }
     return -1;
 }
 
 /* {decoded key: position} of all keys. */
-static PyObject *make_index(const ih_table_view *view) {
+static PyObject *make_index(const ih_table_view *view)
+{
     PyObject *index = PyDict_New();
     for (uint64_t i = 0; index != NULL && i < view->n; i++) {
         PyObject *key = ih_decode(view->image, ih_load_word(view->keys + i * view->key_stride));
         PyObject *position = key == NULL ? NULL : PyLong_FromUnsignedLongLong(i);
-        if (position == NULL || PyDict_SetItem(index, key, position) < 0) Py_CLEAR(index);
+        if (position == NULL || PyDict_SetItem(index, key, position) < 0)
+            Py_CLEAR(index);
         Py_XDECREF(key);
         Py_XDECREF(position);
     }
     return index;
 }
 
-static Py_ssize_t find_foreign(ih_table_view *view, PyObject *key) {
-    Py_hash_t hash = PyObject_Hash(key); /* unhashable keys raise, as a dict does, even where nothing is stored */
-    if (hash == -1) return -2;
-    if (view->n == 0) return -1;
+static Py_ssize_t find_foreign(ih_table_view *view, PyObject *key)
+{
+    Py_hash_t hash = PyObject_Hash(
+        key); /* unhashable keys raise, as a dict does, even where nothing is stored */
+    if (hash == -1)
+        return -2;
+    if (view->n == 0)
+        return -1;
     PyObject *index;
 #ifdef Py_GIL_DISABLED
     Py_BEGIN_CRITICAL_SECTION(view);
 #endif
-    if (view->index == NULL) view->index = make_index(view);
+    if (view->index == NULL)
+        view->index = make_index(view);
     index = Py_XNewRef(view->index);
 #ifdef Py_GIL_DISABLED
     Py_END_CRITICAL_SECTION();
 #endif
-    if (index == NULL) return -2;
+    if (index == NULL)
+        return -2;
     PyObject *position = PyDict_GetItemWithError(index, key);
     Py_ssize_t result = position != NULL ? PyLong_AsSsize_t(position) : PyErr_Occurred() ? -2 : -1;
     Py_DECREF(index);
@@ -152,16 +180,21 @@ static Py_ssize_t find_foreign(ih_table_view *view, PyObject *key) {
 }
 
 /* No seed spread the keys of this table: see IH_NO_TABLE. */
-static bool without_table(const ih_table_view *view) { return view->table != NULL && view->seed == IH_NO_TABLE; }
+static bool without_table(const ih_table_view *view)
+{
+    return view->table != NULL && view->seed == IH_NO_TABLE;
+}
 
-static Py_ssize_t find_str(ih_table_view *view, PyObject *object) {
+static Py_ssize_t find_str(ih_table_view *view, PyObject *object)
+{
     lookup key = {.object = object};
     if (PyUnicode_IS_ASCII(object)) {
         key.text = PyUnicode_1BYTE_DATA(object);
         key.size = (uint64_t)PyUnicode_GET_LENGTH(object);
     } else {
         key.encoded = PyUnicode_AsEncodedString(object, "utf-8", "surrogatepass");
-        if (key.encoded == NULL) return -2;
+        if (key.encoded == NULL)
+            return -2;
         key.text = (const uint8_t *)PyBytes_AS_STRING(key.encoded);
         key.size = (uint64_t)PyBytes_GET_SIZE(key.encoded);
     }
@@ -171,21 +204,25 @@ static Py_ssize_t find_str(ih_table_view *view, PyObject *object) {
     else if (without_table(view))
         found = find_foreign(view, object);
     else
-        found = find_hashed(view, &key, ih_hash_bytes(key.text, key.size, IH_DOMAIN_STR, view->seed));
+        found =
+            find_hashed(view, &key, ih_hash_bytes(key.text, key.size, IH_DOMAIN_STR, view->seed));
     Py_XDECREF(key.encoded);
     return found;
 }
 
-Py_ssize_t ih_table_find(ih_table_view *view, PyObject *key) {
+Py_ssize_t ih_table_find(ih_table_view *view, PyObject *key)
+{
     if (PyUnicode_CheckExact(key)) {
 #if IH_CACHES
-        if (!PyUnicode_CHECK_INTERNED(key)) return find_str(view, key);
-        /* Constants in code are interned, so their address is their name. A shape's cached positions serve all its dicts. */
+        if (!PyUnicode_CHECK_INTERNED(key))
+            return find_str(view, key);
+        /* Constants in code are interned, so their address is their name. A shape's cached
+         * positions serve all its dicts. */
         ih_image_object *image = view->image;
         uint64_t mix = image->identity ^ view->where ^ ((uint64_t)(uintptr_t)key >> 4);
         ih_key_cache_entry *entry = &image->state->keys[mix % IH_KEY_CACHE];
-        if (entry->key == key && entry->where == view->where && entry->identity == image->identity &&
-            entry->position < view->n)
+        if (entry->key == key && entry->where == view->where &&
+            entry->identity == image->identity && entry->position < view->n)
             return entry->position;
         Py_ssize_t found = find_str(view, key);
         if (found >= 0 && found <= UINT32_MAX) {
@@ -201,8 +238,10 @@ Py_ssize_t ih_table_find(ih_table_view *view, PyObject *key) {
     }
     uint64_t hash;
     int known = ih_key_hash(key, view->seed, &hash);
-    if (known < 0) return -2;
-    if (known == 0 || without_table(view)) return find_foreign(view, key);
+    if (known < 0)
+        return -2;
+    if (known == 0 || without_table(view))
+        return find_foreign(view, key);
     lookup prepared = {.object = key};
     return view->table == NULL ? find_linear(view, &prepared) : find_hashed(view, &prepared, hash);
 }

@@ -4,24 +4,28 @@
 
 #include "module/state.h"
 
-/* tp_getattro for a type with mutators (NULL-terminated names): a missing attribute of such a name is a FrozenError, which
- * is an AttributeError too, so that hasattr() is False (H29). */
+/* tp_getattro for a type with mutators (NULL-terminated names): a missing attribute of such a name
+ * is a FrozenError, which is an AttributeError too, so that hasattr() is False (H29). */
 PyObject *ih_view_getattro(PyObject *self, PyObject *name, const char *const *mutators);
 /* tp_setattro: FrozenError. */
 int ih_view_setattro(PyObject *self, PyObject *name, PyObject *value);
 
 /* Method table entries that every view has. */
-PyObject *ih_view_copy(PyObject *self, PyObject *ignored);           /* __copy__, __deepcopy__: self */
-PyObject *ih_view_reduce_ex(PyObject *self, PyObject *protocol);     /* __reduce_ex__: by value */
-PyObject *ih_view_sizeof(PyObject *self, PyObject *ignored);         /* bytes of the view object, not of the image */
-PyObject *ih_view_handle(PyObject *self, void *ignored);             /* Handle of a root view, else None */
+PyObject *ih_view_copy(PyObject *self, PyObject *ignored);       /* __copy__, __deepcopy__: self */
+PyObject *ih_view_reduce_ex(PyObject *self, PyObject *protocol); /* __reduce_ex__: by value */
+PyObject *ih_view_sizeof(PyObject *self,
+                         PyObject *ignored); /* bytes of the view object, not of the image */
+PyObject *ih_view_handle(PyObject *self, void *ignored); /* Handle of a root view, else None */
 
-#define IH_VIEW_METHODS                                                                                                \
-    {"__copy__", ih_view_copy, METH_NOARGS, "Return self: a frozen object needs no copy."},                            \
-        {"__deepcopy__", ih_view_copy, METH_O, "Return self: a frozen object needs no copy."},                         \
-        {"__reduce_ex__", ih_view_reduce_ex, METH_O, "Pickle by value: the copy is frozen again where it is loaded."}, \
-        {"__sizeof__", ih_view_sizeof, METH_NOARGS,                                                                    \
-         "Bytes of this view object. The image it reads is shared and not counted."}
+#define IH_VIEW_METHODS                                                                        \
+    {"__copy__", ih_view_copy, METH_NOARGS, "Return self: a frozen object needs no copy."},    \
+        {"__deepcopy__", ih_view_copy, METH_O, "Return self: a frozen object needs no copy."}, \
+        {"__reduce_ex__", ih_view_reduce_ex, METH_O,                                           \
+         "Pickle by value: the copy is frozen again where it is loaded."},                     \
+    {                                                                                          \
+        "__sizeof__", ih_view_sizeof, METH_NOARGS,                                             \
+            "Bytes of this view object. The image it reads is shared and not counted."         \
+    }
 
 /* collections.abc.<name>.register(type). */
 int ih_register_abc(PyTypeObject *type, const char *name);
@@ -30,16 +34,19 @@ int ih_register_abc(PyTypeObject *type, const char *name);
 void ih_view_dealloc(PyObject *self);
 
 /* A new object of a heap type without cycle collection, fields behind the head uninitialised. */
-static inline void *ih_new_object(PyTypeObject *type) {
+static inline void *ih_new_object(PyTypeObject *type)
+{
 #if IH_CACHES
     PyObject *object = (PyObject *)PyObject_Malloc((size_t)type->tp_basicsize);
-    if (object == NULL) return PyErr_NoMemory();
+    if (object == NULL)
+        return PyErr_NoMemory();
     return PyObject_Init(object, type); /* takes a reference of the type */
 #else
     return type->tp_alloc(type, 0);
 #endif
 }
-static inline void ih_free_object(PyObject *self) {
+static inline void ih_free_object(PyObject *self)
+{
     PyTypeObject *type = Py_TYPE(self);
     PyObject_Free(self);
     Py_DECREF(type);
