@@ -68,8 +68,7 @@ static int read_node(writer *w, uint32_t word, ih_node *node)
     return -1;
 }
 
-/* ---- what cannot be written
- * --------------------------------------------------------------------------------------- */
+/* ---- what cannot be written ---- */
 
 static const char *type_name(uint32_t word, const ih_node *node)
 {
@@ -156,9 +155,7 @@ static int refuse(writer *w, uint32_t word, const ih_node *node, bool as_key)
     return -1;
 }
 
-/* ---- leaves
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- leaves ---- */
 
 static int put_big_int(writer *w, uint32_t word)
 {
@@ -267,9 +264,7 @@ static inline int put_separator(writer *w, bool first, size_t level)
     return w->options->indent ? put_newline(w, level) : 0;
 }
 
-/* ---- order of keys
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- order of keys ---- */
 
 /* Sorted by Python, which knows how its keys compare (and that some don't). */
 static int sort_keys(writer *w, uint64_t at, uint64_t n, uint64_t stride, uint32_t **order)
@@ -302,9 +297,7 @@ static int sort_keys(writer *w, uint64_t at, uint64_t n, uint64_t stride, uint32
     return 0;
 }
 
-/* ---- shapes
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- shapes ---- */
 
 static void free_shape(json_shape *shape)
 {
@@ -392,9 +385,7 @@ static const json_shape *get_shape(writer *w, uint32_t word, const ih_node *node
     return shape;
 }
 
-/* ---- containers
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- containers ---- */
 
 static int push(writer *w, uint64_t at, json_frame frame)
 {

@@ -6,9 +6,7 @@
  * to ask. */
 #include "module/json.h"
 
-/* ---- default
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- default ---- */
 
 PyObject *ih_json_default(ih_state *state, PyObject *object)
 {
@@ -58,9 +56,7 @@ done:
     return result;
 }
 
-/* ---- options
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- options ---- */
 
 /* Texts, owned. `indent` is the str of one level. */
 typedef struct {
@@ -177,9 +173,7 @@ static int parse(parsed *p, PyObject *options)
     return as_text(p->key, &o->key, &o->key_size, &o->ascii);
 }
 
-/* ---- dumps
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- dumps ---- */
 
 static PyObject *dumps_view(ih_state *state, PyObject *object, PyObject *options)
 {

@@ -31,9 +31,7 @@ int ih_json_grow(json_text *out, size_t more)
     return 0;
 }
 
-/* ---- strings
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- strings ---- */
 
 #define EACH(byte) ((byte) * (uint64_t)0x0101010101010101u)
 
@@ -141,9 +139,7 @@ PyObject *ih_json_str(const json_text *out)
     return str;
 }
 
-/* ---- numbers
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- numbers ---- */
 
 static uint8_t *put_digits(uint8_t *end, uint64_t value)
 {

@@ -16,127 +16,13 @@
  *
  * The cycle collector is off meanwhile: everything made here is alive, and looking at it again and
  * again costs up to 40 % of the time. No Python code runs but numpy's where there are arrays. */
-#include "module/thaw.h"
-
-#include "image/hash.h"
+#include "module/thaw_state.h"
 
 #define PENDING ((PyObject *)(uintptr_t)1) /* a frame was pushed; the value follows */
-#define UNHASHABLE UINT32_MAX
 #define KEY_HEIGHT_MAX 1000u
-#define KEY_STEPS_FREE (1u << 24)
-#define FRAMES_INLINE 24u
-#define STRS_INLINE 32u
-#define STRS_MAX 4096u
 #define SIGNALS_EVERY 4096u
 
-typedef enum { F_LIST, F_TUPLE, F_SHAPED, F_PAIRS, F_SET, F_FROZENSET } frame_kind;
-
-typedef struct {
-    PyObject *container;
-    PyObject *key;         /* F_PAIRS: a key that waits for its value */
-    PyObject *const *keys; /* F_SHAPED */
-    uint64_t i, n;         /* words done and to do */
-    int64_t at, stride;    /* offset of the next word, and to the one behind it */
-    uint32_t word;         /* of the node where it is in the memo, else 0 */
-    uint32_t
-        mutable_at; /* number of the nearest frame, from here downward, that is mutable; plus one */
-    uint32_t steps, height;
-    uint8_t kind;
-} frame;
-
-typedef struct {
-    uint32_t word;          /* 0: empty */
-    uint32_t frame;         /* number of its frame plus one while it is being filled */
-    PyObject *object;       /* owned; NULL: a frozenset being filled */
-    uint32_t steps, height; /* of hashing it; steps may be UNHASHABLE */
-} memo_entry;
-
-typedef struct {
-    uint32_t word; /* 0: empty */
-    uint32_t n;
-    PyObject **keys;
-} shape_entry;
-
-typedef struct {
-    uint32_t word;
-    PyObject *str;
-} str_entry;
-
-typedef struct {
-    ih_image_object *image;
-    frame *frames;
-    uint32_t depth, room;
-    uint32_t steps, height; /* of the value made last */
-    uint64_t left;          /* bytes of containers still to be met */
-    uint64_t steps_left;    /* of hashing keys */
-    uint32_t keys_hashed;
-    memo_entry *memo;
-    uint32_t memo_mask, memo_used;
-    shape_entry *shapes;
-    uint32_t shapes_mask, shapes_used;
-    str_entry *strs; /* direct-mapped */
-    uint32_t strs_mask;
-    frame inline_frames[FRAMES_INLINE];
-    str_entry inline_strs[STRS_INLINE];
-} thawer;
-
-static PyObject *fault_at(thawer *t, uint64_t at, const char *reason)
-{
-    ih_fault fault = {at, reason};
-    return ih_raise_fault(t->image->state, &fault);
-}
-
-static int spend(thawer *t, uint64_t at, uint64_t bytes)
-{
-    if (bytes > t->left) {
-        fault_at(t, at, "nodes shared without saying so");
-        return -1;
-    }
-    t->left -= bytes;
-    return 0;
-}
-
-/* ---- tables by word
- * -----------------------------------------------------------------------------------------------
- */
-
-static uint32_t word_slot(uint32_t word)
-{
-    return (uint32_t)((uint64_t)word * 0x9e3779b97f4a7c15u >> 32);
-}
-
-/* The entry of `word`, or the empty one where it belongs. */
-static memo_entry *memo_find(thawer *t, uint32_t word)
-{
-    uint32_t i = word_slot(word) & t->memo_mask;
-    while (t->memo[i].word != 0 && t->memo[i].word != word)
-        i = (i + 1) & t->memo_mask;
-    return &t->memo[i];
-}
-
-static int memo_add(thawer *t, uint32_t word, memo_entry entry)
-{
-    if (t->memo_used * 2 >= t->memo_mask) { /* the first time too: 0 >= 0 */
-        memo_entry *old = t->memo;
-        uint32_t old_size = old ? t->memo_mask + 1 : 0, size = old ? old_size * 2 : 64;
-        memo_entry *grown = PyMem_Calloc(size, sizeof *grown);
-        if (grown == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        t->memo = grown;
-        t->memo_mask = size - 1;
-        for (uint32_t i = 0; i < old_size; i++)
-            if (old[i].word != 0)
-                *memo_find(t, old[i].word) = old[i];
-        PyMem_Free(old);
-    }
-    entry.word = word;
-    Py_XINCREF(entry.object);
-    *memo_find(t, word) = entry;
-    t->memo_used++;
-    return 0;
-}
+/* ---- values without frames ---- */
 
 /* A shared node that was met before: its object, new reference. NULL without an exception: not met
  * yet. */
@@ -144,7 +30,7 @@ static PyObject *recall(thawer *t, uint32_t word)
 {
     if (t->memo == NULL)
         return NULL;
-    memo_entry *entry = memo_find(t, word);
+    memo_entry *entry = ih_memo_find(t, word);
     if (entry->word == 0)
         return NULL;
     t->steps = entry->steps;
@@ -154,35 +40,17 @@ static PyObject *recall(thawer *t, uint32_t word)
         bool immutable = entry->object == NULL || PyTuple_CheckExact(entry->object);
         uint32_t mutable_at = t->depth ? t->frames[t->depth - 1].mutable_at : 0;
         if (entry->object == NULL || (immutable && mutable_at <= entry->frame))
-            return fault_at(t, ih_word_offset(word), "an immutable value that contains itself");
+            return ih_thaw_fault(t, ih_word_offset(word),
+                                 "an immutable value that contains itself");
     }
     return Py_NewRef(entry->object);
 }
 
 static int remember(thawer *t, uint32_t word, PyObject *object)
 {
-    return memo_add(t, word,
-                    (memo_entry){.object = object, .steps = t->steps, .height = t->height});
+    memo_entry entry = {.object = object, .steps = t->steps, .height = t->height};
+    return ih_memo_add(t, word, entry);
 }
-
-/* ---- values without frames
- * ---------------------------------------------------------------------------------------- */
-
-static PyObject *make_short_str(thawer *t, uint32_t word, uint64_t data, uint64_t n)
-{
-    str_entry *entry = &t->strs[(word >> 1) & t->strs_mask];
-    if (entry->word == word)
-        return Py_NewRef(entry->str);
-    PyObject *str = ih_decode_text(t->image, t->image->image.base + data, n, true, data - 1);
-    if (str == NULL)
-        return NULL;
-    Py_XSETREF(entry->str, Py_NewRef(str));
-    entry->word = word;
-    return str;
-}
-
-/* The keys of a shape, borrowed from the table of shapes. */
-static PyObject *const *shape_keys(thawer *t, uint64_t at, uint32_t word, uint64_t n);
 
 static frame *push(thawer *t, const ih_node *node, uint32_t word, PyObject *container,
                    frame_kind kind, uint64_t n)
@@ -212,7 +80,7 @@ static frame *push(thawer *t, const ih_node *node, uint32_t word, PyObject *cont
     f->mutable_at = kind == F_TUPLE || kind == F_FROZENSET ? below : t->depth;
     if (node->shared && word != 0) {
         memo_entry entry = {.frame = t->depth, .object = kind == F_FROZENSET ? NULL : container};
-        if (memo_add(t, word, entry) < 0)
+        if (ih_memo_add(t, word, entry) < 0)
             return NULL; /* the frame owns the container */
         f->word = word;
     }
@@ -233,10 +101,10 @@ static PyObject *make_dict(thawer *t, uint32_t word, const ih_node *node)
 {
     uint64_t at = ih_word_offset(word);
     bool shaped = node->kind == IH_DICT_SHAPED;
-    if (spend(t, at, shaped ? 8 + node->n * 4 : 4 + node->n * 8) < 0)
+    if (ih_thaw_spend(t, at, shaped ? 8 + node->n * 4 : 4 + node->n * 8) < 0)
         return NULL;
     PyObject *const *keys = NULL;
-    if (shaped && (keys = shape_keys(t, at, node->shape, node->n)) == NULL)
+    if (shaped && (keys = ih_thaw_shape(t, at, node->shape, node->n)) == NULL)
         return NULL;
     PyObject *dict = new_dict(node->n);
     if (dict == NULL)
@@ -252,7 +120,7 @@ static PyObject *make_dict(thawer *t, uint32_t word, const ih_node *node)
 static PyObject *make_sequence(thawer *t, uint32_t word, const ih_node *node)
 {
     bool tuple = node->kind != IH_LIST;
-    if (spend(t, ih_word_offset(word), 4 + node->n * 4) < 0)
+    if (ih_thaw_spend(t, ih_word_offset(word), 4 + node->n * 4) < 0)
         return NULL;
     PyObject *made = tuple ? PyTuple_New((Py_ssize_t)node->n) : PyList_New((Py_ssize_t)node->n);
     if (made == NULL || push(t, node, word, made, tuple ? F_TUPLE : F_LIST, node->n) == NULL)
@@ -263,7 +131,7 @@ static PyObject *make_sequence(thawer *t, uint32_t word, const ih_node *node)
 static PyObject *make_set(thawer *t, uint32_t word, const ih_node *node)
 {
     bool frozen = node->kind == IH_FROZENSET || node->kind == IH_FROZENSET_HASHED;
-    if (spend(t, ih_word_offset(word), 4 + node->n * 4) < 0)
+    if (ih_thaw_spend(t, ih_word_offset(word), 4 + node->n * 4) < 0)
         return NULL;
     PyObject *made = frozen ? PyFrozenSet_New(NULL) : PySet_New(NULL);
     if (made == NULL || push(t, node, word, made, frozen ? F_FROZENSET : F_SET, node->n) == NULL)
@@ -281,7 +149,7 @@ static PyObject *make_run(thawer *t, uint32_t word, const ih_node *node)
     uint64_t bytes = node->kind == IH_ARRAY ? node->bytes
                      : node->width          ? node->n * node->width + node->text_size
                                             : node->n;
-    if (spend(t, at, bytes) < 0)
+    if (ih_thaw_spend(t, at, bytes) < 0)
         return NULL;
     PyObject *made;
     switch (node->kind) {
@@ -325,7 +193,7 @@ static PyObject *make_node(thawer *t, uint32_t word)
     if (ih_read_node(&t->image->image, word, &node, &fault) < 0)
         return ih_raise_fault(t->image->state, &fault);
     if (node.kind == IH_SHORT_STR)
-        return make_short_str(t, word, node.data, node.n);
+        return ih_thaw_short_str(t, word, node.data, node.n);
     if (node.shared) {
         PyObject *known = recall(t, word);
         if (known != NULL || PyErr_Occurred())
@@ -350,7 +218,7 @@ static PyObject *make_node(thawer *t, uint32_t word)
     case IH_FROZENSET_HASHED:
         return make_set(t, word, &node);
     case IH_SHAPE:
-        return fault_at(t, ih_word_offset(word), "a value cannot be of this kind of node");
+        return ih_thaw_fault(t, ih_word_offset(word), "a value cannot be of this kind of node");
     default:
         return make_run(t, word, &node);
     }
@@ -375,101 +243,7 @@ static inline PyObject *make(thawer *t, uint32_t word)
     }
 }
 
-/* Only text is followed here: anything else would be recursion without a bound. */
-static PyObject *decode_key(thawer *t, uint32_t word, uint64_t where)
-{
-    ih_node node;
-    ih_fault fault;
-    if (word == IH_EMPTY_STR)
-        return PyUnicode_New(0, 0);
-    if (ih_word_is_int(word) || ih_word_is_constant(word))
-        return fault_at(t, where, "a shape's key is not a string");
-    if (ih_read_node(&t->image->image, word, &node, &fault) < 0)
-        return ih_raise_fault(t->image->state, &fault);
-    if (node.kind != IH_SHORT_STR && node.kind != IH_STR_ASCII && node.kind != IH_STR_UTF8)
-        return fault_at(t, where, "a shape's key is not a string");
-    return make_node(t, word);
-}
-
-static int decode_keys(thawer *t, const ih_node *shape, PyObject **keys)
-{
-    const uint8_t *words = t->image->image.base + shape->data;
-    for (uint64_t i = 0; i < shape->n; i++) {
-        keys[i] = decode_key(t, ih_load_word(words + 4 * i), shape->data + 4 * i);
-        if (keys[i] == NULL)
-            return -1;
-    }
-    return 0;
-}
-
-static shape_entry *shape_find(thawer *t, uint32_t word)
-{
-    uint32_t i = word_slot(word) & t->shapes_mask;
-    while (t->shapes[i].word != 0 && t->shapes[i].word != word)
-        i = (i + 1) & t->shapes_mask;
-    return &t->shapes[i];
-}
-
-static int shapes_grow(thawer *t)
-{
-    shape_entry *old = t->shapes;
-    uint32_t old_size = old ? t->shapes_mask + 1 : 0, size = old ? old_size * 2 : 16;
-    shape_entry *grown = PyMem_Calloc(size, sizeof *grown);
-    if (grown == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    t->shapes = grown;
-    t->shapes_mask = size - 1;
-    for (uint32_t i = 0; i < old_size; i++)
-        if (old[i].word != 0)
-            *shape_find(t, old[i].word) = old[i];
-    PyMem_Free(old);
-    return 0;
-}
-
-static PyObject *const *shape_keys(thawer *t, uint64_t at, uint32_t word, uint64_t n)
-{
-    if (t->shapes_used * 2 >= t->shapes_mask && shapes_grow(t) < 0)
-        return NULL;
-    shape_entry *entry = word ? shape_find(t, word) : NULL;
-    if (entry == NULL || entry->word == 0) {
-        ih_node shape;
-        ih_fault fault;
-        if (ih_word_is_int(word) || ih_word_is_constant(word)) {
-            fault_at(t, at, "shape is not a node");
-            return NULL;
-        }
-        if (ih_read_node(&t->image->image, word, &shape, &fault) < 0) {
-            ih_raise_fault(t->image->state, &fault);
-            return NULL;
-        }
-        if (shape.kind != IH_SHAPE || shape.n > UINT32_MAX) {
-            fault_at(t, at, "shape is not a shape");
-            return NULL;
-        }
-        if (spend(t, ih_word_offset(word), 4 + shape.n * 4) < 0)
-            return NULL;
-        PyObject **keys = PyMem_Calloc(shape.n + 1, sizeof *keys);
-        if (keys == NULL) {
-            PyErr_NoMemory();
-            return NULL;
-        }
-        *entry = (shape_entry){word, (uint32_t)shape.n, keys}; /* from here on cleanup sees it */
-        t->shapes_used++;
-        if (decode_keys(t, &shape, keys) < 0)
-            return NULL;
-    }
-    if (entry->n != n) {
-        fault_at(t, at, "shape does not fit its dict");
-        return NULL;
-    }
-    return entry->keys;
-}
-
-/* ---- frames
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- frames ---- */
 
 /* May the value made last be hashed? */
 static int check_key(thawer *t, const frame *f)
@@ -482,7 +256,7 @@ static int check_key(thawer *t, const frame *f)
     else if (t->steps > t->steps_left)
         reason = "keys that take too long to hash";
     if (reason != NULL) {
-        fault_at(t, (uint64_t)(f->at - f->stride), reason);
+        ih_thaw_fault(t, (uint64_t)(f->at - f->stride), reason);
         return -1;
     }
     if (t->steps > 1)
@@ -566,7 +340,7 @@ static PyObject *pop(thawer *t)
         !hashable || f->steps == UNHASHABLE ? UNHASHABLE : f->steps + (f->steps < UNHASHABLE - 1);
     t->height = f->height + 1;
     if (f->word != 0) {
-        memo_entry *entry = memo_find(t, f->word);
+        memo_entry *entry = ih_memo_find(t, f->word);
         if (entry->object == NULL)
             entry->object = Py_NewRef(f->container);
         entry->frame = 0;
@@ -590,51 +364,7 @@ static PyObject *walk(thawer *t, PyObject *value)
     return value;
 }
 
-/* ---- the beginning and the end
- * ------------------------------------------------------------------------------------ */
-
-static int start(thawer *t, ih_image_object *image)
-{
-    *t = (thawer){.image = image, .left = image->image.size, .room = FRAMES_INLINE};
-    t->frames = t->inline_frames;
-    t->strs = t->inline_strs;
-    t->steps_left = KEY_STEPS_FREE + image->image.graph;
-    uint32_t strs = STRS_INLINE;
-    while (strs < STRS_MAX && strs < image->image.graph / 64)
-        strs *= 2;
-    if (strs > STRS_INLINE) {
-        t->strs = PyMem_Calloc(strs, sizeof *t->strs);
-        if (t->strs == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-    }
-    t->strs_mask = strs - 1;
-    return 0;
-}
-
-static void stop(thawer *t)
-{
-    for (uint32_t i = 0; i < t->depth; i++) {
-        Py_DECREF(t->frames[i].container);
-        Py_XDECREF(t->frames[i].key);
-    }
-    if (t->frames != t->inline_frames)
-        PyMem_Free(t->frames);
-    for (uint32_t i = 0; t->memo != NULL && i <= t->memo_mask; i++)
-        Py_XDECREF(t->memo[i].object);
-    PyMem_Free(t->memo);
-    for (uint32_t i = 0; t->shapes != NULL && i <= t->shapes_mask; i++) {
-        for (uint32_t k = 0; k < t->shapes[i].n; k++)
-            Py_XDECREF(t->shapes[i].keys[k]);
-        PyMem_Free(t->shapes[i].keys);
-    }
-    PyMem_Free(t->shapes);
-    for (uint32_t i = 0; i <= t->strs_mask; i++)
-        Py_XDECREF(t->strs[i].str);
-    if (t->strs != t->inline_strs)
-        PyMem_Free(t->strs);
-}
+/* ---- the beginning and the end ---- */
 
 /* A slice: a new list or tuple of a part of the node. */
 static PyObject *make_slice(thawer *t, const ih_sequence *view)
@@ -646,7 +376,7 @@ static PyObject *make_slice(thawer *t, const ih_sequence *view)
     int64_t last = view->start + (view->n ? (int64_t)(view->n - 1) * view->step : 0);
     if (node.kind != view->kind ||
         (view->n && ((uint64_t)view->start >= node.n || (uint64_t)last >= node.n)))
-        return fault_at(t, view->at, "node changed while it was read");
+        return ih_thaw_fault(t, view->at, "node changed while it was read");
     bool tuple = view->kind != IH_LIST && view->kind != IH_LIST_PACKED && view->kind != IH_LIST_STR;
     if (view->kind != IH_LIST && view->kind != IH_TUPLE_VIEW)
         return ih_thaw_elements(t->image, &node, (ih_selection){view->n, view->start, view->step},
@@ -666,7 +396,7 @@ PyObject *ih_thaw_container(const ih_state *state, PyObject *object)
 {
     const ih_view *view = (const ih_view *)object;
     thawer t;
-    if (start(&t, view->image) < 0)
+    if (ih_thaw_start(&t, view->image) < 0)
         return NULL;
 #ifndef Py_GIL_DISABLED
     int collecting = PyGC_Disable();
@@ -676,7 +406,7 @@ PyObject *ih_thaw_container(const ih_state *state, PyObject *object)
                           ? make_slice(&t, (const ih_sequence *)object)
                           : make(&t, (uint32_t)(view->at / 2));
     value = walk(&t, value);
-    stop(&t);
+    ih_thaw_stop(&t);
 #ifndef Py_GIL_DISABLED
     if (collecting)
         PyGC_Enable();

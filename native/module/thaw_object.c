@@ -1,9 +1,9 @@
 /* thaw(object): which way, by type; packed runs, arrays, and plain tuples and frozensets that hold
  * views. */
+#include "module/array_numpy.h"
 #include "module/thaw.h"
 
-/* ---- packed nodes and text runs
- * ----------------------------------------------------------------------------------- */
+/* ---- packed nodes and text runs ---- */
 
 static PyObject *text_item(ih_image_object *image, const ih_node *node, uint64_t i)
 {
@@ -40,9 +40,7 @@ PyObject *ih_thaw_elements(ih_image_object *image, const ih_node *node, ih_selec
     return made;
 }
 
-/* ---- arrays
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- arrays ---- */
 
 /* A writable copy of an ndarray, which is released. A dtype that holds Python objects would be read
  * as pointers. */
@@ -61,23 +59,6 @@ static PyObject *copy_ndarray(ih_state *state, PyObject *array)
     Py_XDECREF(dtype);
     Py_DECREF(array);
     return copy;
-}
-
-/* numpy.asarray, None where numpy does not load, NULL with an exception; tried once. Borrowed from
- * the state. */
-static PyObject *find_asarray(ih_state *state)
-{
-    if (state->numpy_asarray != NULL)
-        return state->numpy_asarray;
-    PyObject *numpy = PyImport_ImportModule("numpy");
-    if (numpy != NULL) {
-        state->numpy_asarray = PyObject_GetAttrString(numpy, "asarray");
-        Py_DECREF(numpy);
-    } else if (PyErr_ExceptionMatches(PyExc_ImportError)) {
-        PyErr_Clear();
-        state->numpy_asarray = Py_NewRef(Py_None);
-    }
-    return state->numpy_asarray;
 }
 
 /* Its items as bytes, in C order. */
@@ -166,11 +147,12 @@ PyObject *ih_thaw_array_view(ih_state *state, PyObject *object)
 {
     const ih_array_view *view = (const ih_array_view *)object;
     if (view->code == IH_ORIGIN_NDARRAY) {
-        PyObject *asarray = find_asarray(state);
+        PyObject *asarray = ih_numpy_asarray(state);
         if (asarray == NULL)
             return NULL;
         if (asarray != Py_None) {
             PyObject *array = PyObject_CallOneArg(asarray, object);
+            Py_DECREF(asarray);
             return array ? copy_ndarray(state, array) : NULL;
         }
     }
@@ -194,8 +176,7 @@ PyObject *ih_thaw_array_node(ih_image_object *image, uint64_t at, const ih_node 
     return made;
 }
 
-/* ---- plain tuples and frozensets that hold views
- * ------------------------------------------------------------------ */
+/* ---- plain tuples and frozensets that hold views ---- */
 
 /* `seen` maps the addresses of objects that were thawed to results. They are alive: the root holds
  * them. */

@@ -1,0 +1,196 @@
+/* What thaw remembers by the word of a node: shared objects, keys of shapes, short strings. */
+#include "module/thaw_state.h"
+
+/* ---- tables by word ---- */
+
+static uint32_t word_slot(uint32_t word)
+{
+    return (uint32_t)((uint64_t)word * 0x9e3779b97f4a7c15u >> 32);
+}
+
+/* The entry of `word`, or the empty one where it belongs. */
+memo_entry *ih_memo_find(thawer *t, uint32_t word)
+{
+    uint32_t i = word_slot(word) & t->memo_mask;
+    while (t->memo[i].word != 0 && t->memo[i].word != word)
+        i = (i + 1) & t->memo_mask;
+    return &t->memo[i];
+}
+
+int ih_memo_add(thawer *t, uint32_t word, memo_entry entry)
+{
+    if (t->memo_used * 2 >= t->memo_mask) { /* the first time too: 0 >= 0 */
+        memo_entry *old = t->memo;
+        uint32_t old_size = old ? t->memo_mask + 1 : 0, size = old ? old_size * 2 : 64;
+        memo_entry *grown = PyMem_Calloc(size, sizeof *grown);
+        if (grown == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        t->memo = grown;
+        t->memo_mask = size - 1;
+        for (uint32_t i = 0; i < old_size; i++)
+            if (old[i].word != 0)
+                *ih_memo_find(t, old[i].word) = old[i];
+        PyMem_Free(old);
+    }
+    entry.word = word;
+    Py_XINCREF(entry.object);
+    *ih_memo_find(t, word) = entry;
+    t->memo_used++;
+    return 0;
+}
+
+/* ---- strings and shapes ---- */
+
+PyObject *ih_thaw_short_str(thawer *t, uint32_t word, uint64_t data, uint64_t n)
+{
+    str_entry *entry = &t->strs[(word >> 1) & t->strs_mask];
+    if (entry->word == word)
+        return Py_NewRef(entry->str);
+    PyObject *str = ih_decode_text(t->image, t->image->image.base + data, n, true, data - 1);
+    if (str == NULL)
+        return NULL;
+    Py_XSETREF(entry->str, Py_NewRef(str));
+    entry->word = word;
+    return str;
+}
+
+/* Only text is followed here: anything else would be recursion without a bound. */
+static PyObject *decode_key(thawer *t, uint32_t word, uint64_t where)
+{
+    ih_node node;
+    ih_fault fault;
+    if (word == IH_EMPTY_STR)
+        return PyUnicode_New(0, 0);
+    if (ih_word_is_int(word) || ih_word_is_constant(word))
+        return ih_thaw_fault(t, where, "a shape's key is not a string");
+    if (ih_read_node(&t->image->image, word, &node, &fault) < 0)
+        return ih_raise_fault(t->image->state, &fault);
+    if (node.kind != IH_SHORT_STR && node.kind != IH_STR_ASCII && node.kind != IH_STR_UTF8)
+        return ih_thaw_fault(t, where, "a shape's key is not a string");
+    if (node.kind == IH_SHORT_STR)
+        return ih_thaw_short_str(t, word, node.data, node.n);
+    return ih_thaw_spend(t, where, node.n) < 0 ? NULL : ih_decode(t->image, word);
+}
+
+static int decode_keys(thawer *t, const ih_node *shape, PyObject **keys)
+{
+    const uint8_t *words = t->image->image.base + shape->data;
+    for (uint64_t i = 0; i < shape->n; i++) {
+        keys[i] = decode_key(t, ih_load_word(words + 4 * i), shape->data + 4 * i);
+        if (keys[i] == NULL)
+            return -1;
+    }
+    return 0;
+}
+
+static shape_entry *shape_find(thawer *t, uint32_t word)
+{
+    uint32_t i = word_slot(word) & t->shapes_mask;
+    while (t->shapes[i].word != 0 && t->shapes[i].word != word)
+        i = (i + 1) & t->shapes_mask;
+    return &t->shapes[i];
+}
+
+static int shapes_grow(thawer *t)
+{
+    shape_entry *old = t->shapes;
+    uint32_t old_size = old ? t->shapes_mask + 1 : 0, size = old ? old_size * 2 : 16;
+    shape_entry *grown = PyMem_Calloc(size, sizeof *grown);
+    if (grown == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    t->shapes = grown;
+    t->shapes_mask = size - 1;
+    for (uint32_t i = 0; i < old_size; i++)
+        if (old[i].word != 0)
+            *shape_find(t, old[i].word) = old[i];
+    PyMem_Free(old);
+    return 0;
+}
+
+PyObject *const *ih_thaw_shape(thawer *t, uint64_t at, uint32_t word, uint64_t n)
+{
+    if (t->shapes_used * 2 >= t->shapes_mask && shapes_grow(t) < 0)
+        return NULL;
+    shape_entry *entry = word ? shape_find(t, word) : NULL;
+    if (entry == NULL || entry->word == 0) {
+        ih_node shape;
+        ih_fault fault;
+        if (ih_word_is_int(word) || ih_word_is_constant(word)) {
+            ih_thaw_fault(t, at, "shape is not a node");
+            return NULL;
+        }
+        if (ih_read_node(&t->image->image, word, &shape, &fault) < 0) {
+            ih_raise_fault(t->image->state, &fault);
+            return NULL;
+        }
+        if (shape.kind != IH_SHAPE || shape.n > UINT32_MAX) {
+            ih_thaw_fault(t, at, "shape is not a shape");
+            return NULL;
+        }
+        if (ih_thaw_spend(t, ih_word_offset(word), 4 + shape.n * 4) < 0)
+            return NULL;
+        PyObject **keys = PyMem_Calloc(shape.n + 1, sizeof *keys);
+        if (keys == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        *entry = (shape_entry){word, (uint32_t)shape.n, keys}; /* from here on cleanup sees it */
+        t->shapes_used++;
+        if (decode_keys(t, &shape, keys) < 0)
+            return NULL;
+    }
+    if (entry->n != n) {
+        ih_thaw_fault(t, at, "shape does not fit its dict");
+        return NULL;
+    }
+    return entry->keys;
+}
+
+/* ---- the beginning and the end ---- */
+
+int ih_thaw_start(thawer *t, ih_image_object *image)
+{
+    *t = (thawer){.image = image, .left = image->image.size, .room = FRAMES_INLINE};
+    t->frames = t->inline_frames;
+    t->strs = t->inline_strs;
+    t->steps_left = KEY_STEPS_FREE + image->image.graph;
+    uint32_t strs = STRS_INLINE;
+    while (strs < STRS_MAX && strs < image->image.graph / 64)
+        strs *= 2;
+    if (strs > STRS_INLINE) {
+        t->strs = PyMem_Calloc(strs, sizeof *t->strs);
+        if (t->strs == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    t->strs_mask = strs - 1;
+    return 0;
+}
+
+void ih_thaw_stop(thawer *t)
+{
+    for (uint32_t i = 0; i < t->depth; i++) {
+        Py_DECREF(t->frames[i].container);
+        Py_XDECREF(t->frames[i].key);
+    }
+    if (t->frames != t->inline_frames)
+        PyMem_Free(t->frames);
+    for (uint32_t i = 0; t->memo != NULL && i <= t->memo_mask; i++)
+        Py_XDECREF(t->memo[i].object);
+    PyMem_Free(t->memo);
+    for (uint32_t i = 0; t->shapes != NULL && i <= t->shapes_mask; i++) {
+        for (uint32_t k = 0; k < t->shapes[i].n; k++)
+            Py_XDECREF(t->shapes[i].keys[k]);
+        PyMem_Free(t->shapes[i].keys);
+    }
+    PyMem_Free(t->shapes);
+    for (uint32_t i = 0; i <= t->strs_mask; i++)
+        Py_XDECREF(t->strs[i].str);
+    if (t->strs != t->inline_strs)
+        PyMem_Free(t->strs);
+}

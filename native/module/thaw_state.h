@@ -1,0 +1,94 @@
+/* The state of one thaw: see thaw.c. Tables by word are in thaw_memo.c. */
+#ifndef ICEHOUSE_MODULE_THAW_STATE_H
+#define ICEHOUSE_MODULE_THAW_STATE_H
+
+#include "module/thaw.h"
+
+#define UNHASHABLE UINT32_MAX
+#define KEY_STEPS_FREE (1u << 24)
+#define FRAMES_INLINE 24u
+#define STRS_INLINE 32u
+#define STRS_MAX 4096u
+
+typedef enum { F_LIST, F_TUPLE, F_SHAPED, F_PAIRS, F_SET, F_FROZENSET } frame_kind;
+
+typedef struct {
+    PyObject *container;
+    PyObject *key;         /* F_PAIRS: a key that waits for its value */
+    PyObject *const *keys; /* F_SHAPED */
+    uint64_t i, n;         /* words done and to do */
+    int64_t at, stride;    /* offset of the next word, and to the one behind it */
+    uint32_t word;         /* of the node where it is in the memo, else 0 */
+    uint32_t
+        mutable_at; /* number of the nearest frame, from here downward, that is mutable; plus one */
+    uint32_t steps, height;
+    uint8_t kind;
+} frame;
+
+typedef struct {
+    uint32_t word;          /* 0: empty */
+    uint32_t frame;         /* number of its frame plus one while it is being filled */
+    PyObject *object;       /* owned; NULL: a frozenset being filled */
+    uint32_t steps, height; /* of hashing it; steps may be UNHASHABLE */
+} memo_entry;
+
+typedef struct {
+    uint32_t word; /* 0: empty */
+    uint32_t n;
+    PyObject **keys;
+} shape_entry;
+
+typedef struct {
+    uint32_t word;
+    PyObject *str;
+} str_entry;
+
+typedef struct {
+    ih_image_object *image;
+    frame *frames;
+    uint32_t depth, room;
+    uint32_t steps, height; /* of the value made last */
+    uint64_t left;          /* bytes of containers still to be met */
+    uint64_t steps_left;    /* of hashing keys */
+    uint32_t keys_hashed;
+    memo_entry *memo;
+    uint32_t memo_mask, memo_used;
+    shape_entry *shapes;
+    uint32_t shapes_mask, shapes_used;
+    str_entry *strs; /* direct-mapped */
+    uint32_t strs_mask;
+    frame inline_frames[FRAMES_INLINE];
+    str_entry inline_strs[STRS_INLINE];
+} thawer;
+
+/* CorruptImage; NULL. */
+static inline PyObject *ih_thaw_fault(const thawer *t, uint64_t at, const char *reason)
+{
+    ih_fault fault = {at, reason};
+    return ih_raise_fault(t->image->state, &fault);
+}
+
+/* Takes bytes of a node from the budget. */
+static inline int ih_thaw_spend(thawer *t, uint64_t at, uint64_t bytes)
+{
+    if (bytes > t->left) {
+        ih_thaw_fault(t, at, "nodes shared without saying so");
+        return -1;
+    }
+    t->left -= bytes;
+    return 0;
+}
+
+int ih_thaw_start(thawer *t, ih_image_object *image);
+void ih_thaw_stop(thawer *t);
+
+/* The entry of `word`, or the empty one where it belongs. Only while there is a memo. */
+memo_entry *ih_memo_find(thawer *t, uint32_t word);
+/* References the entry's object. */
+int ih_memo_add(thawer *t, uint32_t word, memo_entry entry);
+
+PyObject *ih_thaw_short_str(thawer *t, uint32_t word, uint64_t data, uint64_t n);
+/* The keys of a shape of `n`, borrowed until the end. `at` is the dict that names it. */
+PyObject *const *ih_thaw_shape(thawer *t, uint64_t at, uint32_t word, uint64_t n);
+
+#endif
