@@ -1,0 +1,1 @@
+"""What an immutable object is: freezing, handles, errors, the embedded store, interpreters."""
