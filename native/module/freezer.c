@@ -1,11 +1,13 @@
 /* Freezing: one pass over the object graph into a private buffer, one copy from there into shared
  * memory.
  *
- *   object ──freeze_value──▶ word          a small value is the word itself; anything else gets a
- * node in the buffer
+ *   object ──freeze_value──▶ word
  *
- *   buffer: │ 64 bytes │ dict node: k v k v │ "key" │ list node: w w w │ ... │      offsets here
- * are offsets there ╰────────────────────────────▲
+ *   buffer: │ 64 bytes │ dict node: k v k v │ "key" │ list node: w w w │ ...
+ *                                   ╰────────────────▲
+ *
+ * A small value is the word itself, anything else gets a node in the buffer; offsets in the buffer
+ * are offsets in the image.
  *
  * A container's node is laid out before its items, so its word is known before they are visited:
  * cycles need nothing else but the memo. Items follow in depth-first order, which is the order in
