@@ -205,7 +205,7 @@ PyObject *ih_view_locate(PyObject *object)
 {
     const ih_view *view = (const ih_view *)object;
     const ih_image_object *image = view->image;
-    if (!image->lease || as_slice(image->state, object))
+    if (!image->lease || view->at == 0 || as_slice(image->state, object))
         Py_RETURN_NONE;
     PyObject *handle = ih_handle_new(image->state, image->lease->handle);
     return handle ? Py_BuildValue("NI", handle, (unsigned)(view->at / 2)) : NULL;

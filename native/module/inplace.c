@@ -8,9 +8,6 @@
  * executed: through public functions, and with the numbers of instructions asked of the module
  * `opcode`. Calls from C (operator.iadd) don't stand at such an instruction and count as plain
  * addition. */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
 #include "module/inplace.h"
 
 /* The attribute `name` of the module `opcode`; new reference, NULL without an exception set. */
@@ -57,7 +54,18 @@ static long inplace_add(void)
     return result;
 }
 
-bool ih_in_inplace_add(void)
+/* One of the two numbers, asked once. Threads that ask at the same time get the same answer. */
+static int cached(int *number, long (*ask)(void))
+{
+    int known = __atomic_load_n(number, __ATOMIC_RELAXED);
+    if (known == 0) {
+        known = (int)ask();
+        __atomic_store_n(number, known, __ATOMIC_RELAXED);
+    }
+    return known;
+}
+
+bool ih_in_inplace_add(ih_state *state)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
     if (frame == NULL)
@@ -70,7 +78,8 @@ bool ih_in_inplace_add(void)
         PyErr_Clear();
     } else if (last >= 0 && last + 1 < PyBytes_GET_SIZE(bytes)) {
         const unsigned char *instruction = (unsigned char *)PyBytes_AS_STRING(bytes) + last;
-        result = instruction[0] == binary_op() && instruction[1] == inplace_add();
+        result = instruction[0] == cached(&state->binary_op, binary_op) &&
+                 instruction[1] == cached(&state->inplace_add, inplace_add);
     }
     Py_XDECREF(bytes);
     Py_DECREF(code);

@@ -80,12 +80,20 @@ static PyObject *sequence_slice(ih_sequence *view, PyObject *slice)
     return (PyObject *)part;
 }
 
+static inline Py_ssize_t index_of(PyObject *key)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    if (PyLong_CheckExact(key) && PyUnstable_Long_IsCompact((PyLongObject *)key))
+        return PyUnstable_Long_CompactValue((PyLongObject *)key);
+#endif
+    return PyNumber_AsSsize_t(key, PyExc_IndexError);
+}
+
 static PyObject *sequence_subscript(PyObject *self, PyObject *key)
 {
     ih_sequence *view = (ih_sequence *)self;
-    Py_ssize_t i;
-    if (PyIndex_Check(key)) {
-        i = PyNumber_AsSsize_t(key, PyExc_IndexError);
+    if (PyLong_CheckExact(key) || PyIndex_Check(key)) {
+        Py_ssize_t i = index_of(key);
         if (i < 0) {
             if (i == -1 && PyErr_Occurred())
                 return NULL;

@@ -4,6 +4,11 @@
 
 #include "module/decode.h"
 
+static inline bool ih_sequence_is_packed(const ih_sequence *view)
+{
+    return view->kind == IH_LIST_PACKED || view->kind == IH_TUPLE_VIEW_PACKED;
+}
+
 /* Item i, 0 <= i < n, of the view (of the slice, where it is one). New reference. */
 static inline PyObject *ih_sequence_item(const ih_sequence *view, uint64_t i)
 {
@@ -14,12 +19,9 @@ static inline PyObject *ih_sequence_item(const ih_sequence *view, uint64_t i)
             return PyLong_FromLong((long)ih_word_int(word));
         return ih_decode(view->image, word);
     }
+    if (ih_sequence_is_packed(view))
+        return ih_decode_element(view->data + element * view->width, view->code);
     return ih_decode_item(view, element);
-}
-
-static inline bool ih_sequence_is_packed(const ih_sequence *view)
-{
-    return view->kind == IH_LIST_PACKED || view->kind == IH_TUPLE_VIEW_PACKED;
 }
 
 static inline bool ih_sequence_is_list(const ih_sequence *view)

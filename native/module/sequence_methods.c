@@ -247,7 +247,7 @@ PyObject *ih_sequence_add(PyObject *left, PyObject *right)
         Py_RETURN_NOTIMPLEMENTED;
     /* `a_list += view` comes here before list's own in-place extension. Where we are sure of it we
      * leave it to the list: whoever else has the list must see it grow. */
-    if (list && view != left && ih_in_inplace_add())
+    if (list && view != left && ih_in_inplace_add(((ih_view *)view)->image->state))
         Py_RETURN_NOTIMPLEMENTED;
     PyObject *a = plain(left, list), *b = a == NULL ? NULL : plain(right, list);
     PyObject *sum = NULL;

@@ -36,6 +36,10 @@ void ih_view_dealloc(PyObject *self);
 /* A new object of a heap type without cycle collection, fields behind the head uninitialised. */
 static inline void *ih_new_object(PyTypeObject *type)
 {
+    if (type == NULL) { /* the interpreter is shutting down and has cleared the module's state */
+        PyErr_SetString(PyExc_RuntimeError, "icehouse has been unloaded");
+        return NULL;
+    }
 #if IH_CACHES
     PyObject *object = (PyObject *)PyObject_Malloc((size_t)type->tp_basicsize);
     if (object == NULL)
