@@ -271,7 +271,8 @@ static int give_figures(PyObject *exception, const ih_error *error)
             give(exception, "committed", PyLong_FromUnsignedLongLong(error->committed)) < 0 ||
             give(exception, "largest_free", PyLong_FromUnsignedLongLong(error->largest_free)) < 0)
             return -1;
-        return give(exception, "limit", PyLong_FromUnsignedLongLong(error->limit));
+        return give(exception, "limit",
+                    PyLong_FromUnsignedLongLong(error->result == IH_MEMORY ? error->limit : 0));
     case IH_CONFLICT:
         return give(exception, "version", Py_NewRef(Py_None));
     case IH_CORRUPT:
