@@ -159,39 +159,82 @@ int ih_json_int(json_text *out, int64_t value)
     return ih_json_put(out, p, (size_t)(end - p));
 }
 
-/* A double that is a decimal of at most 15 digits, with the point among them. Such a decimal is the
- * only one of its length or shorter that rounds to the double, so it is what repr() writes. The
- * division is exact in its operands and rounded once, hence proves the guess. False: it is another
- * kind of number. */
-static bool put_short_decimal(double value, uint8_t *text, size_t *size)
+/* Rounds magnitude = mantissa * 2^exponent to `places` decimal places, exactly. 1: *decimal * 10^-places
+ * lies nearer to it than to any other double; 0: it doesn't; -1: a tie, which others decide. */
+static int round_to_places(uint64_t mantissa, int exponent, int places, uint64_t *decimal)
 {
-    static const double powers[16] = {1,   1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                      1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    static const uint64_t fives[] = {1,
+                                     5,
+                                     25,
+                                     125,
+                                     625,
+                                     3125,
+                                     15625,
+                                     78125,
+                                     390625,
+                                     1953125,
+                                     9765625,
+                                     48828125,
+                                     244140625,
+                                     1220703125,
+                                     6103515625,
+                                     30517578125,
+                                     152587890625,
+                                     762939453125,
+                                     3814697265625,
+                                     19073486328125,
+                                     95367431640625};
+    int shift = -(exponent + places);
+    if (places < 1 || places > 20 || shift < 1 || shift > 64)
+        return -1;
+    unsigned __int128 scaled = (unsigned __int128)mantissa * fives[places];
+    unsigned __int128 half = (unsigned __int128)1 << (shift - 1);
+    unsigned __int128 rounded = (scaled + half) >> shift << shift;
+    bool up = rounded > scaled;
+    uint64_t off = (uint64_t)(up ? rounded - scaled : scaled - rounded);
+    bool narrow = !up && mantissa == (uint64_t)1 << 52; /* the next smaller double is half as far */
+    uint64_t off_max = narrow ? fives[places] / 2 : fives[places];
+    *decimal = (uint64_t)(rounded >> shift);
+    if (off == half || off * 2 == off_max)
+        return -1;
+    return off * 2 < off_max;
+}
+
+/* repr() of a magnitude from 1e-4 to 1e15, where it has no exponent: the shortest decimal that rounds
+ * to the double, and of these the nearest. At most one decimal of 15 digits rounds to a given
+ * double; 16 and then 17 digits are tried by size of the error, which 128 bits hold exactly.
+ * False: none of these cases. */
+static bool put_decimal(double value, uint8_t *text, size_t *size)
+{
+    static const double powers[] = {1e-3, 1e-2, 1e-1, 1,    1e1,  1e2,  1e3,  1e4,  1e5, 1e6,
+                                    1e7,  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
     double magnitude = fabs(value);
     if (!(magnitude >= 1e-4 && magnitude < 1e15))
         return false;
-    unsigned before = 0; /* digits before the point */
-    while (magnitude >= powers[before])
+    int before = -3; /* digits before the point; below 0: zeros behind it */
+    while (magnitude >= powers[before + 3])
         before++;
-    unsigned after = 15 - before;
-    uint64_t digits = (uint64_t)(magnitude * powers[after] + 0.5);
-    if (digits > 999999999999999 || (double)digits / powers[after] != magnitude)
+    uint64_t bits, decimal;
+    memcpy(&bits, &magnitude, 8);
+    uint64_t mantissa = (bits & (((uint64_t)1 << 52) - 1)) | (uint64_t)1 << 52;
+    int exponent = (int)(bits >> 52) - 1075, places = 15 - before, found = 0;
+    for (int digits = 15; found == 0 && digits <= 17; digits++) {
+        places = digits - before > 1 ? digits - before : 1;
+        found = digits > 15 && mantissa == (uint64_t)1 << 52
+                    ? -1
+                    : round_to_places(mantissa, exponent, places, &decimal);
+    }
+    if (found <= 0)
         return false;
-    if (after == 0) {
-        digits *= 10;
-        after = 1;
+    while (places > 1 && decimal % 10 == 0) {
+        decimal /= 10;
+        places--;
     }
-    while (after > 1 && digits % 10 == 0) {
-        digits /= 10;
-        after--;
-    }
-    uint64_t unit = 1;
-    for (unsigned i = 0; i < after; i++)
-        unit *= 10;
-    uint8_t *end = text + 32,
-            *p = put_digits(end, digits % unit + unit); /* a leading 1 keeps the zeros */
-    *p = '.';
-    p = put_digits(p, digits / unit);
+    uint8_t *end = text + 48, *p = end;
+    for (int i = 0; i < places; i++, decimal /= 10)
+        *--p = (uint8_t)('0' + decimal % 10);
+    *--p = '.';
+    p = put_digits(p, decimal);
     if (signbit(value))
         *--p = '-';
     *size = (size_t)(end - p);
@@ -201,7 +244,7 @@ static bool put_short_decimal(double value, uint8_t *text, size_t *size)
 
 int ih_json_float(json_text *out, double value)
 {
-    uint8_t text[32];
+    uint8_t text[48];
     size_t size;
     if (!isfinite(value)) {
         if (!out->allow_nan) {
@@ -211,7 +254,7 @@ int ih_json_float(json_text *out, double value)
         const char *name = isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
         return ih_json_put(out, name, strlen(name));
     }
-    if (put_short_decimal(value, text, &size))
+    if (put_decimal(value, text, &size))
         return ih_json_put(out, text, size);
     char *repr = PyOS_double_to_string(value, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
     if (repr == NULL)
