@@ -199,9 +199,16 @@ static PyObject *make_node(thawer *t, uint32_t word)
         if (known != NULL || PyErr_Occurred())
             return known;
     }
+    const uint8_t *data = t->image->image.base + node.data;
+    int64_t integer;
+    double real;
     switch (node.kind) {
     case IH_INT64:
+        memcpy(&integer, data, 8);
+        return PyLong_FromLongLong(integer);
     case IH_FLOAT:
+        memcpy(&real, data, 8);
+        return PyFloat_FromDouble(real);
     case IH_COMPLEX:
         return ih_decode(t->image, word);
     case IH_LIST:
