@@ -254,6 +254,7 @@ void ih_heap_free(ih_heap *heap, uint32_t unit)
     uint32_t units = block->units;
     __atomic_store_n(&block->state, (uint32_t)IH_FREE, __ATOMIC_RELEASE);
     block->flags = 0;
+    ih_heap_poison(heap, unit + 1u, units - 1u, true);
     uint32_t next = unit + units;
     if (next < heap->end) {
         ih_header *after = ih_heap_at(heap, next);
@@ -262,6 +263,7 @@ void ih_heap_free(ih_heap *heap, uint32_t unit)
             units += after->units;
             __atomic_store_n(&block->units, units, __ATOMIC_RELEASE);
             ih_heap_header(heap)->blocks--;
+            ih_heap_poison(heap, next, 1, true);
         }
     }
     if (block->prev_units != 0) {
@@ -272,12 +274,12 @@ void ih_heap_free(ih_heap *heap, uint32_t unit)
             units += previous->units;
             __atomic_store_n(&previous->units, units, __ATOMIC_RELEASE);
             ih_heap_header(heap)->blocks--;
+            ih_heap_poison(heap, unit, 1, true);
             unit = before;
         }
     }
     set_prev_of_next(heap, unit, units);
     ih_heap_link(heap, unit);
-    ih_heap_poison(heap, unit + 1u, units - 1u, true);
 }
 
 void ih_heap_seal(ih_heap *heap, uint32_t unit, uint64_t nonce, uint64_t size, uint64_t created_ns,
