@@ -171,11 +171,12 @@ static int run(ih_hasher *h, Py_hash_t *hash)
             continue;
         }
         ih_value value;
-        if (ih_cursor_item(&top->cursor, top->next++, &value) < 0)
+        uint64_t next = top->next++;
+        if (ih_cursor_item(&top->cursor, next, &value) < 0)
             return -1;
-        int done = hash_value(h, &value, hash);
+        int done = hash_value(h, &value, hash); /* may push, which moves the levels */
         ih_value_clear(&value);
-        if (done < 0 || (top->next % 65536 == 0 && PyErr_CheckSignals() < 0))
+        if (done < 0 || (next % 65536 == 65535 && PyErr_CheckSignals() < 0))
             return -1;
         if (done > 0)
             add_hash(&h->levels[h->depth - 1], *hash);
