@@ -133,22 +133,28 @@ int freeze_later(freezer *f, PyObject *object, uint64_t at)
 
 /* ---- plain values --------------------------------------------------------------------------- */
 
-/* UTF-8 of a str that is not ASCII, appended behind a header's room; gives where it lies. Lone
- * surrogates as three bytes. */
-static int append_utf8(freezer *f, PyObject *str, uint64_t *size)
+uint8_t *freeze_put_utf8(uint8_t *p, PyObject *str)
 {
-    ih_writer *w = &f->writer;
     Py_ssize_t n = PyUnicode_GET_LENGTH(str);
-    int kind = PyUnicode_KIND(str);
-    const void *data = PyUnicode_DATA(str);
-    int result = ih_room(w, (uint64_t)n * 4 + 32);
-    if (result < 0)
-        return freeze_failed(result);
-    uint8_t *start = w->bytes + w->size + 16, *p = start;
-    for (Py_ssize_t i = 0; i < n; i++)
-        p = ih_put_code_point(p, PyUnicode_READ(kind, data, i));
-    *size = (uint64_t)(p - start);
-    return 0;
+    if (PyUnicode_IS_ASCII(str)) {
+        memcpy(p, PyUnicode_1BYTE_DATA(str), (size_t)n);
+        return p + n;
+    }
+    /* One loop for each width: with the width inside the loop, text costs twice as much. */
+    if (PyUnicode_KIND(str) == PyUnicode_2BYTE_KIND) {
+        const Py_UCS2 *from = PyUnicode_2BYTE_DATA(str);
+        for (Py_ssize_t i = 0; i < n; i++)
+            p = ih_put_code_point(p, from[i]);
+    } else if (PyUnicode_KIND(str) == PyUnicode_1BYTE_KIND) {
+        const Py_UCS1 *from = PyUnicode_1BYTE_DATA(str);
+        for (Py_ssize_t i = 0; i < n; i++)
+            p = ih_put_code_point(p, from[i]);
+    } else {
+        const Py_UCS4 *from = PyUnicode_4BYTE_DATA(str);
+        for (Py_ssize_t i = 0; i < n; i++)
+            p = ih_put_code_point(p, from[i]);
+    }
+    return p;
 }
 
 #define REMEMBERED_STR_MAX \
@@ -156,21 +162,20 @@ static int append_utf8(freezer *f, PyObject *str, uint64_t *size)
 
 static int freeze_wide_str(freezer *f, PyObject *str, bool remember, uint32_t *word, uint64_t *hash)
 {
-    uint64_t size, text_hash;
-    if (append_utf8(f, str, &size) < 0)
-        return -1;
-    /* The text lies 16 bytes behind the end, where its node may be written over it: so it is moved
-     * out first. */
-    uint8_t small[512], *text = size <= sizeof small ? small : malloc(size);
-    if (text == NULL)
-        return freeze_failed(IH_WRITE_MEMORY);
-    memcpy(text, f->writer.bytes + f->writer.size + 16, size);
-    text_hash = ih_hash_bytes(text, size, IH_DOMAIN_STR, 0);
+    /* Encoded behind the buffer's end, where ih_write_str() moves it from into its node. */
+    ih_writer *w = &f->writer;
+    uint64_t most = (uint64_t)PyUnicode_GET_LENGTH(str) * 4;
+    if (most > 4096)
+        most = freeze_utf8_size(str);
+    int result = ih_room(w, 2 * most + 64);
+    if (result < 0)
+        return freeze_failed(result);
+    uint8_t *text = w->bytes + w->size + most + 32;
+    uint64_t size = (uint64_t)(freeze_put_utf8(text, str) - text);
+    uint64_t text_hash = remember || hash ? ih_hash_bytes(text, size, IH_DOMAIN_STR, 0) : 0;
     if (hash != NULL)
         *hash = text_hash;
-    int result = ih_write_str(&f->writer, text, size, false, text_hash, remember, word);
-    if (text != small)
-        free(text);
+    result = ih_write_str(w, text, size, false, text_hash, remember, word);
     return result < 0 ? freeze_failed(result) : 0;
 }
 
@@ -490,7 +495,7 @@ static int copy_image(ih_state *state, ih_store *store, unsigned flags,
                       const ih_image_object *image, ih_handle *handle, ih_lease **lease)
 {
     ih_block block;
-    ih_error error;
+    ih_error error = {0};
     ih_image_header header = {IH_IMAGE_MAGIC, IH_IMAGE_VERSION, 0, image->root, image->image.graph};
     ih_result result;
     Py_BEGIN_ALLOW_THREADS
@@ -535,7 +540,7 @@ int ih_freeze_into(ih_state *state, ih_store *store, unsigned flags, PyObject *o
     uint32_t root;
     int failed = freeze_graph(f, object, &root);
     if (!failed) {
-        ih_error error;
+        ih_error error = {0};
         ih_result result;
         uint64_t size = f->writer.size;
         for (size_t i = 0; i < f->blob_count; i++)
