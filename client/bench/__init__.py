@@ -1,0 +1,1 @@
+"""Measuring icehouse against pickle, msgspec, native objects and memcpy: `icehouse bench`."""

@@ -1,0 +1,106 @@
+"""What every command shares: exit codes, data on stdout, progress and complaints on stderr."""
+
+import enum
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+import icehouse
+from icehouse.client.bench.run import Progress
+
+# How wide a table may be where there is no terminal to tell.
+PIPE_COLUMNS = 200
+
+
+class ExitCode(enum.IntEnum):
+    """How a command ended."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    FULL = 4
+    UNREACHABLE = 5
+    PERMISSION = 6
+    CORRUPT = 7
+    INTERRUPTED = 130
+
+
+# The first class that fits decides.
+CODES: list[tuple[type[BaseException], ExitCode]] = [
+    (icehouse.HandleGone, ExitCode.NOT_FOUND),
+    (icehouse.UnknownName, ExitCode.NOT_FOUND),
+    (icehouse.StoreFull, ExitCode.FULL),
+    (icehouse.StoreUnavailable, ExitCode.UNREACHABLE),
+    (icehouse.CorruptImage, ExitCode.CORRUPT),
+    (icehouse.IcehouseError, ExitCode.ERROR),
+    (FileNotFoundError, ExitCode.NOT_FOUND),
+    (PermissionError, ExitCode.PERMISSION),
+    (MemoryError, ExitCode.FULL),
+    (OSError, ExitCode.ERROR),
+]
+
+
+class CommandError(Exception):
+    """A command can't go on; the message is for the user."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.ERROR) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    print(f"icehouse: {message}", file=sys.stderr)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Turn what goes wrong inside into one line on stderr and an exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except CommandError as error:
+        complain(str(error))
+        raise typer.Exit(error.code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader of our output has had enough; what is left in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(ExitCode.ERROR) from None
+    except tuple(kind for kind, _ in CODES) as error:
+        code = next(code for kind, code in CODES if isinstance(error, kind))
+        complain(str(error) or type(error).__name__)
+        raise typer.Exit(code) from None
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(document, indent=2))
+
+
+def print_table(*parts: Any) -> None:
+    """Rich renderables on stdout; colours and the width are the terminal's, where it is one."""
+    from rich.console import Console
+
+    console = Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
+    for part in parts:
+        console.print(part)
+
+
+@contextmanager
+def progress(first: str) -> Iterator[Progress]:
+    """Tell on stderr what is being done, if that is a terminal; else says nothing."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(first) as status:
+        yield status.update

@@ -1,0 +1,1 @@
+"""Showing what icehouse does, beside pickle, on the reader's own machine: `icehouse demo`."""
