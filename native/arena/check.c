@@ -161,7 +161,6 @@ static bool check_locked(checking *c)
         return fail(c, "the names are inconsistent");
     if (store->inherited)
         return check_entries(c);
-    (void)ih_reclaim(store);
     for (ih_segment *segment = store->all; segment != NULL; segment = segment->all_next) {
         if (!check_segment(c, segment))
             return false;
@@ -174,6 +173,9 @@ ih_result ih_store_check(ih_store *store, char *message, size_t size)
     checking c = {.store = store, .message = message, .size = size};
     if (size > 0)
         message[0] = '\0';
+    ih_lock(store->process);
+    (void)ih_reclaim(store);
+    ih_unlock(store->process); /* what that emptied is unmapped, and counted no more */
     ih_lock(store->process);
     bool good = check_locked(&c);
     ih_unlock(store->process);

@@ -176,11 +176,12 @@ static void usage_locked(const ih_store *store, ih_usage *out)
 ih_result ih_store_usage(ih_store *store, ih_usage *out, ih_error *error)
 {
     ih_lock(store->process);
+    (void)ih_reclaim(store);
+    ih_unlock(store->process); /* what that emptied is unmapped, and counted no more */
+    ih_lock(store->process);
     ih_result result = store->inherited ? IH_FORKED : IH_OK;
-    if (result == IH_OK) {
-        (void)ih_reclaim(store);
+    if (result == IH_OK)
         usage_locked(store, out);
-    }
     ih_unlock(store->process);
     return result == IH_OK
                ? IH_OK
