@@ -6,7 +6,7 @@
  *
  * One side of every pair comes from an image; the other may be anything. Python code (__eq__ of
  * items) may run between any two steps and change lists and dicts: sizes are asked again and
- * whatever is used is owned. Sets are in compare_sets.c. */
+ * whatever is used is owned. Sets are in compare_sets.c, order is in compare_order.c. */
 #include "module/compare.h"
 
 #include "module/dict_views.h"
@@ -484,7 +484,7 @@ int ih_compare_lists_later(ih_comparison *c, PyObject *left, PyObject *right)
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
-static int run(ih_comparison *c, PyObject *a, PyObject *b)
+int ih_compare_run(ih_comparison *c, PyObject *a, PyObject *b)
 {
     ih_value left, right;
     ih_value_of_object(a, &left);
@@ -508,7 +508,7 @@ static int run(ih_comparison *c, PyObject *a, PyObject *b)
     return 1;
 }
 
-static void finish(ih_comparison *c)
+void ih_compare_finish(ih_comparison *c)
 {
     while (c->depth > 0)
         close_pair(&c->pairs[--c->depth]);
@@ -518,8 +518,7 @@ static void finish(ih_comparison *c)
     ih_hasher_free(c->hashers[1]);
 }
 
-/* The state of a view or of the other. */
-static ih_state *state_of(PyObject *a, PyObject *b)
+ih_state *ih_compare_state(PyObject *a, PyObject *b)
 {
     PyObject *objects[2] = {a, b};
     for (int i = 0; i < 2; i++) {
@@ -534,11 +533,11 @@ static ih_state *state_of(PyObject *a, PyObject *b)
 int ih_equal(PyObject *a, PyObject *b)
 {
     uint64_t work = 0;
-    ih_comparison c = {.state = state_of(a, b), .work = &work};
+    ih_comparison c = {.state = ih_compare_state(a, b), .work = &work};
     if (c.state == NULL)
         return PyObject_RichCompareBool(a, b, Py_EQ);
-    int equal = run(&c, a, b);
-    finish(&c);
+    int equal = ih_compare_run(&c, a, b);
+    ih_compare_finish(&c);
     return equal;
 }
 
@@ -547,78 +546,8 @@ int ih_compare_nested(ih_comparison *outer, PyObject *a, PyObject *b)
     if (Py_EnterRecursiveCall(" in comparison of sets"))
         return -1;
     ih_comparison c = {.state = outer->state, .work = outer->work, .nested = true};
-    int equal = run(&c, a, b);
-    finish(&c);
+    int equal = ih_compare_run(&c, a, b);
+    ih_compare_finish(&c);
     Py_LeaveRecursiveCall();
     return equal;
-}
-
-static int apply(PyObject *a, PyObject *b, int op)
-{
-    PyObject *answer = PyObject_RichCompare(a, b, op);
-    int result = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
-    return result;
-}
-
-static int order_sizes(uint64_t a, uint64_t b, int op)
-{
-    switch (op) {
-    case Py_LT:
-        return a < b;
-    case Py_LE:
-        return a <= b;
-    case Py_GT:
-        return a > b;
-    case Py_GE:
-        return a >= b;
-    default:
-        return (a == b) == (op == Py_EQ);
-    }
-}
-
-/* The deepest two sequences that differ decide: by their first differing items, or by length. */
-static int order_difference(const ih_comparison *c, int op)
-{
-    size_t top = c->depth;
-    while (top > 0 && !c->pairs[top - 1].ordered)
-        top--;
-    if (top == 0) {
-        PyErr_SetString(PyExc_TypeError, "only lists, or tuples, have an order");
-        return -1;
-    }
-    const ih_pair *pair = &c->pairs[top - 1];
-    ih_value a, b;
-    int have = pair->ended ? 0 : ih_cursor_item(&pair->a, pair->next - 1, &a);
-    if (have == 1) {
-        have = ih_cursor_item(&pair->b, pair->next - 1, &b);
-        if (have != 1)
-            ih_value_clear(&a);
-    }
-    if (have < 0)
-        return -1;
-    if (have == 0)
-        return order_sizes(ih_cursor_size(&pair->a), ih_cursor_size(&pair->b), op);
-    PyObject *left = ih_value_object(&a), *right = left == NULL ? NULL : ih_value_object(&b);
-    int result = right == NULL ? -1 : apply(left, right, op);
-    Py_XDECREF(left);
-    Py_XDECREF(right);
-    ih_value_clear(&a);
-    ih_value_clear(&b);
-    return result;
-}
-
-int ih_order(PyObject *a, PyObject *b, int op)
-{
-    uint64_t work = 0;
-    ih_comparison c = {.state = state_of(a, b), .order = true, .work = &work};
-    if (c.state == NULL)
-        return apply(a, b, op);
-    int result = run(&c, a, b);
-    if (result == 1)
-        result = order_sizes(0, 0, op);
-    else if (result == 0)
-        result = order_difference(&c, op);
-    finish(&c);
-    return result;
 }

@@ -31,6 +31,12 @@ typedef struct {
     ih_hasher *hashers[2];
 } ih_comparison;
 
+/* The state of the module behind one of two views; NULL where neither is one. */
+ih_state *ih_compare_state(PyObject *a, PyObject *b);
+/* Walks the two. 1; 0: they differ, and the stack still says where; -1. */
+int ih_compare_run(ih_comparison *c, PyObject *a, PyObject *b);
+void ih_compare_finish(ih_comparison *c);
+
 /* Two sets of one size: 1, 0, -1, or pushed. */
 int ih_compare_sets(ih_comparison *c, PyObject *a, PyObject *b);
 /* Pushes two lists that must be equal item by item; they are kept. PUSHED or -1. */

@@ -261,40 +261,22 @@ static bool is_set_view(PyObject *object)
     return number != NULL && number->nb_and == view_and;
 }
 
-/* Whatever is in both: the shorter side is walked where its length is known without walking. */
+/* Whatever is in both. The shorter side is walked where both can be looked up in, which side
+ * exactly as dict's views choose it: with unhashable values that decides what is an error. */
 static PyObject *view_and(PyObject *left, PyObject *right)
 {
     PyObject *self = is_set_view(left) ? left : right;
     PyObject *other = self == left ? right : left;
-    if (is_set_view(other) || PyAnySet_Check(other)) {
-        Py_ssize_t length = PyObject_Size(other);
-        if (length < 0)
-            return NULL;
-        if (length > view_length(self)) {
-            PyObject *swapped = self;
-            self = other;
-            other = swapped;
-        }
-    }
-    PyObject *result = PySet_New(NULL), *walk = PyObject_GetIter(other), *item;
-    if (result == NULL || walk == NULL)
-        goto failed;
-    while ((item = PyIter_Next(walk)) != NULL) {
-        int found = PySequence_Contains(self, item);
-        if (found > 0)
-            found = PySet_Add(result, item);
-        Py_DECREF(item);
-        if (found < 0)
-            goto failed;
-    }
-    if (PyErr_Occurred())
-        goto failed;
-    Py_DECREF(walk);
+    bool walk_self = false;
+    if (PySet_CheckExact(other))
+        walk_self = view_length(self) <= PySet_GET_SIZE(other);
+    else if (is_set_view(other) || PyDictKeys_Check(other) || PyDictItems_Check(other))
+        walk_self = view_length(self) < PyObject_Size(other);
+    PyObject *result = PySet_New(NULL);
+    if (result != NULL &&
+        ih_set_add_items(result, walk_self ? self : other, walk_self ? other : self, 1) < 0)
+        Py_CLEAR(result);
     return result;
-failed:
-    Py_XDECREF(walk);
-    Py_XDECREF(result);
-    return NULL;
 }
 
 static PyObject *with_update(PyObject *left, PyObject *right, const char *method)
@@ -317,9 +299,23 @@ static PyObject *view_or(PyObject *left, PyObject *right)
     return with_update(left, right, "update");
 }
 
+static bool is_items(PyObject *object)
+{
+    if (PyDictItems_Check(object))
+        return true;
+    return is_set_view(object) && view_mode(object) == IH_ITERATE_ITEMS;
+}
+
 static PyObject *view_xor(PyObject *left, PyObject *right)
 {
-    return with_update(left, right, "symmetric_difference_update");
+    if (!is_items(left) || !is_items(right))
+        return with_update(left, right, "symmetric_difference_update");
+    /* Items that are equal need not be hashable, as with dict's. */
+    PyObject *result = PySet_New(NULL);
+    if (result != NULL && (ih_set_add_items(result, left, right, 0) < 0 ||
+                           ih_set_add_items(result, right, left, 0) < 0))
+        Py_CLEAR(result);
+    return result;
 }
 
 static PyObject *view_isdisjoint(PyObject *self, PyObject *other)

@@ -103,9 +103,7 @@ bool ih_is_set_like(const ih_state *state, PyObject *object)
            type == state->dict_items_type || PyDictKeys_Check(object) || PyDictItems_Check(object);
 }
 
-/* Adds to `result`, a set nobody else has, each item of the iterable that is in `filter` (if
- * `wanted`) or not in it; without a filter all. */
-static int add_items(PyObject *result, PyObject *items, PyObject *filter, int wanted)
+int ih_set_add_items(PyObject *result, PyObject *items, PyObject *filter, int wanted)
 {
     PyObject *walk = PyObject_GetIter(items), *item;
     if (walk == NULL)
@@ -141,7 +139,7 @@ PyObject *ih_set_like_isdisjoint(PyObject *self, PyObject *other)
 {
     if (self == other)
         return PyBool_FromLong(PyObject_Size(self) == 0);
-    if (PyAnySet_Check(other) || Py_TYPE(other) == Py_TYPE(self)) {
+    if (ih_is_set_like(ih_type_state(Py_TYPE(self)), other)) {
         Py_ssize_t size = PyObject_Size(self), other_size = PyObject_Size(other);
         if (size < 0 || other_size < 0)
             return NULL;
@@ -233,7 +231,7 @@ static PyObject *set_and(PyObject *left, PyObject *right)
     bool walk_left = PyObject_Size(right) > PyObject_Size(left);
     PyObject *result = new_like(left);
     if (result != NULL &&
-        add_items(result, walk_left ? left : right, walk_left ? right : left, 1) < 0)
+        ih_set_add_items(result, walk_left ? left : right, walk_left ? right : left, 1) < 0)
         Py_CLEAR(result);
     return result;
 }
@@ -243,7 +241,7 @@ static PyObject *set_sub(PyObject *left, PyObject *right)
     if (!are_sets(left, right))
         Py_RETURN_NOTIMPLEMENTED;
     PyObject *result = new_like(left);
-    if (result != NULL && add_items(result, left, right, 0) < 0)
+    if (result != NULL && ih_set_add_items(result, left, right, 0) < 0)
         Py_CLEAR(result);
     return result;
 }
@@ -253,8 +251,8 @@ static PyObject *set_or(PyObject *left, PyObject *right)
     if (!are_sets(left, right))
         Py_RETURN_NOTIMPLEMENTED;
     PyObject *result = new_like(left);
-    if (result != NULL &&
-        (add_items(result, left, NULL, 1) < 0 || add_items(result, right, NULL, 1) < 0))
+    if (result != NULL && (ih_set_add_items(result, left, NULL, 1) < 0 ||
+                           ih_set_add_items(result, right, NULL, 1) < 0))
         Py_CLEAR(result);
     return result;
 }
@@ -264,8 +262,8 @@ static PyObject *set_xor(PyObject *left, PyObject *right)
     if (!are_sets(left, right))
         Py_RETURN_NOTIMPLEMENTED;
     PyObject *result = new_like(left);
-    if (result != NULL &&
-        (add_items(result, left, right, 0) < 0 || add_items(result, right, left, 0) < 0))
+    if (result != NULL && (ih_set_add_items(result, left, right, 0) < 0 ||
+                           ih_set_add_items(result, right, left, 0) < 0))
         Py_CLEAR(result);
     return result;
 }
@@ -319,7 +317,8 @@ static PyObject *set_intersection(PyObject *self, PyObject *const *others, Py_ss
         return NULL;
     bool sized = is_view(others[0]) || PyAnySet_Check(others[0]);
     bool walk_self = sized && PyObject_Size(others[0]) > set_length(self);
-    if (add_items(working, walk_self ? self : others[0], walk_self ? others[0] : self, 1) < 0) {
+    if (ih_set_add_items(working, walk_self ? self : others[0], walk_self ? others[0] : self, 1) <
+        0) {
         Py_DECREF(working);
         return NULL;
     }
