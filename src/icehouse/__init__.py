@@ -6,10 +6,12 @@ machine then open it in about a microsecond and read only the parts that they to
 
 from icehouse.store.embedded import Store, get
 from icehouse.store.errors import (
+    Conflict,
     CorruptImage,
     FrozenError,
     HandleGone,
     IcehouseError,
+    InterpreterError,
     NotFreezableError,
     ProtocolError,
     StoreClosed,
@@ -37,6 +39,7 @@ from icehouse.store.image import (
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "Conflict",
     "CorruptImage",
     "FrozenArray",
     "FrozenBytes",
@@ -48,6 +51,7 @@ __all__ = [
     "Handle",
     "HandleGone",
     "IcehouseError",
+    "InterpreterError",
     "NotFreezableError",
     "ProtocolError",
     "Store",

@@ -3,9 +3,10 @@
 import icehouse
 
 EXPORTS = """
-CorruptImage FrozenArray FrozenBytes FrozenDict FrozenError FrozenList FrozenSet FrozenTuple Handle
-HandleGone IcehouseError NotFreezableError ProtocolError Store StoreClosed StoreFull
-StoreUnavailable UnknownName dumps enc_hook freeze get is_frozen json_default same thaw
+Conflict CorruptImage FrozenArray FrozenBytes FrozenDict FrozenError FrozenList FrozenSet
+FrozenTuple Handle HandleGone IcehouseError InterpreterError NotFreezableError ProtocolError Store
+StoreClosed StoreFull StoreUnavailable UnknownName dumps enc_hook freeze get is_frozen json_default
+same thaw
 """.split()
 
 # Submodules that an import of the package brings along.

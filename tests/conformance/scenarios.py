@@ -1,0 +1,299 @@
+"""What every store must do, whoever holds it: each function is one scenario over a fresh store.
+
+They run in the main interpreter, through an interpreter of its own, and (those that only read) in a
+forked child; so they import nothing that does not load everywhere, pytest included.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import icehouse
+
+DATA = {"model": {"layers": [64, 64]}, "name": "résumé", "rate": 0.5, "tags": ["a", "b"], "n": None}
+
+
+@contextmanager
+def raises(kind: type[BaseException], *texts: str) -> Iterator[None]:
+    try:
+        yield
+    except kind as error:
+        assert all(text in str(error) for text in texts), error
+    else:
+        raise AssertionError(f"{kind.__name__} was not raised")
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def puts_and_gets(store: Any) -> None:
+    handle = store.put(DATA)
+    assert isinstance(handle, icehouse.Handle)
+    assert store.get(handle) == DATA
+    assert store.get(str(handle)) == DATA
+    assert icehouse.get(handle) == DATA
+    assert store.get(handle).handle == handle
+    assert icehouse.thaw(store.get(handle)) == DATA
+
+
+def keeps_plain_values(store: Any) -> None:
+    for value in [None, True, 0, -1, 2**40, 2**80, 1.5, 1j, "", "é", b"", b"x" * 1000, (), (1, "a")]:
+        found = store.get(store.put(value))
+        assert found == value
+        assert type(found) is type(value)
+
+
+def binds_names(store: Any) -> None:
+    first, second = store.put([1], name="a"), store.put([2])
+    assert store.get("a") == [1]
+    assert store.lookup("a") == (first, 1)
+    assert store.bind("a", second) == 2
+    assert store.get("a") == [2]
+    assert store.get(first) == [1]
+    assert store.bind("b", "a") == 1
+    assert store.names() == {"a": second, "b": second}
+    assert store.names("b") == {"b": second}
+    store.bind("a", None)
+    assert store.names() == {"b": second}
+    with raises(icehouse.UnknownName, "'a'", "bind"):
+        store.get("a")
+
+
+def swaps_names_by_version(store: Any) -> None:
+    first, second = store.put([1]), store.put([2])
+    assert store.version("a") == 0
+    version = store.bind("a", first, expected=0)
+    with raises(icehouse.IcehouseError, "again"):
+        store.bind("a", second, expected=0)
+    with raises(icehouse.IcehouseError, str(version), str(version + 7)):
+        store.bind("a", second, expected=version + 7)
+    assert store.get("a") == [1]
+    newer = store.bind("a", second, expected=version)
+    assert newer == version + 1 == store.version("a")
+    store.bind("a", None, expected=newer)
+    assert store.version("a") == 0
+    # A version that was seen before an unbind never fits again.
+    assert store.bind("a", first, expected=0) > newer
+
+
+def refuses_bad_names(store: Any) -> None:
+    for name in ["", "ih1_", "ih1_x", "x" * 513, "é" * 257]:
+        with raises(ValueError):
+            store.put([1], name=name)
+        with raises(ValueError):
+            store.bind(name, None)
+    for name in [1, b"a"]:
+        with raises(TypeError):
+            store.put([1], name=name)
+    assert store.ls() == []
+    store.put([1], name="x" * 512)
+
+
+def deletes(store: Any) -> None:
+    handle = store.put(DATA)
+    view = store.get(handle)
+    store.delete(handle)
+    assert view == DATA
+    assert [(one.handle, one.state) for one in store.ls()] == [(handle, "deleted")]
+    for refused in (store.get, store.delete, icehouse.get):
+        with raises(icehouse.HandleGone, str(handle)):
+            refused(handle)
+    assert store.get(handle, None) is None
+    del view
+    store.trim()
+    assert store.ls() == []
+
+
+def refuses_to_delete_what_is_named(store: Any) -> None:
+    handle = store.put([1], name="a")
+    store.bind("b", handle)
+    with raises(icehouse.IcehouseError, "force=True"):
+        store.delete(handle)
+    with raises(icehouse.IcehouseError, "force=True"):
+        store.delete("a")
+    assert store.names() == {"a": handle, "b": handle}
+    store.bind("b", None)
+    store.delete("a")
+    assert store.names() == {}
+    with raises(icehouse.HandleGone):
+        store.get(handle)
+    named = store.put([2], name="c")
+    store.delete(named, force=True)
+    with raises(icehouse.UnknownName):
+        store.get("c")
+
+
+def puts_views_once(store: Any) -> None:
+    handle = store.put(DATA)
+    view = store.get(handle)
+    assert store.put(view, name="again") == handle
+    assert store.get("again") == DATA
+    part = store.put(view["model"])
+    assert part != handle
+    assert store.get(part) == DATA["model"]
+    foreign = icehouse.freeze(DATA)
+    copy = store.put(foreign)
+    assert copy != foreign.handle
+    assert store.get(copy) == DATA
+    store.delete(handle, force=True)
+    again = store.put(view)
+    assert again != handle
+    assert store.get(again) == DATA
+
+
+def freezes_until_the_view_goes(store: Any) -> None:
+    view = store.freeze(DATA)
+    assert view == DATA
+    assert icehouse.get(view.handle) == DATA
+    assert len(store.ls()) == 1
+    assert store.freeze(view) is view
+    del view
+    assert store.ls() == []
+    view = store.freeze([1])
+    handle = store.put(view)
+    assert handle == view.handle
+    del view
+    assert store.get(handle) == [1]
+
+
+def describes(store: Any) -> None:
+    handle = store.put({"a": [1] * 1000}, name="a")
+    store.bind("b", handle)
+    stat = store.stat("a")
+    assert stat.handle == handle
+    assert stat.size > 1000
+    assert (stat.type, stat.state, sorted(stat.names)) == ("dict", "live", ["a", "b"])
+    assert stat.created > 1e9
+    assert stat.leases == 0
+    view = store.get(handle)
+    assert store.stat(view).leases == 1
+    types = {"x": "str", 1: "int", 2.0: "float", (1, 2): "tuple", None: "NoneType", b"b": "bytes"}
+    for value, name in types.items():
+        assert store.stat(store.put(value)).type == name
+    assert {one.type for one in store.ls()} == {"dict", *types.values()}
+
+
+def fills_and_goes_on(store: Any) -> None:
+    """For a store of 64 MiB."""
+    handles = []
+    try:
+        for i in range(1000):
+            handles.append(store.put({"i": i, "payload": b"p" * 1_000_000}))
+    except icehouse.StoreFull as full:
+        assert full.wanted > 1_000_000  # noqa: PT017
+        assert full.capacity == store.capacity  # noqa: PT017
+        assert full.used <= full.committed <= full.capacity  # noqa: PT017
+    else:
+        raise AssertionError("1 GB went into a store of 64 MiB")
+    assert len(handles) > 32
+    store.check()
+    for i, handle in enumerate(handles):
+        assert store.get(handle)["i"] == i
+    store.delete(handles.pop())
+    handles.append(store.put({"payload": b"q" * 900_000}))
+    for handle in handles:
+        store.delete(handle)
+    store.put({"payload": b"r" * 20_000_000})
+    store.check()
+
+
+def refuses_what_cannot_freeze(store: Any) -> None:
+    with raises(icehouse.NotFreezableError, "[1]", "object"):
+        store.put([1, object()])
+    with raises(TypeError):
+        store.put(lambda: None, name="a")
+    assert store.ls() == []
+    assert store.names() == {}
+
+
+def seals(store: Any) -> None:
+    handle = store.put(DATA, seal=True)
+    assert store.get(handle) == DATA
+    stat = store.stat(handle)
+    assert stat.sealed
+    assert stat.dedicated
+    assert store.put(store.get(handle), seal=True) == handle
+    plain = store.put(DATA)
+    assert not store.stat(plain).sealed
+    assert store.put(store.get(plain), seal=True) != plain
+
+
+def accounts(store: Any) -> None:
+    before = store.usage()
+    handles = [store.put([i] * 100) for i in range(100)]
+    views = [store.get(handle) for handle in handles]
+    usage = store.usage()
+    assert usage.images == before.images + 100
+    assert usage.leases == before.leases + 100
+    assert usage.used > before.used
+    assert usage.capacity == store.capacity
+    del views
+    for handle in handles:
+        store.delete(handle)
+    after = store.usage()
+    assert (after.images, after.used) == (before.images, before.used)
+    store.check()
+
+
+# --- reading: over a store that prepare() filled ------------------------------------------------------
+
+
+def prepare(store: Any) -> icehouse.Handle:
+    store.put([1, 2, 3], name="list")
+    return store.put(DATA, name="data")
+
+
+def reads_by_name_and_handle(store: Any) -> None:
+    view = store.get("data")
+    assert view == DATA
+    assert store.get(view.handle) == DATA
+    assert icehouse.get(str(view.handle)) == DATA
+    assert store.get("list")[1:] == [2, 3]
+    assert icehouse.thaw(view) == DATA
+
+
+def reads_nothing_that_is_not_there(store: Any) -> None:
+    handle = store.get("data").handle
+    other = icehouse.Handle.from_bytes(bytes(handle)[:8] + bytes(8))
+    for missing in [other, icehouse.Handle(bytes(16)), icehouse.Handle(b"\xff" * 16)]:
+        with raises(icehouse.HandleGone, str(missing)):
+            store.get(missing)
+        assert store.get(missing, 5) == 5
+    with raises(icehouse.UnknownName, "'missing'"):
+        store.get("missing")
+    with raises(KeyError):
+        store.get("missing")
+    assert store.get("missing", default="d") == "d"
+    with raises(ValueError, "ih1_"):
+        store.get("ih1_short")
+    with raises(TypeError):
+        store.get(7)
+
+
+def reads_the_catalog(store: Any) -> None:
+    assert set(store.names()) == {"data", "list"}
+    assert store.stat("data").type == "dict"
+    assert len(store.ls()) == 2
+
+
+WRITING: list[Callable[[Any], None]] = [
+    puts_and_gets,
+    keeps_plain_values,
+    binds_names,
+    swaps_names_by_version,
+    refuses_bad_names,
+    deletes,
+    refuses_to_delete_what_is_named,
+    puts_views_once,
+    freezes_until_the_view_goes,
+    describes,
+    fills_and_goes_on,
+    refuses_what_cannot_freeze,
+    seals,
+    accounts,
+]
+READING: list[Callable[[Any], None]] = [
+    reads_by_name_and_handle,
+    reads_nothing_that_is_not_there,
+    reads_the_catalog,
+]
