@@ -120,9 +120,9 @@ static bool check_entries(const checking *c)
             return fail(c, "a lease of %" PRIx64 " holds no image", entry->lease.handle.locator);
         if (!c->store->inherited && entry->dying != ih_is_dying(entry->segment, entry->unit))
             return fail(c, "the dying bit of %" PRIx64 " is wrong", entry->lease.handle.locator);
-        held += entry->count > 0 ? 1u : 0u;
-        retired += entry->count == 0 && entry->dying ? 1u : 0u;
-        if (entry->count == 0 && !entry->dying && !entry->pinned)
+        held += ih_is_held(entry) ? 1u : 0u;
+        retired += !ih_is_held(entry) && entry->dying ? 1u : 0u;
+        if (!ih_is_held(entry) && !entry->dying && !entry->pinned)
             return fail(c, "a lease of %" PRIx64 " is held by nobody", entry->lease.handle.locator);
     }
     for (const ih_entry *entry = c->store->queue; entry != NULL; entry = entry->next) {

@@ -39,6 +39,12 @@ typedef struct {
     void *slabs; /* of entries; they keep their addresses */
 } ih_lease_map;
 
+/* Under the lock a count does not fall to 0 and does not rise from it, but else it moves. */
+static inline bool ih_is_held(const ih_entry *entry)
+{
+    return __atomic_load_n(&entry->count, __ATOMIC_ACQUIRE) > 0;
+}
+
 ih_entry *ih_map_find(const ih_lease_map *map, uint64_t locator);
 /* A zeroed entry under that locator, which must not be there; NULL: no memory. */
 ih_entry *ih_map_add(ih_lease_map *map, uint64_t locator);

@@ -148,7 +148,7 @@ ih_result ih_image_condemn(ih_segment *segment, uint32_t unit, const ih_header *
         free_image(segment, unit, header->units);
         return IH_OK;
     }
-    bool held = entry != NULL && entry->count > 0;
+    bool held = entry != NULL && ih_is_held(entry);
     if (entry == NULL)
         entry = ih_lease_add(segment, unit, header);
     if (entry == NULL)
@@ -199,7 +199,7 @@ static ih_result open_known(ih_entry *entry, ih_handle handle, ih_lease **out, i
     if (entry->dying ||
         (store->inherited && !store->ephemeral && ih_is_dying(entry->segment, entry->unit)))
         return ih_fail(error, IH_GONE, 0, "open a deleted image");
-    if (entry->count == 0)
+    if (!ih_is_held(entry))
         hold(entry);
     else
         (void)__atomic_fetch_add(&entry->count, 1, __ATOMIC_RELAXED);

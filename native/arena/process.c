@@ -220,7 +220,7 @@ static void prepare_family(ih_process *process, ih_family *family)
     size_t cursor = 0;
     for (ih_entry *entry;
          result == IH_OK && (entry = ih_map_next(&process->map, &cursor)) != NULL;) {
-        if (entry->lease.store->family == family && entry->count > 0)
+        if (entry->lease.store->family == family && ih_is_held(entry))
             result = ih_family_give(family, entry->lease.handle.locator, &entry->child_slot);
     }
     if (result == IH_OK)
@@ -284,7 +284,7 @@ void ih_process_fork_child(ih_process *process)
         ih_family *family = entry->lease.store->family;
         entry->slot = family != NULL && !family->blind ? entry->child_slot : IH_NO_SLOT;
         entry->pinned = false;
-        if (entry->count == 0) {
+        if (!ih_is_held(entry)) {
             /* Deleted already, or pinned: the owner's business. Removal moves cells, so the walk
              * begins again. */
             ih_map_remove(&process->map, entry);

@@ -18,7 +18,7 @@ static void describe(const ih_segment *segment, uint32_t unit, const ih_header *
     out->size = header->size;
     out->block = ih_block_bytes(segment, header->units);
     out->created_ns = header->created_ns;
-    out->leases = entry != NULL && entry->count > 0 ? 1u : 0u;
+    out->leases = entry != NULL && ih_is_held(entry) ? 1u : 0u;
     out->names = (uint32_t)ih_names_count(&store->names, locator);
     out->dying = ih_is_dying(segment, unit);
     out->dedicated = segment->heap.kind == IH_DEDICATED;
