@@ -154,6 +154,16 @@ PyObject *ih_sequence_to_tuple(const ih_sequence *view)
     return tuple;
 }
 
+/* bytes(view) makes bytes of the items, as bytes(list) does, and not of the packed array. */
+static PyObject *sequence_bytes(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    PyObject *list = ih_sequence_to_list((ih_sequence *)self);
+    PyObject *bytes = list == NULL ? NULL : PyBytes_FromObject(list);
+    Py_XDECREF(list);
+    return bytes;
+}
+
 static PyObject *list_copy(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
@@ -230,6 +240,7 @@ static PyMethodDef list_methods[] = {
     {"copy", list_copy, METH_NOARGS,
      "copy()\n--\n\nAn ordinary list of the same items; nested containers stay views. O(n)."},
     {"__reversed__", sequence_reversed, METH_NOARGS, reversed_doc},
+    {"__bytes__", sequence_bytes, METH_NOARGS, "Bytes of the items, which must be 0 to 255."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "FrozenList[int]"},
     {NULL},
 };
@@ -238,6 +249,7 @@ static PyMethodDef tuple_methods[] = {
     INDEX_METHOD,
     {"count", ih_sequence_count, METH_O, count_doc},
     {"__reversed__", sequence_reversed, METH_NOARGS, reversed_doc},
+    {"__bytes__", sequence_bytes, METH_NOARGS, "Bytes of the items, which must be 0 to 255."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "FrozenTuple[int, ...]"},
     {NULL},
 };

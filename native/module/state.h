@@ -37,8 +37,8 @@ typedef struct {
                        before */
 } ih_image_object;
 
-/* The start of every view. `at` is the offset of its node in the image; 0 for a part of a node that has no more than a
- * position (slices of FrozenBytes, parts of a FrozenArray). */
+/* The start of every view. `at` is the offset of its node in the image; 0 for a slice of FrozenBytes
+ * and for a part of a FrozenArray, which are no nodes. */
 #define IH_VIEW_HEAD                                                                               \
     PyObject_HEAD                                                                                  \
     ih_image_object *image;                                                                        \
@@ -142,7 +142,7 @@ struct ih_state {
     PyObject *errors[IH_ERRORS];
     PyObject *numpy_asarray; /* numpy.asarray, None where numpy doesn't load; NULL: not tried yet */
     PyObject *module;        /* borrowed */
-    int binary_op, inplace_add; /* inplace.c: numbers of instructions; 0: not asked yet, -1: unknown */
+    int binary_op, inplace_add; /* inplace.c: 0: not asked yet; -1: unknown */
     freezer *scratch; /* the encoder's tables and buffer, kept between calls; NULL while in use */
     uint64_t next_identity;
 #if IH_CACHES
