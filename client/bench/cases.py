@@ -169,7 +169,7 @@ def walk(subject: Subject) -> Iterator[Result]:
 
 
 def nodes(value: Any, kind: type) -> Iterator[Any]:
-    """Give the dicts or lists of a graph, widest levels first; only the first child of long lists."""
+    """Give the dicts or lists of a graph, top levels first; of long lists only one child."""
     pending = [value]
     while pending:
         node = pending.pop(0)

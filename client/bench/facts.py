@@ -11,7 +11,7 @@ import icehouse
 
 
 def private_bytes() -> int:
-    """Measure the memory that this process alone has: private pages, clean and dirty, of all its mappings.
+    """Measure the memory that this process alone has: private pages of all its mappings.
 
     From /proc/self/smaps_rollup; reading it costs a walk over the page tables.
     """
