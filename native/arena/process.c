@@ -229,7 +229,7 @@ static void prepare_family(ih_process *process, ih_family *family)
         ih_family_prepare_failed(family);
     cursor = 0;
     for (ih_entry *entry; (entry = ih_map_next(&process->map, &cursor)) != NULL;) {
-        if (entry->lease.store->family == family && !entry->lease.store->closed)
+        if (entry->lease.store->family == family && ih_is_held(entry))
             entry->pinned = true;
     }
 }
