@@ -162,7 +162,7 @@ static bool mostly_different(PyObject *const *items, Py_ssize_t n)
     return different * 4 >= sample * 3;
 }
 
-static uint64_t utf8_size(PyObject *str)
+uint64_t freeze_utf8_size(PyObject *str)
 {
     uint64_t size = (uint64_t)PyUnicode_GET_LENGTH(str);
     if (PyUnicode_IS_ASCII(str))
@@ -177,20 +177,6 @@ static uint64_t utf8_size(PyObject *str)
     return size + more;
 }
 
-static uint8_t *put_utf8(uint8_t *p, PyObject *str)
-{
-    Py_ssize_t n = PyUnicode_GET_LENGTH(str);
-    if (PyUnicode_IS_ASCII(str)) {
-        memcpy(p, PyUnicode_1BYTE_DATA(str), (size_t)n);
-        return p + n;
-    }
-    int kind = PyUnicode_KIND(str);
-    const void *data = PyUnicode_DATA(str);
-    for (Py_ssize_t i = 0; i < n; i++)
-        p = ih_put_code_point(p, PyUnicode_READ(kind, data, i));
-    return p;
-}
-
 /* 1: written as a text run; 0: it does not pay; -1. */
 static int freeze_run(freezer *f, PyObject *const *items, Py_ssize_t n, ih_kind kind, uint64_t *at)
 {
@@ -200,7 +186,7 @@ static int freeze_run(freezer *f, PyObject *const *items, Py_ssize_t n, ih_kind 
     uint64_t size = 0;
     bool ascii = true;
     for (Py_ssize_t i = 0; i < n; i++) {
-        size += utf8_size(items[i]);
+        size += freeze_utf8_size(items[i]);
         ascii = ascii && PyUnicode_IS_ASCII(items[i]);
     }
     if (size > UINT32_MAX)
@@ -215,7 +201,7 @@ static int freeze_run(freezer *f, PyObject *const *items, Py_ssize_t n, ih_kind 
     ih_store32(w->bytes + w->size, width | (ascii ? 0x100u : 0));
     ih_store32(w->bytes + w->size + 4, (uint32_t)size);
     for (Py_ssize_t i = 0; i < n; i++) {
-        p = put_utf8(p, items[i]);
+        p = freeze_put_utf8(p, items[i]);
         uint32_t offset = (uint32_t)(p - text);
         memcpy(end + (uint64_t)i * width, &offset,
                width); /* little-endian: the low bytes come first */

@@ -157,8 +157,8 @@ uint8_t *freeze_put_utf8(uint8_t *p, PyObject *str)
     return p;
 }
 
-#define REMEMBERED_STR_MAX \
-    96u /* longer strings are remembered only where more than one reference leads to them */
+/* Longer strings are remembered only where more than one reference leads to them. */
+#define REMEMBERED_STR_MAX 96u
 
 static int freeze_wide_str(freezer *f, PyObject *str, bool remember, uint32_t *word, uint64_t *hash)
 {

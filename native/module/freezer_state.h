@@ -63,6 +63,9 @@ int freeze_value(freezer *f, PyObject *object, int depth, uint32_t *word);
 /* `always`: found again by later equal strings, however few have been. `hash` (of the text, seed 0)
  * may be NULL. */
 int freeze_str(freezer *f, PyObject *str, bool always, uint32_t *word, uint64_t *hash);
+uint64_t freeze_utf8_size(PyObject *str);
+/* Its UTF-8, lone surrogates as three bytes each; returns the next free byte. */
+uint8_t *freeze_put_utf8(uint8_t *p, PyObject *str);
 int freeze_list(freezer *f, PyObject *list, int depth, uint32_t *word);
 int freeze_tuple(freezer *f, PyObject *tuple, int depth, uint32_t *word);
 int freeze_dict(freezer *f, PyObject *dict, int depth, uint32_t *word);
