@@ -1,5 +1,8 @@
-"""Types of the compiled module. What the names mean, what they raise and cost is in their docs
-(`help(icehouse.freeze)`) and in docs/api.md; here are their types."""
+"""Types of the compiled module.
+
+What the names mean, what they raise and cost is in their docs (`help(icehouse.freeze)`) and in
+docs/api.md; here are their types.
+"""
 
 from collections.abc import (
     ItemsView,
@@ -8,13 +11,16 @@ from collections.abc import (
     KeysView,
     Mapping,
     Sequence,
-    Set as AbstractSet,
     ValuesView,
 )
+from collections.abc import (
+    Set as AbstractSet,
+)
 from types import EllipsisType, TracebackType
-from typing import Any, Final, SupportsIndex, TypeVar, final, overload
+from typing import Any, Final, Self, SupportsIndex, TypeVar, final, overload
 
-from typing_extensions import Buffer, Self, structseq
+from _typeshed import structseq
+from typing_extensions import Buffer
 
 _K = TypeVar("_K")
 _V_co = TypeVar("_V_co", covariant=True)
@@ -95,7 +101,7 @@ class FrozenDict(Mapping[_K, _V_co]):
     @overload
     def get(self, key: _K, /) -> _V_co | None: ...
     @overload
-    def get(self, key: _K, default: _V_co | _T, /) -> _V_co | _T: ...  # type: ignore[misc]
+    def get(self, key: _K, default: _V_co | _T, /) -> _V_co | _T: ...
     def keys(self) -> KeysView[_K]: ...
     def values(self) -> ValuesView[_V_co]: ...
     def items(self) -> ItemsView[_K, _V_co]: ...
@@ -197,9 +203,7 @@ class FrozenArray:
 @final
 class Stat(
     structseq[Any],
-    tuple[
-        Handle, int, str | None, str, tuple[str, ...], int, float, bool, bool, int
-    ],
+    tuple[Handle, int, str | None, str, tuple[str, ...], int, float, bool, bool, int],
 ):
     __match_args__: Final = (
         "handle",
@@ -318,17 +322,17 @@ class Store:
     ) -> None: ...
 
 @overload
-def freeze(object: _Plain, /) -> _Plain: ...  # noqa: A002 - positional only
+def freeze(object: _Plain, /) -> _Plain: ...
 @overload
-def freeze(object: dict[_K, Any], /) -> FrozenDict[_K, Any]: ...  # noqa: A002
+def freeze(object: dict[_K, Any], /) -> FrozenDict[_K, Any]: ...
 @overload
-def freeze(object: list[Any], /) -> FrozenList[Any]: ...  # noqa: A002
+def freeze(object: list[Any], /) -> FrozenList[Any]: ...
 @overload
-def freeze(object: set[_T], /) -> FrozenSet[_T]: ...  # noqa: A002
+def freeze(object: set[_T], /) -> FrozenSet[_T]: ...
 @overload
-def freeze(object: bytearray, /) -> FrozenBytes: ...  # noqa: A002
+def freeze(object: bytearray, /) -> FrozenBytes: ...
 @overload
-def freeze(object: Any, /, *others: Any) -> Any: ...  # noqa: A002
+def freeze(object: Any, /, *others: Any) -> Any: ...
 def thaw(view: Any, /) -> Any: ...
 def is_frozen(object: Any, /) -> bool: ...  # noqa: A002
 def same(a: object, b: object, /) -> bool: ...

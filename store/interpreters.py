@@ -14,6 +14,7 @@ must be importable: one that is defined in `__main__` is refused.
 """
 
 import io
+import os
 import pickle
 import sys
 import textwrap
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
-from icehouse.native import _image
+from icehouse.native._image import Store, _locate, _reopen
 from icehouse.store.errors import InterpreterError
 from icehouse.store.runtime import PlainFailure, runtime
 
@@ -52,17 +53,20 @@ class _Pickler(pickle.Pickler):
     """Pickles views and stores as references."""
 
     def persistent_id(self, obj: Any) -> Any:
-        if isinstance(obj, _image.Store):
+        if isinstance(obj, Store):
             return ("store", obj.token)
-        place = _image._locate(obj)
+        place = _locate(obj)
         return None if place is None else ("view", *place)
 
 
 class _Unpickler(pickle.Unpickler):
+    views = 0  # how many were opened
+
     def persistent_load(self, pid: Any) -> Any:
         if pid[0] == "store":
-            return _image.Store.attach(pid[1])
-        return _image._reopen(pid[1], pid[2])
+            return Store.attach(pid[1])
+        self.views += 1
+        return _reopen(pid[1], pid[2])
 
 
 def _pack(value: Any) -> bytes:
@@ -71,51 +75,60 @@ def _pack(value: Any) -> bytes:
     return target.getvalue()
 
 
-def _unpack(data: Any) -> Any:
-    return _Unpickler(io.BytesIO(data)).load()
+def _unpack(data: Any) -> tuple[Any, int]:
+    """Return the value, and how many views it refers to."""
+    unpickler = _Unpickler(io.BytesIO(data))
+    return unpickler.load(), unpickler.views
 
 
-# Payloads lie in a store of the interpreter that calls. Made at the first call.
-_exchange: _image.Store | None = None
+# Payloads lie in a store of the interpreter that calls, made at its first call. A forked child
+# can't write to its parent's, so it makes its own.
+_exchange: tuple[int, Store] | None = None
 
 
-def _exchange_store() -> _image.Store:
-    global _exchange  # noqa: PLW0603 - one an interpreter
+def _exchange_store() -> Store:
+    global _exchange
     with _lifecycle:
-        if _exchange is None:
-            _exchange = _image.Store()
-        return _exchange
+        if _exchange is None or _exchange[0] != os.getpid():
+            _exchange = (os.getpid(), Store())
+        return _exchange[1]
 
 
-# What the other interpreter runs for a call; `kept` holds the result's views until the caller
-# has opened them.
-_REMOTE = "from icehouse.store.interpreters import _serve; _serve({token!r}, {handle!r}, {name!r})"
+# What the other interpreter runs for a call, and after one whose answer refers to views.
+_SERVE = "from icehouse.store.interpreters import _serve; _serve({token!r}, {request!r}, {name!r})"
+_RELEASE = "from icehouse.store.interpreters import _kept; _kept.clear()"
+# Keeps the views of an answer until the caller has opened them.
 _kept: list[Any] = []
 
 
-def _serve(token: str, handle: str, name: str) -> None:
+def _serve(token: str, request: str, name: str) -> None:
     """Run in the other interpreter: makes the call and leaves the answer under a name."""
     _kept.clear()
-    exchange = _image.Store.attach(token)
+    exchange = Store.attach(token)
     try:
-        function, args, kwargs = _unpack(bytes(exchange.get(handle)))
+        (function, args, kwargs), _ = _unpack(bytes(exchange.get(request)))
         result = function(*args, **kwargs)
         _kept.append(result)
         answer = _pack((True, result, ""))
-    except BaseException as error:  # noqa: BLE001 - it goes back to the caller
-        answer = _describe(error)
+    except BaseException as error:
+        _kept.append(error)
+        text = _text_of(error)
+        answer = _describe(error.with_traceback(None), text)
     exchange.put(answer, name=name)
     exchange.close()
 
 
-def _describe(error: BaseException) -> bytes:
+def _text_of(error: BaseException) -> str:
     import traceback
 
-    text = "".join(traceback.format_exception(error)).rstrip()
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def _describe(error: BaseException, text: str) -> bytes:
     try:
         packed = _pack((False, error, text))
         _unpack(packed)
-    except Exception:  # noqa: BLE001 - whatever its pickling raises, its text is enough
+    except Exception:
         return _pack((False, None, text))
     return packed
 
@@ -174,9 +187,9 @@ class Interpreter:
         """Call an importable function there and return what it returns.
 
         Views go both ways by reference, a Store as the same store, all else by pickle. What it
-        raises is raised here, with an InterpreterError as cause that has the other side's
-        traceback. TypeError for a function that can't be found by name there. A call costs about
-        50 µs and the pickling.
+        raises is raised here, with an InterpreterError as cause that has the other traceback.
+        TypeError for a function that can't be found by name there. A call costs about 60 µs
+        (80 µs if the answer has views) and the pickling.
         """
         _check_importable(function)
         exchange = _exchange_store()
@@ -184,10 +197,10 @@ class Interpreter:
             request = exchange.put(_pack((function, args, kwargs)))
             name = f"answer to {request}"
             try:
-                self._run(
-                    _REMOTE.format(token=exchange.token, handle=str(request), name=name)
-                )
-                succeeded, value, text = _unpack(bytes(exchange.get(name)))
+                self._run(_SERVE.format(token=exchange.token, request=str(request), name=name))
+                (succeeded, value, text), views = _unpack(bytes(exchange.get(name)))
+                if views:
+                    self._run(_RELEASE)
             finally:
                 exchange.delete(request)
                 if exchange.version(name):
@@ -197,7 +210,7 @@ class Interpreter:
         return value  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """End the interpreter. Views that it still held are let go. Ending it again does nothing."""
+        """End the interpreter; views that it held are let go. Ending it again does nothing."""
         with self._busy:
             if self._closed:
                 return

@@ -9,7 +9,7 @@ import sys
 from typing import Any, Protocol
 
 
-class PlainFailure(Exception):  # noqa: N818 - it never leaves the package
+class PlainFailure(Exception):
     """Code raised in another interpreter; the text says what."""
 
 

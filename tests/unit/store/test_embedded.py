@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +30,20 @@ def test_sizes_as_people_write_them() -> None:
     }.items():
         with Store(text) as store:
             assert store.capacity == size
-    for wrong in ["", "x", "MiB", "1 XiB", "-1MiB", "1.5MiB", "0", "0MiB", "1" * 30, "1MiB\0", 0, -1]:
+    for wrong in [
+        "",
+        "x",
+        "MiB",
+        "1 XiB",
+        "-1MiB",
+        "1.5MiB",
+        "0",
+        "0MiB",
+        "1" * 30,
+        "1MiB\0",
+        0,
+        -1,
+    ]:
         with pytest.raises(ValueError, match="size"):
             Store(wrong)
     for wrong_type in (1.5, True, b"1MiB", [1]):
@@ -121,7 +135,8 @@ def test_after_close() -> None:
             call()
     with pytest.raises(icehouse.StoreClosed, match="token"):
         Store.attach(store.token)
-    del view
+    calls.clear()
+    view = None
     with pytest.raises((icehouse.HandleGone, icehouse.StoreClosed)):
         icehouse.get(handle)
 
@@ -160,7 +175,8 @@ def test_an_attached_store_only_lets_go() -> None:
 
 
 @pytest.mark.parametrize(
-    "token", ["", "x", "ihs1_", "ihs1_" + "0" * 16, "ihs1_" + "g" * 16, "ihs1_" + "0" * 17, "é" * 21]
+    "token",
+    ["", "x", "ihs1_", "ihs1_" + "0" * 16, "ihs1_" + "g" * 16, "ihs1_" + "0" * 17, "é" * 21],
 )
 def test_other_tokens_are_refused(token: str) -> None:
     with pytest.raises(icehouse.StoreClosed):
@@ -301,7 +317,7 @@ def test_h28_a_forked_child_reads_and_is_told_how_to_write() -> None:
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd")
 def test_descriptors_are_given_back() -> None:
     def count() -> int:
-        return len(os.listdir("/proc/self/fd"))
+        return len(list(Path("/proc/self/fd").iterdir()))
 
     Store("1MiB").put([1])
     gc.collect()

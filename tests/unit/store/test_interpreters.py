@@ -57,6 +57,14 @@ def test_views_go_by_reference_both_ways(other: Interpreter) -> None:
     assert other.call(work.describe, view["model"]["layers"][1:]) == ["FrozenList"]
 
 
+def test_a_received_result_is_not_kept_there(other: Interpreter) -> None:
+    view = other.call(work.fresh)
+    handle = view.handle
+    del view
+    with pytest.raises(icehouse.HandleGone):
+        icehouse.get(handle)
+
+
 def test_what_is_made_there_outlives_the_interpreter() -> None:
     with Interpreter() as interpreter:
         view = interpreter.call(work.fresh)
@@ -70,8 +78,7 @@ def test_a_store_is_the_same_store(other: Interpreter) -> None:
         handle = other.call(work.put_and_bind, store, "there")
         assert store.get("there") == {"from": "there"}
         assert store.lookup("there") == (handle, 1)
-    with icehouse.Store("16MiB") as store, pytest.raises(icehouse.StoreClosed):
-        store.close()
+    with pytest.raises(icehouse.StoreClosed):
         other.call(work.put_and_bind, store, "there")
 
 
