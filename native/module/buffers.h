@@ -10,10 +10,10 @@ static inline bool ih_buffer_in_place(const ih_image_object *image)
 {
     if (image->lease != NULL)
         return image->lease->trusted;
-    if (image->owner == NULL || !PyMemoryView_Check(image->owner))
-        return false;
-    const Py_buffer *buffer = PyMemoryView_GET_BUFFER(image->owner);
-    return buffer->obj != NULL && PyBytes_CheckExact(buffer->obj);
+    PyObject *owner = image->owner;
+    if (owner != NULL && PyMemoryView_Check(owner))
+        owner = PyMemoryView_GET_BUFFER(owner)->obj;
+    return owner != NULL && PyBytes_CheckExact(owner);
 }
 
 #endif

@@ -3,6 +3,7 @@
 import binascii
 import collections.abc
 import copy
+import functools
 import math
 import operator
 import sys
@@ -109,7 +110,7 @@ def test_indices_are_what_has_index(view: Any, original: Any) -> None:
             return 2
 
     assert outcome(operator.getitem, view, Two()) == outcome(operator.getitem, original, Two())
-    assert outcome(operator.getitem, view, True) == outcome(operator.getitem, original, 1)
+    assert outcome(lambda: view[True]) == outcome(operator.getitem, original, 1)
     for bad in ("0", 1.0, None, (0,), [0]):
         with pytest.raises(TypeError, match=type(view).__name__):
             view[bad]
@@ -167,7 +168,8 @@ def test_index_takes_bounds(value: Any) -> None:
                 wanted = outcome(original.index, value, start, stop)
                 assert outcome(view.index, value, start, stop) == wanted
     for args in [(), (1, 2, 3, 4), (1, None), (1, "0"), (1, 0, 1.0)]:
-        assert outcome(view.index, *args) == outcome(original.index, *args) == TypeError
+        assert outcome(original.index, *args) is TypeError
+        assert outcome(view.index, *args) is TypeError
 
 
 def test_searching_asks_the_value_itself() -> None:
@@ -207,11 +209,11 @@ def test_joining_gives_ordinary_sequences(original: Any, view: Any) -> None:
     ]:
         assert type(sum_) is plain
         assert sum_ == wanted
-    foreign = (1,) if plain is list else [1]
+    foreign = (1,) if isinstance(original, list) else [1]
     for bad in (foreign, freeze({"a": 1}), 1, "x", None):
         with pytest.raises(TypeError):
             view + bad
-        if type(bad) is not list:  # list's own += takes any iterable
+        if not isinstance(bad, list):  # list's own += takes any iterable
             with pytest.raises(TypeError):
                 bad + view
     for bad in (1.5, "x", view):
@@ -242,7 +244,7 @@ def test_adding_in_place_extends_the_list_that_others_have() -> None:
     assert name == [1, "a", 2]
     assert view == [1, "a"]
     assert operator.iadd([0], view) == [0, 1, "a"]
-    assert sum([view, view], []) == [1, "a", 1, "a"]
+    assert functools.reduce(operator.add, [view, view], []) == [1, "a", 1, "a"]
     pair: tuple[Any, ...] = (0,)
     pair += freeze(TUPLES[0])
     assert pair == (0, *TUPLES[0])
@@ -254,11 +256,10 @@ def test_equality_both_ways(original: Any, view: Any) -> None:
     for same in (original, view, again, copy.deepcopy(original)):
         assert view == same
         assert same == view
-        assert not view != same
+        assert (view != same) is False
     for different in (other, [*original, 1], (*original, 1), None, "x", {}, 3):
         assert view != different
         assert different != view
-        assert not view == different
 
 
 @pytest.mark.parametrize("items", [[1, 2, 200], [1, 300], [-1], [1.5], ["a"], [True], [0.0] * 9])
@@ -280,7 +281,7 @@ def test_order(original: Any, view: Any) -> None:
 
 def test_hash(original: Any, view: Any) -> None:
     if isinstance(original, list):
-        with pytest.raises(TypeError, match="unhashable type: .*FrozenList"):
+        with pytest.raises(TypeError, match=r"unhashable type: .*FrozenList"):
             hash(view)
         assert not isinstance(view, collections.abc.Hashable)
     else:
