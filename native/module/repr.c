@@ -18,7 +18,7 @@
 typedef struct {
     ih_cursor cursor;    /* sequences and sets */
     ih_table_view *dict; /* owned: dicts */
-    uint64_t next, n;
+    uint64_t next, n;    /* of a dict's items: keys and values */
     uint8_t class, mode; /* mode: IH_ITERATE_* of dicts */
     bool is_frozenset;
     bool pairs_in_tuples; /* items() shows ('a', 1), a dict 'a': 1 */
@@ -183,6 +183,7 @@ static int push_node(printer *p, const ih_value *value)
         top->dict = (ih_table_view *)ih_new_dict(p->image, at, &value->node);
         if (top->dict == NULL)
             return -1;
+        top->n *= 2;
     } else {
         ih_cursor_node(&top->cursor, p->image, at, &value->node);
     }
@@ -243,57 +244,59 @@ static int put_item(printer *p, level *top, uint64_t i)
     return result;
 }
 
-/* A key is printed at once, with its own bounds, so that a level is a value at a time. */
-static int put_key(printer *p, const ih_table_view *dict, uint64_t i)
-{
-    uint32_t word = ih_load_word(dict->keys + i * dict->key_stride);
-    int huge = put_word_if_huge(p, word);
-    if (huge != 0)
-        return huge < 0 ? -1 : 0;
-    return put_repr(p, ih_dict_key(dict, i));
-}
-
-static int put_entry(printer *p, level *top, uint64_t i)
+/* Step 2i of a dict is key i, step 2i + 1 its value: both may be containers. */
+static int put_entry(printer *p, const level *top, uint64_t step)
 {
     const ih_table_view *dict = top->dict;
-    uint32_t word = ih_load_word(dict->values + i * dict->value_stride);
-    if (top->mode == IH_ITERATE_KEYS)
-        return put_key(p, dict, i);
-    if (top->mode == IH_ITERATE_VALUES)
-        return put_word(p, word);
-    if (top->pairs_in_tuples && put_text(p, "(") < 0)
-        return -1;
-    if (put_key(p, dict, i) < 0 || put_text(p, top->pairs_in_tuples ? ", " : ": ") < 0)
-        return -1;
-    return put_word(p, word);
+    uint64_t i = step / 2;
+    if (top->mode == IH_ITERATE_VALUES || (top->mode == IH_ITERATE_ITEMS && step % 2 == 1))
+        return put_word(p, ih_load_word(dict->values + i * dict->value_stride));
+    return put_word(p, ih_load_word(dict->keys + i * dict->key_stride));
+}
+
+/* What stands before step `top->next`, which may be the end. */
+static const char *separator(const level *top)
+{
+    bool items = top->dict != NULL && top->mode == IH_ITERATE_ITEMS;
+    if (items && top->next % 2 == 1)
+        return top->pairs_in_tuples ? ", " : ": ";
+    bool tuples = items && top->pairs_in_tuples, last = top->next >= top->n;
+    if (top->next == 0)
+        return tuples && !last ? "(" : "";
+    if (last)
+        return tuples ? ")" : "";
+    return tuples ? "), (" : ", ";
+}
+
+/* "..." for the rest; a key that was shown gets it as its value. */
+static int elide_rest(printer *p, level *top)
+{
+    bool pair = top->dict != NULL && top->mode == IH_ITERATE_ITEMS;
+    bool open = pair && (top->next % 2 == 1 || top->pairs_in_tuples);
+    top->next = top->n;
+    return put_text(p, open && top->pairs_in_tuples ? "...)" : "...");
 }
 
 /* Until the stack is empty. */
 static int print_all(printer *p)
 {
     while (p->depth > 0) {
-        uint32_t index = p->depth - 1;
-        level *top = &p->levels[index];
-        bool after_pair = top->pairs_in_tuples && top->mode == IH_ITERATE_ITEMS && top->next > 0;
-        if (after_pair && put_text(p, ")") < 0)
+        level *top = &p->levels[p->depth - 1];
+        if (put_text(p, separator(top)) < 0)
             return -1;
-        if (top->next < top->n && is_full(p)) {
-            if (put_text(p, top->next > 0 ? ", ..." : "...") < 0)
-                return -1;
-            top->next = top->n;
-            top->mode = IH_ITERATE_VALUES; /* no pair is open */
-        }
+        if (top->next < top->n && is_full(p) && elide_rest(p, top) < 0)
+            return -1;
         if (top->next >= top->n) {
             if (put_text(p, closing(top)) < 0)
                 return -1;
             close_top(p);
             continue;
         }
-        if (top->next > 0 && put_text(p, ", ") < 0)
-            return -1;
-        uint64_t i = top->next++;
+        bool half = top->dict != NULL && top->mode != IH_ITERATE_ITEMS;
+        uint64_t step = half ? top->next * 2 : top->next;
+        top->next++;
         p->items++;
-        if ((top->dict != NULL ? put_entry(p, top, i) : put_item(p, top, i)) < 0)
+        if ((top->dict != NULL ? put_entry(p, top, step) : put_item(p, top, step)) < 0)
             return -1;
     }
     return 0;
@@ -309,6 +312,7 @@ static int open_view(printer *p, PyObject *view)
     top->class = (uint8_t)ih_kind_class(((ih_view *)view)->kind);
     if (Py_TYPE(view) == state->dict_type) {
         top->dict = (ih_table_view *)Py_NewRef(view);
+        top->n *= 2;
     } else if (Py_TYPE(view) == state->set_type) {
         const ih_table_view *set = (const ih_table_view *)view;
         ih_node node = {.kind = set->kind, .n = set->n};
@@ -376,6 +380,8 @@ PyObject *ih_repr_dict_view(PyObject *view, int mode)
         return NULL;
     open_view(p, (PyObject *)dict);
     p->levels[0].mode = (uint8_t)mode;
+    if (mode != IH_ITERATE_ITEMS)
+        p->levels[0].n = dict->n;
     p->levels[0].pairs_in_tuples = true;
     int failed = put_text(p, "[") < 0 || print_all(p) < 0;
     return finish(p, failed || put_text(p, ")") < 0);

@@ -23,6 +23,10 @@ CASES: list[tuple[Any, str]] = [
         [set(), frozenset(), {1}, frozenset({2})],
         "FrozenList([set(), frozenset(), {1}, frozenset({2})])",
     ),
+    (
+        {frozenset({1}): {(frozenset({2}), 3): 4}},
+        "FrozenDict({frozenset({1}): {(frozenset({2}), 3): 4}})",
+    ),
     ([(1,), (1, "a"), ()], "FrozenList([(1,), (1, 'a'), ()])"),
     ([2**70, -(2**40), 1j, b"x"], f"FrozenList([{2**70}, {-(2**40)}, 1j, b'x'])"),
 ]
@@ -86,7 +90,7 @@ def test_h24_items_and_text_are_bounded() -> None:
     text = repr(icehouse.freeze({i: str(i) for i in range(300_000)}))
     assert text.endswith(", ...})")
     text = repr(icehouse.freeze({i: str(i) for i in range(300_000)}).items())
-    assert text.endswith("), ...])")
+    assert text.endswith("), (...)])")
     text = repr(icehouse.freeze(["x" * 1000] * 10_000))
     assert len(text) < 1_200_000
     text = repr(icehouse.freeze(["é" * 10_000_000]))
@@ -106,6 +110,13 @@ def int_digits() -> Iterator[None]:
     sys.set_int_max_str_digits(before)
 
 
+def test_h24_shared_doubling_in_keys_is_bounded() -> None:
+    key: Any = frozenset({1})
+    for _ in range(40):
+        key = frozenset({key, (key,)})
+    assert len(repr(icehouse.freeze({key: 1}))) < 2_000_000
+
+
 def test_huge_ints_are_not_printed(int_digits: None) -> None:
     text = repr(icehouse.freeze([1 << 1_000_000, 5]))
     assert text.startswith("FrozenList([<int of about 1000")
@@ -119,5 +130,9 @@ def test_dict_views() -> None:
     assert repr(view.keys()) == "FrozenDictKeys(['a', 'b'])"
     assert repr(view.values()) == "FrozenDictValues([1, [2]])"
     assert repr(view.items()) == "FrozenDictItems([('a', 1), ('b', [2])])"
+    many = icehouse.freeze(dict.fromkeys(range(200_000)))
+    assert repr(many.keys()).endswith("99999, ...])")
+    assert repr(many.values()).endswith("None, ...])")
     empty = icehouse.freeze({})
+    assert repr(empty.keys()) == "FrozenDictKeys([])"
     assert repr(empty.items()) == "FrozenDictItems([])"
