@@ -137,6 +137,15 @@ static Py_ssize_t array_length(PyObject *self)
     return -1;
 }
 
+static PyObject *array_item(PyObject *self, Py_ssize_t i)
+{
+    ih_array_view *view = (ih_array_view *)self;
+    if (view->ndim > 0 && (uint64_t)i < view->n)
+        return ih_array_item(self, i);
+    PyErr_SetString(PyExc_IndexError, "FrozenArray index out of range");
+    return NULL;
+}
+
 static PyObject *array_iter(PyObject *self)
 {
     ih_array_view *view = (ih_array_view *)self;
@@ -397,6 +406,8 @@ static PyType_Slot array_slots[] = {
     {Py_mp_length, array_length},
     {Py_mp_subscript, ih_array_subscript},
     {Py_mp_ass_subscript, array_ass_subscript},
+    {Py_sq_length, array_length},
+    {Py_sq_item, array_item},
     {Py_bf_getbuffer, ih_array_getbuffer},
     {Py_bf_releasebuffer, ih_array_releasebuffer},
     {0, NULL},
