@@ -5,7 +5,6 @@ import mmap
 import os
 import pickle
 import struct
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -18,7 +17,7 @@ from icehouse.client.bench import targets
 from icehouse.client.bench.cases import PICKLE_PROTOCOL, reader
 from icehouse.client.bench.corpora import records
 from icehouse.client.bench.facts import private_bytes
-from icehouse.client.bench.harness import Rounds, Side, compare, once, statements
+from icehouse.client.bench.harness import Now, Rounds, Side, compare, once, statements
 from icehouse.client.bench.result import OURS, Result
 
 MIB = 1 << 20
@@ -95,10 +94,10 @@ def small_put(bench: Bench) -> Iterator[Result]:
     put, delete = bench.store.put, bench.store.delete
     encoder = msgspec.msgpack.Encoder()
 
-    def clock(n: int) -> float:
-        begin = time.perf_counter()
+    def clock(n: int, now: Now) -> float:
+        begin = now()
         handles = [put(SMALL) for _ in repeat(None, n)]
-        seconds = time.perf_counter() - begin
+        seconds = now() - begin
         for handle in handles:
             delete(handle)
         return seconds
@@ -139,10 +138,10 @@ def array_put(bench: Bench) -> Iterator[Result]:
     expected = strided_sum(memoryview(source))
     put, get, delete = bench.store.put, bench.store.get, bench.store.delete
 
-    def clock(_: int) -> float:
-        begin = time.perf_counter()
+    def clock(_: int, now: Now) -> float:
+        begin = now()
         handle = put(array)
-        seconds = time.perf_counter() - begin
+        seconds = now() - begin
         view = get(handle)
         if strided_sum(memoryview(view).cast("B")) != expected:
             raise AssertionError("the array does not read as it was put")

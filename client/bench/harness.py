@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
 
-Clock = Callable[[int], float]
+# Reads a clock, in seconds.
+Now = Callable[[], float]
+# Does the work so many times and gives the seconds that it took by this clock.
+Clock = Callable[[int, Now], float]
 
 # A sample of a fast operation lasts at least this long, so that the clock's own cost vanishes.
 SAMPLE_SECONDS_MIN = 0.002
@@ -26,7 +29,7 @@ LOOPS_MAX = 1 << 22
 
 @dataclass(frozen=True)
 class Side:
-    """One contestant: `clock(n)` does the work n times and returns the seconds that it took."""
+    """One contestant: `clock(n, now)` does the work n times and returns its seconds."""
 
     name: str
     clock: Clock
@@ -44,11 +47,18 @@ class Rounds:
     rounds_min: int = 7
     rounds_max: int = 151
     warmups: int = 2
+    # The processor time of the thread leaves out what a busy machine makes it wait.
+    processor_time: bool = False
+
+    @property
+    def now(self) -> Now:
+        """The clock."""
+        return time.thread_time if self.processor_time else time.perf_counter
 
     @classmethod
-    def quick(cls) -> "Rounds":
-        """Just enough to see that everything runs."""
-        return cls(seconds=0.02, rounds_min=2, rounds_max=5, warmups=1)
+    def quick(cls, *, processor_time: bool = False) -> "Rounds":
+        """Measure just enough to see that everything runs."""
+        return cls(0.02, 2, 5, 1, processor_time)
 
 
 @dataclass(frozen=True)
@@ -90,10 +100,10 @@ def once(name: str, work: Callable[[], object]) -> Side:
     What the work returns is dropped after the clock was read.
     """
 
-    def clock(_: int) -> float:
-        begin = time.perf_counter()
+    def clock(_: int, now: Now) -> float:
+        begin = now()
         made = work()
-        seconds = time.perf_counter() - begin
+        seconds = now() - begin
         del made
         return seconds
 
@@ -111,36 +121,38 @@ def statements(name: str, lines: Sequence[str], **names: Any) -> Side:
     # Names become locals, as they would be in the hot loop of a program.
     source = f"""
 def make({", ".join(names)}):
-    def clock(n):
+    def clock(n, now):
         begin = now()
         for _ in repeat(None, n):
 {body}
         return now() - begin
     return clock
 """
-    space: dict[str, Any] = {"now": time.perf_counter, "repeat": repeat}
+    space: dict[str, Any] = {"repeat": repeat}
     exec(compile(source, f"<{name}>", "exec"), space)  # noqa: S102 - our own statements
     return Side(name, space["make"](**names), operations=len(lines) * repeats)
 
 
-def calibrate(side: Side, *, sample_seconds: float = SAMPLE_SECONDS_MIN) -> int:
-    """How many loops make one sample long enough."""
+def calibrate(side: Side, now: Now) -> int:
+    """How many loops make one sample long enough; a first run that was slow is run again."""
     if side.once:
         return 1
     loops = 1
-    while loops < LOOPS_MAX and side.clock(loops) < sample_seconds:
+    side.clock(loops, now)
+    while loops < LOOPS_MAX and side.clock(loops, now) < SAMPLE_SECONDS_MIN:
         loops *= 2
     return loops
 
 
 def compare(sides: Sequence[Side], plan: Rounds) -> list[Timing]:
     """Time all sides in interleaved rounds; the result is in the order of the sides."""
+    now = plan.now
     with quiet():
-        timings = [Timing(side.name, calibrate(side)) for side in sides]
+        timings = [Timing(side.name, calibrate(side, now)) for side in sides]
         # Calibration has warmed the fast sides already.
         for side in sides:
             for _ in range(plan.warmups if side.once else 1):
-                side.clock(1)
+                side.clock(1, now)
         end = time.perf_counter() + plan.seconds
         rounds = 0
         while rounds < plan.rounds_max:
@@ -149,7 +161,7 @@ def compare(sides: Sequence[Side], plan: Rounds) -> list[Timing]:
             for position in range(len(sides)):
                 index = (position + rounds) % len(sides)
                 side, timing = sides[index], timings[index]
-                seconds = side.clock(timing.loops)
+                seconds = side.clock(timing.loops, now)
                 timing.seconds.append(seconds / (timing.loops * side.operations))
             rounds += 1
     return timings

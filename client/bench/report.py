@@ -91,9 +91,13 @@ def caption(report: Mapping[str, Any]) -> str:
     memory = machine["memory_bytes"] / (1 << 30)
     gil = "" if machine["gil"] else ", free-threaded"
     quick = " A quick run: the figures mean nothing." if report["quick"] else ""
-    return (
+    where = (
         f"Python {machine['python']}{gil}, {machine['processor']}, {machine['cores']} cores,"
-        f" {memory:.0f} GiB, {machine['system']}.{quick}\n"
-        "Medians of interleaved rounds; ratio = icehouse / the other (below 1 is better), within a"
-        " round.\nThe collector is off while the clock runs, for all sides alike."
+        f" {memory:.0f} GiB, {machine['system']}.{quick}"
     )
+    how = (
+        f"Medians of interleaved rounds, clock: {report['clock']}."
+        " Ratio = icehouse / the other (below 1 is better), within a round."
+        " The collector is off while the clock runs, for all sides alike."
+    )
+    return f"{where}\n{how}"

@@ -39,11 +39,14 @@ class Choice:
     data: Path | None = None
     quick: bool = False
     seconds: float = 2.0
+    processor_time: bool = False
 
     @property
     def plan(self) -> Rounds:
-        """How long each comparison is measured."""
-        return Rounds.quick() if self.quick else Rounds(seconds=self.seconds)
+        """How long each comparison is measured, and by which clock."""
+        if self.quick:
+            return Rounds.quick(processor_time=self.processor_time)
+        return Rounds(seconds=self.seconds, processor_time=self.processor_time)
 
 
 def chosen_corpora(choice: Choice) -> list[Corpus]:
@@ -103,6 +106,7 @@ def report(results: Sequence[Result], choice: Choice) -> dict[str, Any]:
         "machine": machine(),
         "method": METHOD,
         "quick": choice.quick,
+        "clock": "processor time of the thread" if plan.processor_time else "wall",
         "rounds": {
             "seconds": plan.seconds,
             "least": plan.rounds_min,

@@ -14,6 +14,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Importing Rich would double the time that --help takes.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -85,6 +87,10 @@ def bench(
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="For each comparison.")] = 2.0,
+    processor_time: Annotated[
+        bool,
+        typer.Option("--cpu-time", help="Count the thread's processor time: for busy machines."),
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Only see that everything runs.")] = False,
     json: Json = False,
 ) -> None:
@@ -94,7 +100,9 @@ def bench(
     from icehouse.client.cli.output import guarded
 
     with guarded():
-        choice = Choice(case or (), corpus or (), frozenset(only or ()), data, quick, seconds)
+        choice = Choice(
+            case or (), corpus or (), frozenset(only or ()), data, quick, seconds, processor_time
+        )
         command(choice, as_json=json)
 
 

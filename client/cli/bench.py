@@ -14,7 +14,7 @@ from icehouse.client.cli.output import (
 def command(choice: Choice, *, as_json: bool) -> None:
     """Run what was chosen; CommandError for a case or corpus that is not there."""
     try:
-        with progress("starting") as tell:
+        with progress() as tell:
             results = list(run(choice, tell))
     except NothingToRunError as error:
         raise CommandError(str(error), ExitCode.USAGE) from None

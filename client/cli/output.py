@@ -15,6 +15,7 @@ from icehouse.client.bench.run import Progress
 
 # How wide a table may be where there is no terminal to tell.
 PIPE_COLUMNS = 200
+PROSE_COLUMNS = 100
 
 
 class ExitCode(enum.IntEnum):
@@ -55,8 +56,15 @@ class CommandError(Exception):
 
 
 def complain(message: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     print(f"icehouse: {message}", file=sys.stderr)
+
+
+def message_of(error: BaseException) -> str:
+    """Say what went wrong in one line."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 @contextmanager
@@ -76,31 +84,40 @@ def guarded() -> Iterator[None]:
         raise typer.Exit(ExitCode.ERROR) from None
     except tuple(kind for kind, _ in CODES) as error:
         code = next(code for kind, code in CODES if isinstance(error, kind))
-        complain(str(error) or type(error).__name__)
+        complain(message_of(error))
         raise typer.Exit(code) from None
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     print(json.dumps(document, indent=2))
 
 
 def print_table(*parts: Any) -> None:
-    """Rich renderables on stdout; colours and the width are the terminal's, where it is one."""
+    """Print Rich renderables and prose on stdout, as wide and coloured as its terminal allows."""
     from rich.console import Console
 
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
     for part in parts:
-        console.print(part)
+        width = min(console.width, PROSE_COLUMNS) if isinstance(part, str) else None
+        console.print(part, width=width, highlight=False, markup=False)
 
 
 @contextmanager
-def progress(first: str) -> Iterator[Progress]:
-    """Tell on stderr what is being done, if that is a terminal; else says nothing."""
+def progress() -> Iterator[Progress]:
+    """Tell on stderr what is being done, if that is a terminal; else say nothing.
+
+    One line that is written over. No thread draws it: one would disturb what is measured, and
+    processes are forked meanwhile.
+    """
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    from rich.console import Console
 
-    with Console(stderr=True).status(first) as status:
-        yield status.update
+    def tell(message: str) -> None:
+        print(f"\r\x1b[K{message} ...", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield tell
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
