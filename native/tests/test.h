@@ -16,12 +16,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHECK(condition)                                                                  \
-    do {                                                                                  \
-        if (!(condition)) {                                                               \
+#define CHECK(condition)                                                                         \
+    do {                                                                                         \
+        if (!(condition)) {                                                                      \
             fprintf(stderr, "%s:%d: %s failed: %s\n", __FILE__, __LINE__, __func__, #condition); \
-            abort();                                                                      \
-        }                                                                                 \
+            abort();                                                                             \
+        }                                                                                        \
     } while (0)
 
 #define CHECK_EQ(left, right)                                                               \
@@ -35,25 +35,25 @@
     } while (0)
 
 /* An expression that gives an ih_result; `error` is in scope. */
-#define CHECK_OK(expression)                                                              \
-    do {                                                                                  \
-        ih_result result_ = (expression);                                                 \
-        if (result_ != IH_OK) {                                                           \
+#define CHECK_OK(expression)                                                                   \
+    do {                                                                                       \
+        ih_result result_ = (expression);                                                      \
+        if (result_ != IH_OK) {                                                                \
             fprintf(stderr, "%s:%d: %s failed: %s is %d (%s, errno %d)\n", __FILE__, __LINE__, \
-                    __func__, #expression, (int)result_, error.what ? error.what : "",    \
-                    error.system_errno);                                                  \
-            abort();                                                                      \
-        }                                                                                 \
+                    __func__, #expression, (int)result_, error.what ? error.what : "",         \
+                    error.system_errno);                                                       \
+            abort();                                                                           \
+        }                                                                                      \
     } while (0)
 
-#define CHECK_STORE(store)                                                            \
-    do {                                                                              \
-        char message_[256];                                                           \
-        if (ih_store_check((store), message_, sizeof message_) != IH_OK) {            \
-            fprintf(stderr, "%s:%d: %s failed: the store is broken: %s\n", __FILE__,  \
-                    __LINE__, __func__, message_);                                    \
-            abort();                                                                  \
-        }                                                                             \
+#define CHECK_STORE(store)                                                                     \
+    do {                                                                                       \
+        char message_[256];                                                                    \
+        if (ih_store_check((store), message_, sizeof message_) != IH_OK) {                     \
+            fprintf(stderr, "%s:%d: %s failed: the store is broken: %s\n", __FILE__, __LINE__, \
+                    __func__, message_);                                                       \
+            abort();                                                                           \
+        }                                                                                      \
     } while (0)
 
 static inline double test_now(void)
@@ -66,20 +66,20 @@ static inline double test_now(void)
 /* What hangs is killed: no test takes this long. */
 #define WATCHDOG_SECONDS 900u
 
-#define RUN(name)                                                                        \
-    do {                                                                                 \
-        alarm(WATCHDOG_SECONDS);                                                         \
-        double start_ = test_now();                                                      \
-        name();                                                                          \
-        printf("ok   %-60s %6.2f s\n", #name, test_now() - start_);                      \
-        fflush(stdout);                                                                  \
+#define RUN(name)                                                   \
+    do {                                                            \
+        alarm(WATCHDOG_SECONDS);                                    \
+        double start_ = test_now();                                 \
+        name();                                                     \
+        printf("ok   %-60s %6.2f s\n", #name, test_now() - start_); \
+        fflush(stdout);                                             \
     } while (0)
 
-#define SKIP(reason)                                                   \
-    do {                                                               \
-        printf("SKIPPED %s: %s\n", __func__, (reason));                \
-        fflush(stdout);                                                \
-        return;                                                        \
+#define SKIP(reason)                                    \
+    do {                                                \
+        printf("SKIPPED %s: %s\n", __func__, (reason)); \
+        fflush(stdout);                                 \
+        return;                                         \
     } while (0)
 
 static inline uint64_t test_setting(const char *name, uint64_t otherwise)

@@ -34,7 +34,8 @@ static uint8_t *shared(uint64_t bytes)
 
 static ih_heap make_heap(uint8_t *memory)
 {
-    ih_heap heap = {.base = memory, .view = memory, .id = 77, .secret = {1, 2}, .kind = IH_ORDINARY};
+    ih_heap heap = {
+        .base = memory, .view = memory, .id = 77, .secret = {1, 2}, .kind = IH_ORDINARY};
     heap.first = ih_heap_first_unit(IH_ORDINARY, BYTES);
     heap.end = UNITS;
     return heap;
@@ -61,7 +62,8 @@ static void write_for_ever(ih_heap heap, volatile journal *log, uint64_t random)
             note(log, at, NOTHING);
             continue;
         }
-        uint32_t units = 1u + (uint32_t)test_below(&random, test_below(&random, 10) == 0 ? 200 : 12);
+        uint32_t units =
+            1u + (uint32_t)test_below(&random, test_below(&random, 10) == 0 ? 200 : 12);
         uint32_t unit = ih_heap_alloc(&heap, units);
         if (unit == 0)
             continue;
@@ -73,7 +75,8 @@ static void write_for_ever(ih_heap heap, volatile journal *log, uint64_t random)
             continue;
         }
         uint8_t *body = heap.base + ((size_t)unit << IH_UNIT_SHIFT);
-        memset(body + IH_HEADER_SIZE, (int)(unit & 0xff), ((size_t)units << IH_UNIT_SHIFT) - IH_HEADER_SIZE);
+        memset(body + IH_HEADER_SIZE, (int)(unit & 0xff),
+               ((size_t)units << IH_UNIT_SHIFT) - IH_HEADER_SIZE);
         uint64_t nonce = test_random(&random);
         log->nonce[unit] = nonce;
         log->units[unit] = units;
@@ -134,7 +137,8 @@ static void test_h08_killed_writer_loses_nothing(void)
             ;
         CHECK(kill(pid, SIGKILL) == 0);
         int status;
-        CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
+              WTERMSIG(status) == SIGKILL);
         char message[200];
         ih_result result = ih_heap_recover(&heap, message, sizeof message);
         if (result != IH_OK) {

@@ -29,12 +29,12 @@ static bool strike(const char *name)
     return true;
 }
 
-#define FAIL(name, value, code)  \
-    do {                         \
-        if (strike(name)) {      \
-            errno = (code);      \
-            return (value);      \
-        }                        \
+#define FAIL(name, value, code) \
+    do {                        \
+        if (strike(name)) {     \
+            errno = (code);     \
+            return (value);     \
+        }                       \
     } while (0)
 
 void *__real_mmap(void *, size_t, int, int, int, off_t);

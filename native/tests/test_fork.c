@@ -150,7 +150,8 @@ static void test_h09_a_child_holds_what_it_inherited(void)
     ih_handle handles[3];
     ih_lease *leases[3];
     for (unsigned i = 0; i < 3; i++)
-        CHECK_OK(test_put(store, sizes[i], i == 2 ? IH_PUT_SEAL : 0, i, &handles[i], &leases[i], &error));
+        CHECK_OK(test_put(store, sizes[i], i == 2 ? IH_PUT_SEAL : 0, i, &handles[i], &leases[i],
+                          &error));
     talk t;
     talk_open(&t);
     pid_t pid = do_fork();
@@ -492,7 +493,8 @@ static void test_h01_h02_children_open_while_the_owner_deletes(void)
     open_all(false);
     uint64_t bytes = sizeof(board_entry) * CHURN;
     /* The board is shared memory of the test's own. */
-    volatile board_entry *board = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    volatile board_entry *board =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(board != MAP_FAILED);
     uint64_t random = 99;
     ih_handle handles[CHURN] = {0};

@@ -226,7 +226,8 @@ static void test_h15_delete_refuses_while_names_exist(void)
     ih_name *names;
     size_t count;
     CHECK_OK(ih_store_names(store, "", 0, &names, &count, &error));
-    CHECK(count == 2 && strcmp(names[0].name, "config") == 0 && strcmp(names[1].name, "other") == 0);
+    CHECK(count == 2 && strcmp(names[0].name, "config") == 0 &&
+          strcmp(names[1].name, "other") == 0);
     free(names);
     CHECK_OK(ih_store_names(store, "o", 1, &names, &count, &error));
     CHECK_EQ(count, 1);
@@ -370,7 +371,8 @@ static void test_h13_no_descriptor_each(void)
     int before = open("/dev/null", O_RDONLY | O_CLOEXEC);
     ih_handle handle;
     for (unsigned i = 0; i < 300; i++)
-        CHECK_OK(test_put(store, i % 2 ? 100 : 20000, i % 2 ? IH_PUT_SEAL : 0, i, &handle, NULL, &error));
+        CHECK_OK(test_put(store, i % 2 ? 100 : 20000, i % 2 ? IH_PUT_SEAL : 0, i, &handle, NULL,
+                          &error));
     int after = open("/dev/null", O_RDONLY | O_CLOEXEC);
     CHECK_EQ(after, before + 1);
     close(before);

@@ -59,7 +59,8 @@ static void one_round(uint64_t *random, uint64_t seed)
             item->seed = seed;
             char name[16];
             size_t length = (size_t)snprintf(name, sizeof name, "%u", at);
-            CHECK_EQ(ih_bind(store, name, length, &item->handle, IH_ANY_VERSION, NULL, &local), IH_OK);
+            CHECK_EQ(ih_bind(store, name, length, &item->handle, IH_ANY_VERSION, NULL, &local),
+                     IH_OK);
         }
     }
     __atomic_store_n(&slots[at], taken, __ATOMIC_RELEASE);
@@ -67,7 +68,8 @@ static void one_round(uint64_t *random, uint64_t seed)
 
 static void *work(void *argument)
 {
-    uint64_t random = ((uint64_t)(uintptr_t)argument + 1u) * 7919u, rounds = test_setting("IH_ROUNDS", 4000);
+    uint64_t random = ((uint64_t)(uintptr_t)argument + 1u) * 7919u,
+             rounds = test_setting("IH_ROUNDS", 4000);
     for (uint64_t i = 0; i < rounds; i++) {
         one_round(&random, i);
         if (i % 500 == 0) {
@@ -104,7 +106,8 @@ static void test_eight_threads(void)
     CHECK_OK(ih_store_trim(store, &error));
     ih_usage figures;
     CHECK_OK(ih_store_usage(store, &figures, &error));
-    CHECK(figures.images == 0 && figures.used == 0 && figures.committed == 0 && figures.leases == 0);
+    CHECK(figures.images == 0 && figures.used == 0 && figures.committed == 0 &&
+          figures.leases == 0);
     CHECK_EQ(figures.names, 0);
     ih_store_drop(store);
     ih_process_destroy(process);
