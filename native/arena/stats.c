@@ -135,7 +135,7 @@ ih_result ih_store_list(ih_store *store, ih_stat **out, size_t *count, ih_error 
     ih_unlock(store->process);
     free(list.index);
     if (good && list.items == NULL)
-        list.items = malloc(1);
+        list.items = malloc(sizeof *list.items);
     if (!good || list.items == NULL) {
         free(list.items);
         return ih_fail(error, IH_MEMORY, ENOMEM, "list the images");

@@ -214,7 +214,7 @@ static int freeze_wide_int(freezer *f, PyObject *number, uint32_t *word)
         ih_store64(w->bytes + w->size, (uint64_t)value);
         w->size += 8;
     } else {
-        size_t bits = _PyLong_NumBits(number), size = bits / 8 + 1;
+        size_t bits = (size_t)_PyLong_NumBits(number), size = bits / 8 + 1;
         if ((result = ih_begin_node(w, IH_BIGINT, size, size, &at)) < 0)
             return freeze_failed(result);
 #if PY_VERSION_HEX >= 0x030D0000

@@ -46,7 +46,7 @@ static inline bool is_plain(uint64_t x)
 
 static uint8_t *put_escape(uint8_t *p, uint32_t unit)
 {
-    static const char digits[16] = "0123456789abcdef";
+    static const char digits[] = "0123456789abcdef";
     *p++ = '\\';
     *p++ = 'u';
     for (int shift = 12; shift >= 0; shift -= 4)
