@@ -170,10 +170,14 @@ class Interpreter:
     def run(self, source: str) -> None:
         """Run Python source in the interpreter's `__main__`, whose variables stay between runs.
 
-        InterpreterError with the other side's failure, if it raises.
+        InterpreterError with the other side's failure, if it raises; SyntaxError for what can't
+        be compiled.
         """
+        text = textwrap.dedent(source) + "\n"
+        # Only some versions raise it for what is compiled there.
+        compile(text, "<source>", "exec")
         with self._busy:
-            self._run(textwrap.dedent(source) + "\n")
+            self._run(text)
 
     def _run(self, source: str) -> None:
         if self._closed:
