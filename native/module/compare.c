@@ -12,7 +12,11 @@
 #include "module/dict_views.h"
 
 #define PUSHED IH_COMPARE_PUSHED
-#define UNREMEMBERED 64       /* containers compared before it pays to remember them */
+#define SKIP 3
+#define UNREMEMBERED 64 /* containers compared before it pays to remember them */
+/* Items of a container that is walked again rather than remembered, while nothing but plain
+ * values is found inside: records and points, of which there are many. */
+#define SMALL 16
 #define NESTED_MAX (1u << 22) /* containers compared for sets with colliding hashes */
 #define SIGNAL_MASK 0xffffu
 
@@ -238,17 +242,16 @@ static void bring(ih_comparison *c, const ih_image_object *image, bool slice, ui
     c->paid[c->paid[0] != NULL] = image;
 }
 
-/* 1: the two are taken for equal, or are one; 0: they must be walked; -1. `object_*`: the side
- * is an object, not reached through words of an image. */
-static int met_before(ih_comparison *c, const ih_pair *pair, uint64_t size, bool object_a,
-                      bool object_b)
+/* 1: the pair is taken for equal; 0: it must be walked, and is remembered; -1. */
+static int met_before(ih_comparison *c, ih_pair *pair)
 {
     PyObject *holder_a, *holder_b;
     const ih_image_object *image_a, *image_b;
     const void *a = side_key(c, &pair->a, &holder_a, &image_a);
     const void *b = side_key(c, &pair->b, &holder_b, &image_b);
-    if (a == b)
-        return 1;
+    bool object_a = pair->object_a, object_b = pair->object_b;
+    uint64_t size = pair->size;
+    pair->remembered = true;
     if (c->nested && ++*c->work > NESTED_MAX) {
         PyErr_SetString(PyExc_RecursionError, "nested sets of colliding hashes in comparison");
         return -1;
@@ -274,6 +277,14 @@ static int met_before(ih_comparison *c, const ih_pair *pair, uint64_t size, bool
     return charge(c, size);
 }
 
+/* One node on both sides. */
+static bool is_one(const ih_comparison *c, const ih_pair *pair)
+{
+    PyObject *holder;
+    const ih_image_object *image;
+    return side_key(c, &pair->a, &holder, &image) == side_key(c, &pair->b, &holder, &image);
+}
+
 /* Equal runs of packed integers need no walk. */
 static bool same_packed(const ih_pair *pair)
 {
@@ -292,6 +303,9 @@ static int prepare_dicts(ih_comparison *c, ih_pair *pair)
         ih_cursor swapped = pair->a;
         pair->a = pair->b;
         pair->b = swapped;
+        bool object = pair->object_a;
+        pair->object_a = pair->object_b;
+        pair->object_b = object;
         a = (ih_table_view *)pair->a.object;
     }
     const ih_table_view *b = table_of(c->state, pair->b.object);
@@ -305,38 +319,49 @@ static int prepare_dicts(ih_comparison *c, ih_pair *pair)
     return 0;
 }
 
-/* Two containers of one class: 1, 0, -1, or PUSHED. */
+/* Answers without a walk: 1, 0, -1; PUSHED: walk it. */
+static int peek(ih_comparison *c, ih_pair *pair)
+{
+    bool sequence = pair->class == IH_LIST_CLASS || pair->class == IH_TUPLE_CLASS;
+    pair->ordered = c->order && sequence && (c->depth == 0 || c->pairs[c->depth - 1].ordered);
+    pair->size = side_size(c, pair->class, &pair->a);
+    bool same_size = pair->size == side_size(c, pair->class, &pair->b);
+    if (!same_size && !pair->ordered)
+        return 0;
+    if ((same_size && pair->size == 0) || is_one(c, pair) || (sequence && same_packed(pair)))
+        return 1;
+    if (pair->size > SMALL || pair->class == IH_SET_CLASS) {
+        int known = met_before(c, pair);
+        if (known != 0)
+            return known;
+    }
+    if (pair->class == IH_SET_CLASS)
+        return ih_compare_sets(c, pair->a.object, pair->b.object);
+    if (pair->class == IH_DICT_CLASS && prepare_dicts(c, pair) < 0)
+        return -1;
+    return PUSHED;
+}
+
+/* Two containers of one class: 1, 0, -1, PUSHED, or SKIP: the pair that they are in is equal. */
 static int enter(ih_comparison *c, ih_class class, const ih_value *a, const ih_value *b)
 {
+    if (c->depth > 0 && !c->pairs[c->depth - 1].remembered) {
+        int known = met_before(c, &c->pairs[c->depth - 1]);
+        if (known != 0)
+            return known > 0 ? SKIP : -1;
+    }
     ih_pair pair = {.class = (uint8_t) class};
+    pair.object_a = a->form == IH_OBJECT;
+    pair.object_b = b->form == IH_OBJECT;
     if (open_side(&pair.a, class, a) < 0)
         return -1;
     int result = open_side(&pair.b, class, b);
-    if (result == 0) {
-        bool sequence = class == IH_LIST_CLASS || class == IH_TUPLE_CLASS;
-        pair.ordered = c->order && sequence && (c->depth == 0 || c->pairs[c->depth - 1].ordered);
-        uint64_t size = side_size(c, class, &pair.a);
-        bool same_size = size == side_size(c, class, &pair.b);
-        if (!same_size && !pair.ordered)
-            goto done;
-        result = same_size && size == 0
-                     ? 1
-                     : met_before(c, &pair, size, a->form == IH_OBJECT, b->form == IH_OBJECT);
-        if (result != 0)
-            goto done;
-        if (sequence && same_packed(&pair)) {
-            result = 1;
-            goto done;
-        }
-        if (class == IH_SET_CLASS)
-            result = ih_compare_sets(c, pair.a.object, pair.b.object);
-        else if (class == IH_DICT_CLASS && prepare_dicts(c, &pair) < 0)
-            result = -1;
-        else if ((result = push(c, &pair)) == PUSHED)
-            return result;
-    }
-done:
-    close_pair(&pair);
+    if (result == 0)
+        result = peek(c, &pair);
+    if (result == PUSHED && class != IH_SET_CLASS)
+        result = push(c, &pair);
+    if (result != PUSHED || class == IH_SET_CLASS) /* a set's items are pushed, not itself */
+        close_pair(&pair);
     return result;
 }
 
@@ -392,7 +417,7 @@ static int step_sequences(ih_comparison *c, size_t index)
         ih_value_clear(&a);
         ih_value_clear(&b);
         if (equal != 1)
-            return equal;
+            return equal == SKIP ? 1 : equal;
         if ((++c->steps & SIGNAL_MASK) == 0 && PyErr_CheckSignals() < 0)
             return -1;
     }
@@ -465,7 +490,7 @@ static int step_dicts(ih_comparison *c, size_t index)
         ih_value_clear(&a);
         ih_value_clear(&b);
         if (equal != 1)
-            return equal;
+            return equal == SKIP ? 1 : equal;
         if ((++c->steps & SIGNAL_MASK) == 0 && PyErr_CheckSignals() < 0)
             return -1;
     }
@@ -473,7 +498,7 @@ static int step_dicts(ih_comparison *c, size_t index)
 
 int ih_compare_lists_later(ih_comparison *c, PyObject *left, PyObject *right)
 {
-    ih_pair pair = {.class = IH_LIST_CLASS};
+    ih_pair pair = {.class = IH_LIST_CLASS, .remembered = true};
     ih_cursor_object(&pair.a, left);
     ih_cursor_object(&pair.b, right);
     int result = push(c, &pair);

@@ -11,12 +11,14 @@
 /* Two containers of one class that are being walked together. */
 typedef struct {
     ih_cursor a, b; /* of dicts the objects alone; a's is a FrozenDict */
-    uint64_t next;
+    uint64_t next, size;
     PyObject *keys; /* owned: decoded keys of a shaped dict, or NULL */
     uint8_t class;
-    bool ordered;   /* ih_order() decides here: only sequences lead here */
-    bool ended;     /* all common items are equal */
-    bool same_keys; /* two dicts of one shape: entry i has the same key in both */
+    bool ordered;            /* ih_order() decides here: only sequences lead here */
+    bool ended;              /* all common items are equal */
+    bool object_a, object_b; /* the side was given as an object, not by a word of an image */
+    bool remembered;         /* later meetings take it for equal */
+    bool same_keys;          /* two dicts of one shape: entry i has the same key in both */
 } ih_pair;
 
 typedef struct {
