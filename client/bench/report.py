@@ -8,7 +8,11 @@ from typing import Any
 
 from icehouse.client.bench.targets import bytes_text, seconds_text
 
-COLUMNS = ["case", "on", "icehouse", "against", "ratio", "quartiles", "must", "aim", ""]
+VERDICT = ""
+COLUMNS = ["case", "on", "icehouse", "against", "ratio", "quartiles", "must", "aim", VERDICT]
+# Left out where a terminal has fewer columns of text than this.
+LESS_IMPORTANT = ["quartiles", "aim"]
+WIDE = 150
 MARKS = {"aim": "aim", "must": "ok", "missed": "MISSED", "": ""}
 
 
@@ -63,19 +67,22 @@ def rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return lines
 
 
-def table(report: Mapping[str, Any]) -> Any:
-    """Make a Rich table of a report."""
+def table(report: Mapping[str, Any], columns: int = WIDE) -> Any:
+    """Make a Rich table of a report; with few columns of text only what matters most."""
     from rich.table import Table
     from rich.text import Text
 
     made = Table(title="icehouse bench", caption=caption(report), caption_justify="left")
-    for column in COLUMNS:
-        right = column in ("icehouse", "against", "ratio")
-        made.add_column(column, justify="right" if right else "left", no_wrap=True)
+    shown = [name for name in COLUMNS if columns >= WIDE or name not in LESS_IMPORTANT]
+    for name in shown:
+        right = name in ("icehouse", "against", "ratio")
+        made.add_column(name, justify="right" if right else "left", overflow="fold")
     colours = {"aim": "green", "ok": "green", "MISSED": "bold red", "": ""}
     for line in rows(report["results"]):
         # As Text, since `view[i]` would be read as markup.
-        made.add_row(*[Text(cell) for cell in line[:-1]], Text(line[-1], style=colours[line[-1]]))
+        cells = dict(zip(COLUMNS, map(Text, line), strict=True))
+        cells[VERDICT].stylize(colours[line[-1]])
+        made.add_row(*[cells[name] for name in shown])
     return made
 
 

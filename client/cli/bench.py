@@ -8,6 +8,7 @@ from icehouse.client.cli.output import (
     print_json,
     print_table,
     progress,
+    text_columns,
 )
 
 
@@ -22,4 +23,4 @@ def command(choice: Choice, *, as_json: bool) -> None:
     if as_json:
         print_json(told)
     else:
-        print_table(table(told))
+        print_table(table(told, text_columns()))

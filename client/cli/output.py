@@ -3,6 +3,7 @@
 import enum
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -93,11 +94,16 @@ def print_json(document: Mapping[str, Any]) -> None:
     print(json.dumps(document, indent=2))
 
 
+def text_columns() -> int:
+    """How wide output may be: the terminal's width, or as wide as needed in a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_COLUMNS
+
+
 def print_table(*parts: Any) -> None:
     """Print Rich renderables and prose on stdout, as wide and coloured as its terminal allows."""
     from rich.console import Console
 
-    console = Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
+    console = Console(width=text_columns())
     for part in parts:
         width = min(console.width, PROSE_COLUMNS) if isinstance(part, str) else None
         console.print(part, width=width, highlight=False, markup=False)
