@@ -1,12 +1,13 @@
 /* Reading images: the one place where bytes of an image become facts.
  *
  * Purpose.   ih_read_node() looks at a node once and returns a private, checked description of it:
- * every extent that the description names lies inside the image. Whoever uses only the description
- * and ih_load_word() can't be led outside, whatever the bytes say and however they change meanwhile
- * (DESIGN.md section 4, "Readers trust nothing"). Values inside an extent (words, slots, offsets,
- * text) are still wild when they are loaded. Threads.   No state. Loads of words are single
- * (relaxed atomics), so a racing writer can't show us two values. Failure.   0 is success; else -1
- * and `fault` says where and what. Nothing is allocated.
+ *            every extent that the description names lies inside the image. Whoever uses only the
+ *            description and ih_load_word() can't be led outside, whatever the bytes say and however
+ *            they change meanwhile (docs/image-format.md, "What a reader checks"). Values inside an
+ *            extent (words, slots, offsets, text) are still wild when they are loaded.
+ * Threads.   No state. Loads of words are single (relaxed atomics), so a racing writer can't show us
+ *            two values.
+ * Failure.   0 is success; else -1 and `fault` says where and what. Nothing is allocated.
  */
 #ifndef ICEHOUSE_IMAGE_READ_H
 #define ICEHOUSE_IMAGE_READ_H
@@ -30,15 +31,18 @@ typedef struct {
 } ih_fault;
 
 /* A node as read. Offsets are bytes from the image's start. Which fields mean something depends on
- * the kind: strings, bytes, BIGINT       data, n = size in bytes LIST, TUPLE, SET, SHAPE ...  data
- * = words, n
- *   *_PACKED                     data = elements, n, code
- *   *_STR                        data = end offsets, n, width, text, text_size, ascii
- *   DICT_SHAPED                  data = values, n, shape = word
- *   DICT_PAIRS, DICT_HASHED      data = entries, n
- *   *_HASHED, SHAPE with n > 8   table = slots, capacity, seed, width
- *   ARRAY                        data, text = format, text_size, shape_at, n = dimensions, code =
- * origin, order, item_size, bytes INT64, FLOAT, COMPLEX        data */
+ * the kind:
+ *
+ *   strings, bytes, BIGINT      data; n = size in bytes
+ *   INT64, FLOAT, COMPLEX       data
+ *   LIST, TUPLE, SET, SHAPE     data = words, n
+ *   *_PACKED                    data = elements, n, code, width
+ *   *_STR                       data = end offsets, n, width, text, text_size, ascii
+ *   DICT_SHAPED                 data = values, n, shape = word
+ *   DICT_PAIRS, DICT_HASHED     data = entries, n
+ *   *_HASHED, SHAPE with n > 8  table = slots, capacity, seed, width
+ *   ARRAY                       data, bytes, item_size, code = origin, order, n = dimensions,
+ *                               shape_at, text = format, text_size */
 typedef struct {
     uint8_t kind; /* ih_kind; IH_SHORT_STR for short strings */
     uint8_t code, width, order;

@@ -1,12 +1,14 @@
 /* Writing images: the graph under construction, in private memory.
  *
  * Purpose.   Appends nodes to a growing buffer whose offsets are the image's offsets, keeps equal
- * strings once, and fills tables. What the nodes mean and in which order they come is decided by
- * the caller (module/freezer.c). Lifecycle. ih_writer_init(), any number of images with
- * ih_writer_reset() between them, ih_writer_free(). The buffer and the string table are kept for
- * the next image, unless they grew large. Threads.   A writer belongs to one thread at a time.
+ *            strings once, and fills tables. What the nodes mean and in which order they come is
+ *            decided by the caller (module/freezer.c).
+ * Lifecycle. ih_writer_init(), any number of images with ih_writer_reset() between them,
+ *            ih_writer_free(). The buffer and the string table are kept for the next image, unless
+ *            they grew large.
+ * Threads.   A writer belongs to one thread at a time.
  * Failure.   Functions return 0, or an ih_write_result below zero; the writer may then only be
- * reset or freed.
+ *            reset or freed.
  */
 #ifndef ICEHOUSE_IMAGE_WRITE_H
 #define ICEHOUSE_IMAGE_WRITE_H

@@ -51,10 +51,9 @@ TREES = st.recursive(ATOMS, containers, max_leaves=25)
 
 @st.composite
 def graphs(draw: Callable[..., Any], *, cycles: bool = True) -> Any:
-    """Containers that refer to one another at random: shared children, and cycles where asked for."""
-    nodes: list[Any] = []
-    for kind in draw(st.lists(st.sampled_from([list, dict, bytearray]), min_size=1, max_size=8)):
-        nodes.append(kind(draw(st.binary(max_size=4))) if kind is bytearray else kind())
+    """Containers that refer to one another at random: shared children, cycles where asked for."""
+    kinds = draw(st.lists(st.sampled_from([list, dict, bytearray]), min_size=1, max_size=8))
+    nodes = [kind(draw(st.binary(max_size=4))) if kind is bytearray else kind() for kind in kinds]
     for number, node in enumerate(nodes):
         if isinstance(node, bytearray):
             continue
@@ -100,9 +99,8 @@ def random_key(rng: random.Random) -> Any:
 
 def random_graph(rng: random.Random) -> Any:
     """As graphs(), a thousand times faster: containers filled with atoms and one another."""
-    nodes: list[Any] = []
-    for _ in range(rng.randrange(1, 12)):
-        nodes.append(rng.choice((list, list, dict, dict, set, bytearray))())
+    kinds = (list, list, dict, dict, set, bytearray)
+    nodes: list[Any] = [rng.choice(kinds)() for _ in range(rng.randrange(1, 12))]
     nodes.sort(key=lambda node: not isinstance(node, list | dict))
     for node in nodes:
         many = rng.choice((0, 1, 3, 9, 20, 200 if rng.randrange(20) == 0 else 2))
