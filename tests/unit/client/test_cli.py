@@ -22,7 +22,7 @@ COLOUR = re.compile(r"\x1b\[(?:\d+;)*3[0-7]m")
 
 
 def icehouse(
-    *arguments: str, input: str = "", env: dict[str, str] | None = None
+    *arguments: str, stdin: str = "", env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command in a pipe; without the colours and folders of who runs the tests."""
     clean = {
@@ -32,7 +32,7 @@ def icehouse(
     }
     return subprocess.run(
         [sys.executable, "-m", "icehouse.client.cli", *arguments],
-        input=input,
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
@@ -40,8 +40,8 @@ def icehouse(
     )
 
 
-def document(*arguments: str, input: str = "") -> Any:
-    done = icehouse(*arguments, input=input)
+def document(*arguments: str, stdin: str = "") -> Any:
+    done = icehouse(*arguments, stdin=stdin)
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
 
@@ -139,7 +139,7 @@ class TestDemo:
         assert told["icehouse"]["together_answers"] == 6 * 30
 
     def test_standard_input(self) -> None:
-        told = document("demo", "-", "--questions", "5", "--json", input='{"a": [1, 2, 3]}')
+        told = document("demo", "-", "--questions", "5", "--json", stdin='{"a": [1, 2, 3]}')
         assert told["about"] == "stdin"
 
     def test_missing_file(self, tmp_path: Path) -> None:
