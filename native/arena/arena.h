@@ -121,8 +121,8 @@ void ih_store_drop(ih_store *store);
 
 /* ---- putting --------------------------------------------------------------------------------- */
 
-#define IH_PUT_SEAL \
-    1u /* in a segment of its own under F_SEAL_WRITE: nobody at all can write it afterwards */
+/* In a segment of its own under F_SEAL_WRITE: nobody at all can write it afterwards. */
+#define IH_PUT_SEAL 1u
 
 /* A block being written. Between reserve and seal/abandon it belongs to one thread. */
 typedef struct {

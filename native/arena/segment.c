@@ -233,8 +233,11 @@ ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, 
         code = map_view(segment, segment->fd);
     if (code != 0)
         return system_error(error, code, "map a segment of its own");
-    ih_os_close(segment->fd);
-    segment->fd = -1;
+    /* Forgotten before it is closed: a child forked in between closes what is noted here, and the
+     * number may by then mean its own lease table. */
+    int fd = segment->fd;
+    __atomic_store_n(&segment->fd, -1, __ATOMIC_SEQ_CST);
+    ih_os_close(fd);
     segment->kernel_sealed = seal;
     return IH_OK;
 }

@@ -51,8 +51,8 @@ ih_result ih_segment_create_dedicated(uint64_t id, uint64_t bytes, ih_segment **
 /* Writes into a fresh dedicated segment. `offset` counts from the segment's start. */
 ih_result ih_segment_write(ih_segment *segment, ih_room *room, uint64_t offset, const void *source,
                            uint64_t size, ih_error *error);
-/* Finishes a fresh dedicated segment: header, mappings, seals; closes the descriptor. May be tried
- * again on failure. */
+/* Finishes a fresh dedicated segment: header, mappings, seals; closes the descriptor. After
+ * a failure it can only be destroyed. */
 ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, uint64_t created_ns,
                             bool seal, const uint8_t image[16], ih_error *error);
 /* Unmaps and frees. `discard`: children may still map it, so its pages are given back first. */

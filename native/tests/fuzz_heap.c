@@ -1,5 +1,5 @@
-/* Operations and damage, as the fuzzer likes, on one segment: nothing crashes, what recover() accepts
- * holds every invariant. */
+/* Operations and damage, as the fuzzer likes, on one segment: nothing crashes, what recover()
+ * accepts holds every invariant. */
 #include "arena/alloc.h"
 
 #include <stdlib.h>
@@ -38,7 +38,8 @@ static ih_heap fresh(uint8_t *memory)
     return heap;
 }
 
-/* Bytes changed: from here on only check and recover may look, until recover says that all is well. */
+/* Bytes changed: from here on only check and recover may look, until recover says that all is well.
+ */
 static void damage(ih_heap *heap, input *in, bool *owned)
 {
     char message[128];

@@ -233,8 +233,8 @@ static void test_exact_fit_is_found(void)
     world_close(&w);
 }
 
-/* Bytes changed anywhere: check and recover say so or not, but never crash or hang, and what recover
- * accepts works. */
+/* Bytes changed anywhere: check and recover say so or not, but never crash or hang, and what
+ * recover accepts works. */
 static void test_h10_poked_segments(void)
 {
     uint64_t random = test_setting("IH_SEED", 4711) | 1u;

@@ -155,7 +155,7 @@ void *__wrap_realloc(void *memory, size_t size)
     return __real_realloc(memory, size);
 }
 
-/* ---- what a process has -------------------------------------------------------------------------- */
+/* ---- what a process has ---------------------------------------------------------------------- */
 
 static unsigned count_descriptors(void)
 {
@@ -180,7 +180,7 @@ static unsigned count_mappings(void)
     return count;
 }
 
-/* ---- the scenario ---------------------------------------------------------------------------------- */
+/* ---- the scenario ---------------------------------------------------------------------------- */
 
 static ih_process *process;
 static ih_store *store;

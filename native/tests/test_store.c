@@ -323,7 +323,8 @@ static void test_list(void)
     close_store(store);
 }
 
-/* A second store's ids never collide with those of a living one, and the process tells them apart. */
+/* A second store's ids never collide with those of a living one, and the process tells them apart.
+ */
 static void test_two_stores(void)
 {
     ih_store *one = open_store(64 * MIB, 0, false), *two;

@@ -1,7 +1,8 @@
 /* Weak memory, approximated by buffers: a store waits in its process's buffer, one place for each
  * variable, and goes to memory at any later time, in any order with stores to other variables. A
- * load sees the own buffer first. A fence waits until the own buffer is empty; a release store waits
- * until all earlier stores have gone. (More than x86 reorders, and what arm64 does to stores.)
+ * load sees the own buffer first. A fence waits until the own buffer is empty; a release store
+ * waits until all earlier stores have gone. (More than x86 reorders, and what arm64 does to
+ * stores.)
  *
  * The model defines PROCESSES, VARIABLES and the initial values.
  */
