@@ -88,7 +88,7 @@ def picture(report: dict[str, Any]) -> Figure:
     for axes in (left, right):
         axes.patch.set_alpha(0)
     draw(left, faster, "Times faster than pickle 5 (walk: than loading, then walking)")
-    draw(right, slower, "Time of reading a view / time of reading the dict or list itself")
+    draw(right, slower, "Reading a view: its time / that of the native object")
     machine = report["machine"]
     figure.supxlabel(
         f"Medians and quartiles. Python {machine['python']}, {machine['processor']},"
