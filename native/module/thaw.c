@@ -194,6 +194,8 @@ static PyObject *make_node(thawer *t, uint32_t word)
         return ih_raise_fault(t->image->state, &fault);
     if (node.kind == IH_SHORT_STR)
         return ih_thaw_short_str(t, word, node.data, node.n);
+    /* Equal texts are one node wherever the encoder noticed, flagged or not. */
+    node.shared |= node.kind == IH_STR_ASCII || node.kind == IH_STR_UTF8;
     if (node.shared) {
         PyObject *known = recall(t, word);
         if (known != NULL || PyErr_Occurred())

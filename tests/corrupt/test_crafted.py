@@ -1,5 +1,6 @@
 """Images forged to attack one reader each: what must be refused is refused, and nothing hangs."""
 
+import contextlib
 import itertools
 import struct
 import sys
@@ -60,10 +61,8 @@ def test_h04_lying_ascii_flags() -> None:
         refused(forge.image(forge.words(LIST, value)))
         refused(forge.image(forge.words(LIST, value)), lambda view: view[0] and list(view[0]))
         data = open_image(forge.image(forge.words(LIST, value)))
-        try:
+        with contextlib.suppress(icehouse.CorruptImage):
             assert icehouse.dumps(data).isascii()
-        except icehouse.CorruptImage:
-            pass
 
 
 def test_text_run_with_offsets_that_go_back() -> None:
