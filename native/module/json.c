@@ -70,45 +70,6 @@ static int read_node(writer *w, uint32_t word, ih_node *node)
 
 /* ---- what cannot be written ---- */
 
-static const char *type_name(uint32_t word, const ih_node *node)
-{
-    static const char *const origins[] = {"ndarray", "array", "memoryview"};
-    if (word == IH_ELLIPSIS)
-        return "ellipsis";
-    if (word == IH_NOT_IMPLEMENTED)
-        return "NotImplementedType";
-    if (node == NULL)
-        return word == IH_EMPTY_TUPLE ? "tuple" : "bytes";
-    switch (node->kind) {
-    case IH_COMPLEX:
-        return "complex";
-    case IH_BYTES:
-    case IH_BYTES_BLOB:
-        return "bytes";
-    case IH_BYTEARRAY:
-    case IH_BYTEARRAY_BLOB:
-        return "bytearray";
-    case IH_SET:
-    case IH_SET_HASHED:
-        return "set";
-    case IH_FROZENSET:
-    case IH_FROZENSET_HASHED:
-        return "frozenset";
-    case IH_ARRAY:
-        return origins[node->code];
-    case IH_LIST:
-    case IH_LIST_PACKED:
-    case IH_LIST_STR:
-        return "list";
-    case IH_DICT_SHAPED:
-    case IH_DICT_PAIRS:
-    case IH_DICT_HASHED:
-        return "dict";
-    default:
-        return "tuple";
-    }
-}
-
 /* One step of the path as Python would write it: [3] or ['key']. */
 static PyObject *path_part(writer *w, const json_frame *f)
 {
@@ -141,7 +102,7 @@ static int refuse(writer *w, uint32_t word, const ih_node *node, bool as_key)
 {
     if (w->options->has_default && !as_key)
         return NEEDS_DEFAULT;
-    const char *name = type_name(word, node);
+    const char *name = ih_json_type_name(word, node);
     PyObject *path = path_of(w);
     if (path == NULL)
         return -1;
@@ -344,6 +305,11 @@ static int write_keys(writer *w, json_shape *shape, const ih_node *node)
             return -1;
         shape->ends[i] = w->out.size - start;
     }
+    /* Long keys of many shapes may be one text: what they take counts towards the limit. */
+    size_t taken = w->out.size - start;
+    if (taken > w->out.limit / 2)
+        return raise_fault_at(w, node->data, "keys of shapes without end");
+    w->out.limit -= taken;
     shape->text = PyMem_Malloc(w->out.size - start + 1);
     if (shape->text == NULL) {
         PyErr_NoMemory();

@@ -17,4 +17,7 @@ typedef struct {
 /* The text of a container view. NULL without an exception: json.dumps must do it. */
 PyObject *ih_json_walk(ih_state *state, const ih_view *view, const ih_json_options *options);
 
+/* The Python type of what is not JSON, for messages. `node` is NULL for constants. */
+const char *ih_json_type_name(uint32_t word, const ih_node *node);
+
 #endif

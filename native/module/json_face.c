@@ -8,6 +8,45 @@
 
 /* ---- default ---- */
 
+const char *ih_json_type_name(uint32_t word, const ih_node *node)
+{
+    static const char *const origins[] = {"ndarray", "array", "memoryview"};
+    if (word == IH_ELLIPSIS)
+        return "ellipsis";
+    if (word == IH_NOT_IMPLEMENTED)
+        return "NotImplementedType";
+    if (node == NULL)
+        return word == IH_EMPTY_TUPLE ? "tuple" : "bytes";
+    switch (node->kind) {
+    case IH_COMPLEX:
+        return "complex";
+    case IH_BYTES:
+    case IH_BYTES_BLOB:
+        return "bytes";
+    case IH_BYTEARRAY:
+    case IH_BYTEARRAY_BLOB:
+        return "bytearray";
+    case IH_SET:
+    case IH_SET_HASHED:
+        return "set";
+    case IH_FROZENSET:
+    case IH_FROZENSET_HASHED:
+        return "frozenset";
+    case IH_ARRAY:
+        return origins[node->code];
+    case IH_LIST:
+    case IH_LIST_PACKED:
+    case IH_LIST_STR:
+        return "list";
+    case IH_DICT_SHAPED:
+    case IH_DICT_PAIRS:
+    case IH_DICT_HASHED:
+        return "dict";
+    default:
+        return "tuple";
+    }
+}
+
 PyObject *ih_json_default(ih_state *state, PyObject *object)
 {
     if (ih_is_view(state, object))

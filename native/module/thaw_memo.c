@@ -71,7 +71,13 @@ static PyObject *decode_key(thawer *t, uint32_t word, uint64_t where)
         return ih_thaw_fault(t, where, "a shape's key is not a string");
     if (node.kind == IH_SHORT_STR)
         return ih_thaw_short_str(t, word, node.data, node.n);
-    return ih_thaw_spend(t, where, node.n) < 0 ? NULL : ih_decode(t->image, word);
+    memo_entry *known = t->memo ? ih_memo_find(t, word) : NULL;
+    if (known != NULL && known->word != 0)
+        return Py_NewRef(known->object);
+    PyObject *text = ih_thaw_spend(t, where, node.n) < 0 ? NULL : ih_decode(t->image, word);
+    if (text != NULL && ih_memo_add(t, word, (memo_entry){.object = text, .steps = 1}) < 0)
+        Py_CLEAR(text);
+    return text;
 }
 
 static int decode_keys(thawer *t, const ih_node *shape, PyObject **keys)

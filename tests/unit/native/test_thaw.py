@@ -70,6 +70,12 @@ def test_identity_is_kept() -> None:
     assert thawed[1] == [1, 2]
 
 
+def test_long_keys_of_many_shapes() -> None:
+    long = "größe" * 100
+    value = [[{long: i, f"k{i}": 1}, {long: 1, f"k{i}": i}] for i in range(500)]
+    assert icehouse.thaw(icehouse.freeze(value)) == value
+
+
 def test_h24_cycles() -> None:
     loop: Any = []
     loop.append(loop)
