@@ -1,13 +1,17 @@
 """What every test has: a watchdog, the public corpora, and the long forms of `make soak`."""
 
+import contextlib
 import faulthandler
 import json
 import lzma
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import hypothesis
 import pytest
@@ -18,6 +22,8 @@ SOAKING = os.environ.get("ICEHOUSE_SOAK", "") not in ("", "0")
 WATCHDOG_SECONDS = 120
 # How long after its alarm a test that does not answer is killed, and the whole run with it.
 GRACE_SECONDS = 30
+# What a child process ends with that can't do its test here and says why.
+SKIP_STATUS = 77
 
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=20_000)
@@ -82,3 +88,70 @@ def corpus(corpus_text: Callable[[str], str]) -> Callable[[str], Any]:
         return json.loads(corpus_text(f"{name}.json"))
 
     return load
+
+
+class Child(Protocol):
+    """Runs a function of a module beside the test in a fresh process."""
+
+    def __call__(
+        self,
+        name: str,
+        *args: object,
+        seconds: int = 100,
+        before: str = "",
+        prefix: list[str] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        """Run "module.function" with args that survive repr(); it must end well and say nothing.
+
+        `before` is source to run first; `prefix` stands before the command.
+        """
+
+
+@pytest.fixture
+def child(request: pytest.FixtureRequest) -> Child:
+    """Fresh processes: there a crash or a hang is a test's failure, with all that it said."""
+
+    def run(
+        name: str,
+        *args: object,
+        seconds: int = 100,
+        before: str = "",
+        prefix: list[str] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        module = name.rpartition(".")[0]
+        code = (
+            f"import sys; sys.path.insert(0, {str(request.path.parent)!r})\n"
+            f"{before}\nimport {module}; {name}(*{args!r})"
+        )
+        command = [*(prefix or []), sys.executable, "-X", "faulthandler", "-c", code]
+        # A session of its own, so that what it forked ends with it; files, since those would keep
+        # a pipe open.
+        with tempfile.TemporaryFile("w+") as said:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+            try:
+                status = process.wait(seconds * (10 if SOAKING else 1))
+            except subprocess.TimeoutExpired:
+                # faulthandler says where every thread is.
+                os.killpg(process.pid, signal.SIGABRT)
+                process.wait()
+                status = f"hung for {seconds} s"
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            said.seek(0)
+            text = said.read()
+        if status == SKIP_STATUS:
+            pytest.skip(text.strip())
+        assert (status, text) == (0, ""), f"{name}: {status}\n{text}"
+
+    return run

@@ -1,11 +1,12 @@
-/* The invariants of a store and of the process's tables, for quiet moments: no put under way in
- * another thread.
+/* The invariants of a store and of the process's tables. They hold whenever the lock is free,
+ * whatever other threads are in the middle of.
  *
  *  1. Each segment holds its own invariants (heapcheck.c).
  *  2. A segment is found through its id exactly if it is registered; warm ones are not.
  *  3. An ordinary segment is in the bin of its rank; the bins' bitmap is right; idle ones are
  *     counted.
- *  4. committed = used + free + warm + one header for each segment that is not warm.
+ *  4. committed = used + free + warm + one header for each segment that is not warm + what other
+ *     threads are making or unmapping.
  *  5. images and the images found agree; dying = dying bits set; both in bytes too.
  *  6. Each entry of the lease map leases a sealed image of its segment; counts of leases agree.
  *  7. The dying queue holds exactly the entries that are dying and not held here.
@@ -148,9 +149,10 @@ static bool check_figures(const checking *c)
     if (c->used != s->used || c->warm != s->warm || c->idle != s->idle_count ||
         c->segments != s->segment_count)
         return fail(c, "bytes in use: %" PRIu64 " counted, %" PRIu64 " found", s->used, c->used);
-    if (s->committed != c->used + c->free + c->warm + c->overhead)
+    uint64_t found = c->used + c->free + c->warm + c->overhead + s->moving;
+    if (s->committed != found)
         return fail(c, "committed bytes: %" PRIu64 " counted, %" PRIu64 " found", s->committed,
-                    c->used + c->free + c->warm + c->overhead);
+                    found);
     return true;
 }
 

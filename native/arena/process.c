@@ -100,6 +100,7 @@ void ih_unlock(ih_process *process)
         ih_segment_destroy(dead, !store->inherited && !ih_is_quiet(store));
         ih_lock(process);
         store->committed -= bytes;
+        store->moving -= bytes;
         process->maps -= IH_MAPS_EACH;
         ih_store_release(store);
         pthread_mutex_unlock(&process->lock);

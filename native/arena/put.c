@@ -109,6 +109,7 @@ static ih_result plan(ih_store *store, request *want, ih_block *out, uint64_t *b
         return ih_store_fail(store, error, IH_MEMORY, "map one more segment", want->size);
     process->maps += IH_MAPS_EACH;
     store->committed += *bytes;
+    store->moving += *bytes;
     store->references++;
     return IH_OK;
 }
@@ -163,6 +164,7 @@ static ih_result make_segment(ih_store *store, const request *want, uint64_t byt
         result = ih_room_take(bytes > part ? &fresh : &process->room, bytes, error);
     }
     ih_lock(process);
+    store->moving -= bytes;
     if (result == IH_OK)
         result = admit(store, segment, want, out, error);
     if (result != IH_OK)

@@ -160,6 +160,7 @@ void ih_space_drop(ih_segment *segment)
     if (segment->all_next != NULL)
         segment->all_next->all_previous = segment->all_previous;
     store->segment_count--;
+    store->moving += segment->bytes;
     segment->next = process->graveyard;
     process->graveyard = segment;
 }
