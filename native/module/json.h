@@ -6,8 +6,8 @@
 
 /* Texts are UTF-8 and belong to whoever made the options. */
 typedef struct {
-    const char *item, *key,
-        *indent; /* separators; one level's indentation, NULL: all on one line */
+    const char *item, *key; /* separators */
+    const char *indent;     /* of one level; NULL: all on one line */
     size_t item_size, key_size, indent_size;
     bool ensure_ascii, allow_nan, sort_keys;
     bool ascii;       /* separators and indentation are */
