@@ -159,8 +159,9 @@ int ih_json_int(json_text *out, int64_t value)
     return ih_json_put(out, p, (size_t)(end - p));
 }
 
-/* Rounds magnitude = mantissa * 2^exponent to `places` decimal places, exactly. 1: *decimal * 10^-places
- * lies nearer to it than to any other double; 0: it doesn't; -1: a tie, which others decide. */
+/* Rounds magnitude = mantissa * 2^exponent to `places` decimal places, exactly. 1: *decimal *
+ * 10^-places lies nearer to it than to any other double; 0: it doesn't; -1: a tie, which others
+ * decide. */
 static int round_to_places(uint64_t mantissa, int exponent, int places, uint64_t *decimal)
 {
     static const uint64_t fives[] = {1,
@@ -200,10 +201,10 @@ static int round_to_places(uint64_t mantissa, int exponent, int places, uint64_t
     return off * 2 < off_max;
 }
 
-/* repr() of a magnitude from 1e-4 to 1e15, where it has no exponent: the shortest decimal that rounds
- * to the double, and of these the nearest. At most one decimal of 15 digits rounds to a given
- * double; 16 and then 17 digits are tried by size of the error, which 128 bits hold exactly.
- * False: none of these cases. */
+/* repr() of a magnitude from 1e-4 to 1e15, where it has no exponent: the shortest decimal that
+ * rounds to the double, and of these the nearest. At most one decimal of 15 digits rounds to a
+ * given double; 16 and then 17 digits are tried by size of the error, which 128 bits hold
+ * exactly. False: none of these cases. */
 static bool put_decimal(double value, uint8_t *text, size_t *size)
 {
     static const double powers[] = {1e-3, 1e-2, 1e-1, 1,    1e1,  1e2,  1e3,  1e4,  1e5, 1e6,

@@ -1,5 +1,6 @@
-/* libFuzzer: any bytes as an image. Nothing is read outside it, everything ends, and what validates is read without a
- * fault. The first image of the corpus is made here, one with every kind of node. */
+/* libFuzzer: any bytes as an image. Nothing is read outside it, everything ends, and what
+ * validates is read without a fault. The first image of the corpus is made here, one with every
+ * kind of node. */
 #include "test.h"
 
 #include "image_build.h"

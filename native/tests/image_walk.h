@@ -1,5 +1,5 @@
-/* A reader in plain C that follows everything in an image as the views do: words, text, tables, shapes, arrays, blobs. It
- * keeps a budget of steps, as they do. */
+/* A reader in plain C that follows everything in an image as the views do: words, text, tables,
+ * shapes, arrays, blobs. It keeps a budget of steps, as they do. */
 #ifndef ICEHOUSE_TESTS_IMAGE_WALK_H
 #define ICEHOUSE_TESTS_IMAGE_WALK_H
 
@@ -38,7 +38,8 @@ static inline void walk_words(walker *w, uint64_t at, uint64_t n, unsigned depth
         walk_word(w, ih_load_word(w->image->base + at + 4 * i), depth);
 }
 
-/* Looks each stored text key up, as a view does for a key that equals it. Found ones are counted. */
+/* Looks each stored text key up, as a view does for a key that equals it. Found ones are
+ * counted. */
 static inline uint64_t walk_table(walker *w, const ih_node *node, uint64_t keys, uint64_t stride)
 {
     const uint8_t *base = w->image->base;

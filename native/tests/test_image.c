@@ -8,7 +8,8 @@
 
 static ih_writer writer;
 
-/* A 64-byte aligned copy, exactly as large as the image: whatever is read beyond is seen by ASan. */
+/* A 64-byte aligned copy, exactly as large as the image: whatever is read beyond is seen by
+ * ASan. */
 static uint8_t *copy_of(uint64_t size)
 {
     void *copy = NULL;
