@@ -3,14 +3,26 @@
 
 /* ---- children that open while the owner deletes (H1, H2) ------------------------------------- */
 
-enum { CHURN = 64 };
+enum { CHURN = 64, BOARD = 2 * CHURN };
 
 typedef struct {
     uint64_t locator, nonce, seed, size; /* seed twice: torn entries are seen and skipped */
     uint64_t again;
 } board_entry;
 
-/* Opens what the board names, verifies it, forks now and then. */
+static void show(volatile board_entry *entry, ih_handle handle, uint64_t seed, uint64_t size)
+{
+    entry->size = 0;
+    __atomic_store_n(&entry->again, 0, __ATOMIC_SEQ_CST);
+    entry->locator = handle.locator;
+    entry->nonce = handle.nonce;
+    entry->seed = seed;
+    entry->size = size;
+    __atomic_store_n(&entry->again, seed, __ATOMIC_RELEASE);
+}
+
+/* Opens what the board names, verifies it, forks now and then. Half of the board names images that
+ * have been deleted, and wait for the next scan or are gone. */
 static void churn_child(volatile board_entry *board, uint64_t seed, unsigned depth, double until)
 {
     uint64_t random = seed | 1u, opened = 0;
@@ -23,7 +35,7 @@ static void churn_child(volatile board_entry *board, uint64_t seed, unsigned dep
             ih_lease_release(held[which]);
             held[which] = NULL;
         }
-        volatile board_entry *entry = &board[test_below(&random, CHURN)];
+        volatile board_entry *entry = &board[test_below(&random, BOARD)];
         uint64_t stamp = __atomic_load_n(&entry->again, __ATOMIC_ACQUIRE);
         ih_handle handle = {entry->locator, entry->nonce};
         uint64_t of = entry->seed, size = entry->size;
@@ -67,7 +79,7 @@ static void churn_child(volatile board_entry *board, uint64_t seed, unsigned dep
 static void test_h01_h02_children_open_while_the_owner_deletes(void)
 {
     open_all(false);
-    uint64_t bytes = sizeof(board_entry) * CHURN;
+    uint64_t bytes = sizeof(board_entry) * BOARD;
     /* The board is shared memory of the test's own. */
     volatile board_entry *board =
         mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -91,14 +103,9 @@ static void test_h01_h02_children_open_while_the_owner_deletes(void)
         unsigned i = (unsigned)test_below(&random, CHURN);
         CHECK_OK(ih_delete(store, handles[i], false, &error));
         uint64_t size = sizes[test_below(&random, rounds % 50 == 0 ? 6 : 5)];
+        show(&board[CHURN + i], handles[i], board[i].seed, board[i].size);
         CHECK_OK(test_put(store, size, 0, ++seed, &handles[i], NULL, &error));
-        board[i].size = 0;
-        __atomic_store_n(&board[i].again, 0, __ATOMIC_SEQ_CST);
-        board[i].locator = handles[i].locator;
-        board[i].nonce = handles[i].nonce;
-        board[i].seed = seed;
-        board[i].size = size;
-        __atomic_store_n(&board[i].again, seed, __ATOMIC_RELEASE);
+        show(&board[i], handles[i], seed, size);
         if (++rounds % 5000 == 0)
             CHECK_STORE(store);
     }
