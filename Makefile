@@ -113,7 +113,7 @@ lint: dev-ready
 types: dev-ready
 	@$(RUN) -m mypy
 	@$(RUN) -m mypy tests/typing
-	@$(RUN) -m pyright
+	@$(RUN) -m pyright --pythonpath $(RUN)
 
 unit: dev-ready
 	@$(RUN) -m pytest -m "not packaging and not slow" $(PYTEST_ARGS)

@@ -27,6 +27,7 @@ class Reader(Protocol):
 
     def call(self, function: Callable[..., Result], *args: Any) -> Result:
         """Call an importable function in the reader and give its result."""
+        ...
 
     def close(self) -> None:
         """End the reader."""
