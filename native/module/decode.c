@@ -59,6 +59,7 @@ PyObject *ih_decode_text(ih_image_object *image, const uint8_t *text, uint64_t s
     return str;
 }
 
+/* Text of up to IH_SHORT_STR_MAX bytes, remembered: short strings are met again. */
 static PyObject *decode_short_str(ih_image_object *image, uint32_t word, const ih_node *node)
 {
     const uint8_t *text = image->image.base + node->data;
@@ -68,7 +69,7 @@ static PyObject *decode_short_str(ih_image_object *image, uint32_t word, const i
         &state->strs[(word >> 1 ^ (uint32_t)image->identity) % IH_STR_CACHE];
     if (entry->word == word && entry->identity == image->identity && entry->value != NULL)
         return Py_NewRef(entry->value);
-    PyObject *str = ih_decode_text(image, text, node->n, true, node->data - 1);
+    PyObject *str = ih_decode_text(image, text, node->n, node->ascii, node->data);
     if (str != NULL) {
         entry->word = word;
         entry->identity = image->identity;
@@ -77,7 +78,7 @@ static PyObject *decode_short_str(ih_image_object *image, uint32_t word, const i
     return str;
 #else
     (void)word;
-    return ih_decode_text(image, text, node->n, true, node->data - 1);
+    return ih_decode_text(image, text, node->n, node->ascii, node->data);
 #endif
 }
 
@@ -281,7 +282,7 @@ static PyObject *decode(ih_image_object *image, uint32_t word, budget *left)
     ih_fault fault;
     if (ih_read_node(&image->image, word, &node, &fault) < 0)
         return ih_raise_fault(image->state, &fault);
-    if (node.kind == IH_SHORT_STR)
+    if (node.kind == IH_SHORT_STR || (node.kind == IH_STR_UTF8 && node.n <= IH_SHORT_STR_MAX))
         return decode_short_str(image, word, &node);
     return decode_node(image, ih_word_offset(word), &node, left);
 }

@@ -13,7 +13,7 @@ static PyObject *value_at(const ih_table_view *view, uint64_t i)
 
 PyObject *ih_new_dict(ih_image_object *image, uint64_t at, const ih_node *node)
 {
-    ih_table_view *view = ih_new_object(image->state->dict_type);
+    ih_table_view *view = IH_TAKE(image->state, free_tables, image->state->dict_type);
     if (view == NULL)
         return NULL;
     if (ih_table_view_fill(view, image, at, node) < 0) {
@@ -22,12 +22,6 @@ PyObject *ih_new_dict(ih_image_object *image, uint64_t at, const ih_node *node)
     }
     Py_INCREF(image);
     return (PyObject *)view;
-}
-
-static void dict_dealloc(PyObject *self)
-{
-    Py_XDECREF(((ih_table_view *)self)->index);
-    ih_view_dealloc(self);
 }
 
 #define SHAPE_KEYS_MAX 64u
@@ -209,7 +203,7 @@ static PyGetSetDef dict_getset[] = {
 };
 static PyType_Slot dict_slots[] = {
     {Py_tp_doc, (void *)dict_doc},
-    {Py_tp_dealloc, dict_dealloc},
+    {Py_tp_dealloc, ih_table_view_dealloc},
     {Py_tp_methods, dict_methods},
     {Py_tp_getset, dict_getset},
     {Py_tp_getattro, dict_getattro},

@@ -213,8 +213,8 @@ static PyObject *text_of_memory(const ih_error *error)
             "%s: the machine has no memory for %s; free some, or raise the limit of this process",
             error->what, human(error->wanted, wanted));
     return PyUnicode_FromFormat(
-        "%s: %s wanted, but the cgroup or machine leaves %s; raise its memory limit, or delete "
-        "what is not needed",
+        "%s: %s wanted, more than is left under the limit of the cgroup or machine, %s; raise "
+        "that limit, or delete what is not needed",
         error->what, human(error->wanted, wanted), human(error->limit, limit));
 }
 

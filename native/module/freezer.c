@@ -470,7 +470,7 @@ static ih_result publish(freezer *f, ih_store *store, unsigned flags, uint32_t r
     result = write_body(f, &block, error);
     if (result == IH_OK)
         result = ih_block_seal(&block, (const uint8_t *)&header, handle, lease, error);
-    else
+    if (result != IH_OK)
         ih_block_abandon(&block);
     return result;
 }
@@ -505,7 +505,7 @@ static int copy_image(ih_state *state, ih_store *store, unsigned flags,
                                 image->image.size - IH_HEADER_SIZE, &error);
         if (result == IH_OK)
             result = ih_block_seal(&block, (const uint8_t *)&header, handle, lease, &error);
-        else
+        if (result != IH_OK)
             ih_block_abandon(&block);
     }
     Py_END_ALLOW_THREADS

@@ -7,6 +7,7 @@
 #include "module/decode.h"
 #include "module/handle.h"
 #include "module/process.h"
+#include "module/view.h"
 
 /* Nonces name the content of trusted images in caches, numbers of our own that of all others: the
  * top bit keeps them apart, and 0 is the caches' empty entry. */
@@ -23,20 +24,12 @@ static uint64_t fresh_identity(ih_state *state)
 
 static ih_image_object *new_image(ih_state *state)
 {
-#if IH_CACHES
-    if (state->free_image_count) {
-        ih_image_object *reused = state->free_images[--state->free_image_count];
-        (void)PyObject_Init((PyObject *)reused, state->image_type);
-        return reused;
-    }
-#endif
-    return PyObject_New(ih_image_object, state->image_type);
+    return IH_TAKE(state, free_images, state->image_type);
 }
 
 static void image_dealloc(PyObject *self)
 {
     ih_image_object *image = (ih_image_object *)self;
-    PyTypeObject *type = Py_TYPE(self);
     if (image->lease) {
         /* Refused while names are bound to it, as it should be; in a forked child the parent
          * decides. */
@@ -45,26 +38,7 @@ static void image_dealloc(PyObject *self)
         ih_lease_release(image->lease);
     }
     Py_XDECREF(image->owner);
-#if IH_CACHES
-    ih_state *state = image->state;
-    if (state->free_image_count < IH_FREE_IMAGES) {
-        state->free_images[state->free_image_count++] = image;
-        Py_DECREF(type);
-        return;
-    }
-#endif
-    PyObject_Free(self);
-    Py_DECREF(type);
-}
-
-void ih_clear_images(ih_state *state)
-{
-#if IH_CACHES
-    while (state->free_image_count)
-        PyObject_Free(state->free_images[--state->free_image_count]);
-#else
-    (void)state;
-#endif
+    IH_GIVE(image->state, free_images, self);
 }
 
 ih_image_object *ih_image_of_lease(ih_state *state, ih_lease *lease)

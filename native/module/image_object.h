@@ -4,6 +4,10 @@
 
 #include "module/state.h"
 
+/* An opened image, without its root; takes over the lease. NULL with an exception (the lease is
+ * released). */
+ih_image_object *ih_image_of_lease(ih_state *state, ih_lease *lease);
+
 /* `view` is one that decode.h's ih_is_view() accepts. */
 
 /* True for the view of a whole image: of its root node, and not a slice of it. */
@@ -18,11 +22,5 @@ bool ih_view_same(PyObject *a, PyObject *b);
  * images. New references. */
 PyObject *ih_view_locate(PyObject *view);
 PyObject *ih_view_reopen(ih_state *state, const ih_handle *handle, uint32_t word);
-
-/* An opened image, without its root; takes over the lease. NULL with an exception (the lease is
- * released). */
-ih_image_object *ih_image_of_lease(ih_state *state, ih_lease *lease);
-/* Frees the free list; nothing may be opened afterwards. */
-void ih_clear_images(ih_state *state);
 
 #endif

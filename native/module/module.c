@@ -10,6 +10,7 @@
 #include "module/image_object.h"
 #include "module/process.h"
 #include "module/store.h"
+#include "module/view.h"
 
 PyTypeObject *ih_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base, bool public_name)
 {
@@ -367,7 +368,7 @@ static void module_free(void *module)
     if (!state)
         return;
     (void)module_clear(module);
-    ih_clear_images(state);
+    ih_clear_free_lists(state);
     if (state->scratch)
         ih_freezer_free(state->scratch);
     state->scratch = NULL;

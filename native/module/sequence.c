@@ -13,7 +13,8 @@
 PyObject *ih_new_sequence(ih_image_object *image, uint64_t at, const ih_node *node)
 {
     bool list = node->kind <= IH_LIST_STR;
-    ih_sequence *view = ih_new_object(list ? image->state->list_type : image->state->tuple_type);
+    PyTypeObject *type = list ? image->state->list_type : image->state->tuple_type;
+    ih_sequence *view = IH_TAKE(image->state, free_sequences, type);
     if (view == NULL)
         return NULL;
     view->image = (ih_image_object *)Py_NewRef((PyObject *)image);
@@ -64,7 +65,7 @@ static PyObject *sequence_slice(ih_sequence *view, PyObject *slice)
     Py_ssize_t n = PySlice_AdjustIndices((Py_ssize_t)view->n, &start, &stop, step);
     if ((uint64_t)n == view->n && (step == 1 || n == 0))
         return Py_NewRef((PyObject *)view);
-    ih_sequence *part = ih_new_object(Py_TYPE(view));
+    ih_sequence *part = IH_TAKE(view->image->state, free_sequences, Py_TYPE(view));
     if (part == NULL)
         return NULL;
     PyObject head = part->ob_base;
@@ -259,16 +260,16 @@ static PyGetSetDef getset[] = {
     {NULL},
 };
 
-#define COMMON_SLOTS                                                                              \
-    {Py_tp_dealloc, ih_view_dealloc}, {Py_tp_getset, getset}, {Py_tp_setattro, ih_view_setattro}, \
-        {Py_tp_richcompare, sequence_richcompare}, {Py_tp_repr, ih_repr},                         \
-        {Py_tp_iter, sequence_iter}, {Py_mp_length, sequence_length},                             \
-        {Py_mp_subscript, sequence_subscript}, {Py_mp_ass_subscript, sequence_ass_subscript},     \
-        {Py_sq_length, sequence_length}, {Py_sq_item, sequence_item},                             \
-        {Py_sq_contains, ih_sequence_contains}, {Py_sq_repeat, ih_sequence_repeat},               \
-        {Py_nb_add, ih_sequence_add}, {Py_bf_getbuffer, ih_sequence_getbuffer},                   \
-    {                                                                                             \
-        Py_bf_releasebuffer, ih_sequence_releasebuffer                                            \
+#define COMMON_SLOTS                                                                          \
+    {Py_tp_dealloc, ih_sequence_dealloc}, {Py_tp_getset, getset},                             \
+        {Py_tp_setattro, ih_view_setattro}, {Py_tp_richcompare, sequence_richcompare},        \
+        {Py_tp_repr, ih_repr}, {Py_tp_iter, sequence_iter}, {Py_mp_length, sequence_length},  \
+        {Py_mp_subscript, sequence_subscript}, {Py_mp_ass_subscript, sequence_ass_subscript}, \
+        {Py_sq_length, sequence_length}, {Py_sq_item, sequence_item},                         \
+        {Py_sq_contains, ih_sequence_contains}, {Py_sq_repeat, ih_sequence_repeat},           \
+        {Py_nb_add, ih_sequence_add}, {Py_bf_getbuffer, ih_sequence_getbuffer},               \
+    {                                                                                         \
+        Py_bf_releasebuffer, ih_sequence_releasebuffer                                        \
     }
 
 static PyType_Slot list_slots[] = {

@@ -11,7 +11,7 @@
 
 PyObject *ih_new_set(ih_image_object *image, uint64_t at, const ih_node *node)
 {
-    ih_table_view *view = ih_new_object(image->state->set_type);
+    ih_table_view *view = IH_TAKE(image->state, free_tables, image->state->set_type);
     if (view == NULL)
         return NULL;
     if (ih_table_view_fill(view, image, at, node) < 0) {
@@ -20,12 +20,6 @@ PyObject *ih_new_set(ih_image_object *image, uint64_t at, const ih_node *node)
     }
     Py_INCREF(image);
     return (PyObject *)view;
-}
-
-static void set_dealloc(PyObject *self)
-{
-    Py_XDECREF(((ih_table_view *)self)->index);
-    ih_view_dealloc(self);
 }
 
 static Py_ssize_t set_length(PyObject *self) { return (Py_ssize_t)((ih_table_view *)self)->n; }
@@ -397,7 +391,7 @@ static PyGetSetDef set_getset[] = {
 };
 static PyType_Slot set_slots[] = {
     {Py_tp_doc, (void *)set_doc},
-    {Py_tp_dealloc, set_dealloc},
+    {Py_tp_dealloc, ih_table_view_dealloc},
     {Py_tp_methods, set_methods},
     {Py_tp_getset, set_getset},
     {Py_tp_getattro, set_getattro},

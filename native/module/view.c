@@ -73,3 +73,31 @@ int ih_register_abc(PyTypeObject *type, const char *name)
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }
+
+void ih_table_view_dealloc(PyObject *self)
+{
+    ih_table_view *view = (ih_table_view *)self;
+    ih_image_object *image = view->image;
+    Py_XDECREF(view->index);
+    IH_GIVE(image->state, free_tables, self);
+    Py_DECREF(image); /* last: it keeps the lists alive */
+}
+
+void ih_sequence_dealloc(PyObject *self)
+{
+    ih_image_object *image = ((ih_sequence *)self)->image;
+    IH_GIVE(image->state, free_sequences, self);
+    Py_DECREF(image);
+}
+
+void ih_clear_free_lists(ih_state *state)
+{
+#if IH_CACHES
+    ih_free_list *lists[] = {&state->free_images, &state->free_tables, &state->free_sequences};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        while (lists[i]->count > 0)
+            PyObject_Free(lists[i]->objects[--lists[i]->count]);
+#else
+    (void)state;
+#endif
+}

@@ -30,8 +30,10 @@ PyObject *ih_view_handle(PyObject *self, void *ignored); /* Handle of a root vie
 /* collections.abc.<name>.register(type). */
 int ih_register_abc(PyTypeObject *type, const char *name);
 
-/* dealloc of a view type without fields of its own to release. */
+/* dealloc of a view type without fields of its own to release; of table views; of sequences. */
 void ih_view_dealloc(PyObject *self);
+void ih_table_view_dealloc(PyObject *self);
+void ih_sequence_dealloc(PyObject *self);
 
 /* A new object of a heap type without cycle collection, fields behind the head uninitialised. */
 static inline void *ih_new_object(PyTypeObject *type)
@@ -55,5 +57,32 @@ static inline void ih_free_object(PyObject *self)
     PyObject_Free(self);
     Py_DECREF(type);
 }
+
+/* The same through a list of dead objects of this layout. */
+#if IH_CACHES
+static inline void *ih_take_object(ih_free_list *list, PyTypeObject *type)
+{
+    if (list->count == 0 || type == NULL)
+        return ih_new_object(type);
+    return PyObject_Init(list->objects[--list->count], type);
+}
+static inline void ih_give_object(ih_free_list *list, PyObject *self)
+{
+    if (list->count == IH_FREE_OBJECTS) {
+        ih_free_object(self);
+        return;
+    }
+    PyTypeObject *type = Py_TYPE(self);
+    list->objects[list->count++] = self;
+    Py_DECREF(type);
+}
+#define IH_TAKE(state, list, type) ih_take_object(&(state)->list, type)
+#define IH_GIVE(state, list, self) ih_give_object(&(state)->list, self)
+#else
+#define IH_TAKE(state, list, type) ih_new_object(type)
+#define IH_GIVE(state, list, self) ((void)(state), ih_free_object(self))
+#endif
+/* Gives the memory of all of them back. */
+void ih_clear_free_lists(ih_state *state);
 
 #endif
