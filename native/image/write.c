@@ -36,8 +36,11 @@ void ih_writer_reset(ih_writer *w)
             w->capacity = KEPT_CAPACITY;
         }
     }
-    if (w->strs_mask >= KEPT_STRS) {
-        ih_known_str *smaller = calloc(FIRST_STRS, sizeof(ih_known_str));
+    /* Emptying costs by the table's size: one that was hardly used makes room for a small one, so
+     * that small images after a large one are not slowed by it. */
+    if (w->strs_mask >= KEPT_STRS || w->strs_count < w->strs_mask / 16) {
+        ih_known_str *smaller =
+            w->strs_mask < FIRST_STRS ? NULL : calloc(FIRST_STRS, sizeof *smaller);
         if (smaller != NULL) {
             free(w->strs);
             w->strs = smaller;
