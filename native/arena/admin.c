@@ -38,7 +38,7 @@ void ih_admin_destroy(ih_admin *admin)
 {
     if (admin == NULL)
         return;
-    ih_segment_destroy(admin->segment, false);
+    ih_segment_destroy(admin->segment);
     free(admin);
 }
 

@@ -52,7 +52,7 @@ typedef struct {
     uint64_t used;         /* bytes of the store in blocks */
     uint64_t committed;    /* bytes of the store in segments */
     uint64_t largest_free; /* the longest free run in its segments */
-    uint64_t limit;        /* what the cgroup or machine leaves, where that was the obstacle */
+    uint64_t limit;        /* of the cgroup or machine, where that was the obstacle */
     uint64_t version;      /* IH_CONFLICT of a bind: the version found */
 } ih_error;
 

@@ -97,7 +97,7 @@ void ih_unlock(ih_process *process)
         ih_segment *next = dead->next;
         ih_store *store = dead->store;
         uint64_t bytes = dead->bytes;
-        ih_segment_destroy(dead, !store->inherited && !ih_is_quiet(store));
+        ih_segment_destroy(dead);
         ih_lock(process);
         store->committed -= bytes;
         store->moving -= bytes;
@@ -274,8 +274,16 @@ void ih_process_fork_child(ih_process *process)
 {
     for (ih_store *store = process->stores; store != NULL; store = store->next)
         disown_segments(store);
-    for (ih_family *family = process->families; family != NULL; family = family->next)
+    for (ih_family **link = &process->families; *link != NULL;) {
+        ih_family *family = *link;
+        if (family->stores == 0) {
+            *link = family->next;
+            ih_family_destroy(family);
+            continue;
+        }
         ih_family_fork_child(family);
+        link = &family->next;
+    }
     process->own = NULL;
     process->graveyard = NULL;
     for (size_t cursor = 0;;) {

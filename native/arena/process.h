@@ -47,10 +47,10 @@ struct ih_store {
     uint64_t capacity, segment_size;
     bool ephemeral, closed, inherited, dropped;
     uint64_t next_id;
-    uint64_t next_bytes; /* of the next ordinary segment */
-    uint64_t committed;  /* bytes of all segments, those being made or unmapped included */
-    uint64_t moving;     /* of these, bytes of segments being made or unmapped */
-    uint64_t used;       /* bytes in blocks; dedicated: all but the first page */
+    uint64_t first_bytes, next_bytes; /* of the next ordinary segment */
+    uint64_t committed; /* bytes of all segments, those being made or unmapped included */
+    uint64_t moving;    /* of these, bytes of segments being made or unmapped */
+    uint64_t used;      /* bytes in blocks; dedicated: all but the first page */
     uint64_t warm, warm_count;
     uint64_t images, dying, dying_bytes, leases;
     uint64_t puts, opens, deletes;

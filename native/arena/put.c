@@ -171,7 +171,7 @@ static ih_result make_segment(ih_store *store, const request *want, uint64_t byt
         unplan(store, bytes);
     ih_unlock(process);
     if (result != IH_OK && segment != NULL)
-        ih_segment_destroy(segment, false);
+        ih_segment_destroy(segment);
     return result;
 }
 
@@ -232,6 +232,17 @@ ih_result ih_reserve(ih_store *store, uint64_t size, unsigned flags, ih_block *o
     }
 }
 
+/* What failed for want of memory while a block was filled gets the store's figures. */
+static ih_result with_figures(const ih_block *block, ih_result result, ih_error *error)
+{
+    if (result != IH_MEMORY || error == NULL)
+        return result;
+    ih_lock(block->store->process);
+    (void)ih_store_fail(block->store, error, result, error->what, block->size);
+    ih_unlock(block->store->process);
+    return result;
+}
+
 ih_result ih_block_write(ih_block *block, uint64_t offset, const void *source, uint64_t size,
                          ih_error *error)
 {
@@ -246,8 +257,9 @@ ih_result ih_block_write(ih_block *block, uint64_t offset, const void *source, u
         return IH_OK;
     }
     uint64_t start = (uint64_t)segment->heap.first << IH_UNIT_SHIFT;
-    return ih_segment_write(segment, &block->store->process->room, start + offset, source, size,
-                            error);
+    ih_result result = ih_segment_write(segment, &block->store->process->room, start + offset,
+                                        source, size, error);
+    return with_figures(block, result, error);
 }
 
 /* Under the lock: counts the image and takes a lease if one is wanted. */
@@ -303,13 +315,13 @@ ih_result ih_block_seal(ih_block *block, const uint8_t image_header[16], ih_hand
             ih_segment_finish(segment, header.u.nonce, header.size, header.created_ns,
                               (block->flags & IH_PUT_SEAL) != 0, image_header, error);
         if (result != IH_OK)
-            return result;
+            return with_figures(block, result, error);
     }
     ih_lock(process);
     ih_result result = publish(block, &header, image_header, lease, error);
     ih_unlock(process);
     if (result != IH_OK)
-        return result;
+        return with_figures(block, result, error);
     *out = (ih_handle){.locator = ih_locator(segment->heap.id, unit), .nonce = header.u.nonce};
     block->segment = NULL;
     block->memory = NULL;

@@ -133,13 +133,13 @@ ih_result ih_segment_create(ih_room *room, uint64_t id, uint64_t bytes, ih_segme
     int fd = -1;
     int code = ih_os_file_create("icehouse-segment", bytes, &fd);
     if (code != 0) {
-        ih_segment_destroy(segment, false);
+        ih_segment_destroy(segment);
         return system_error(error, code, "create a segment");
     }
     ih_result result = build(segment, fd, room, error);
     ih_os_close(fd);
     if (result != IH_OK) {
-        ih_segment_destroy(segment, false);
+        ih_segment_destroy(segment);
         return result;
     }
     *out = segment;
@@ -155,7 +155,7 @@ ih_result ih_segment_create_dedicated(uint64_t id, uint64_t bytes, ih_segment **
     int code = ih_os_file_create("icehouse-image", bytes, &segment->fd);
     if (code != 0) {
         segment->fd = -1;
-        ih_segment_destroy(segment, false);
+        ih_segment_destroy(segment);
         return system_error(error, code, "create a segment of its own");
     }
     *out = segment;
@@ -242,14 +242,13 @@ ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, 
     return IH_OK;
 }
 
-void ih_segment_destroy(ih_segment *segment, bool discard)
+void ih_segment_destroy(ih_segment *segment)
 {
     ih_heap *heap = &segment->heap;
     if (heap->base != NULL || heap->view != NULL)
         ih_heap_poison(heap, 0, heap->end, false);
     if (heap->base != NULL) {
-        if (discard)
-            ih_os_discard(heap->base, segment->bytes);
+        ih_os_discard(heap->base, segment->bytes);
         ih_os_unmap(heap->base, segment->bytes);
     }
     if (heap->view != NULL)

@@ -149,6 +149,9 @@ void ih_space_drop(ih_segment *segment)
     ih_space_unbin(segment);
     if (segment->heap.kind == IH_ORDINARY && segment->idle_ns != 0)
         store->idle_count--;
+    /* As segments grow with the store they shrink with it: making one takes time as it is long. */
+    if (segment->heap.kind == IH_ORDINARY && store->next_bytes > store->first_bytes)
+        store->next_bytes /= 2u;
     if (segment->registered)
         ih_unregister_segment(process, segment);
     if (segment->heap.kind == IH_DEDICATED && segment->dying != NULL && !store->inherited)

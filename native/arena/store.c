@@ -59,7 +59,7 @@ ih_result ih_store_open(ih_process *process, const ih_store_options *options, ih
     store->segment_size = size;
     store->ephemeral = options->ephemeral;
     store->next_id = start & IH_ID_MASK;
-    store->next_bytes = size < FIRST_SEGMENT ? size : FIRST_SEGMENT;
+    store->first_bytes = store->next_bytes = size < FIRST_SEGMENT ? size : FIRST_SEGMENT;
     store->queue_count_scan = 64;
     store->queue_bytes_scan = capacity / 16u;
     ih_lock(process);

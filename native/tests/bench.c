@@ -154,7 +154,7 @@ static void first_put(void)
         times[r] = (test_now() - start) * 1e6;
         CHECK_OK(ih_delete(store, handle, false, &error));
     }
-    printf("put that makes a segment (grown: 64 MiB) %7.0f us\n", median(times));
+    printf("put that makes a segment                 %7.0f us\n", median(times));
     for (unsigned r = 0; r < ROUNDS; r++) {
         ih_handle handle;
         double start = test_now();
@@ -163,6 +163,33 @@ static void first_put(void)
         CHECK_OK(ih_delete(store, handle, false, &error));
     }
     printf("put under F_SEAL_WRITE, 512 bytes        %7.1f us\n", median(times));
+}
+
+static void fork_handlers(unsigned leases)
+{
+    ih_handle *handles = malloc(leases * sizeof *handles);
+    ih_lease **held = malloc(leases * sizeof(ih_lease *));
+    CHECK(handles != NULL && held != NULL);
+    for (unsigned i = 0; i < leases; i++)
+        CHECK_OK(test_put(store, 512, 0, i, &handles[i], &held[i], &error));
+    double times[ROUNDS];
+    unsigned count = 50;
+    for (unsigned r = 0; r < ROUNDS; r++) {
+        double start = test_now();
+        for (unsigned i = 0; i < count; i++) {
+            ih_process_fork_prepare(process);
+            ih_process_fork_parent(process);
+        }
+        times[r] = (test_now() - start) / count * 1e6;
+        CHECK_OK(ih_store_trim(store, &error));
+    }
+    printf("what a fork costs the parent, %6u leases %6.1f us\n", leases, median(times));
+    for (unsigned i = 0; i < leases; i++) {
+        CHECK_OK(ih_delete(store, handles[i], false, &error));
+        ih_lease_release(held[i]);
+    }
+    free(handles);
+    free(held);
 }
 
 int main(void)
@@ -177,6 +204,8 @@ int main(void)
     put_keep();
     large(256 * MIB);
     first_put();
+    fork_handlers(0);
+    fork_handlers(10000);
     ih_store_drop(store);
     ih_process_destroy(process);
     return 0;
