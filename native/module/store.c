@@ -160,17 +160,18 @@ PyObject *ih_store_put_method(PyObject *object, PyObject *const *args, Py_ssize_
         if (given[NAME] && !ih_name_text(given[NAME], &length))
             return NULL;
     }
-    bool fresh = true;
-    if (own_root(self, given[OBJECT], &handle) && can_reuse(self, handle, flags)) {
-        fresh = false;
+    bool fresh = !(own_root(self, given[OBJECT], &handle) && can_reuse(self, handle, flags));
+    if (fresh &&
+        ih_freeze_into(self->state, self->shared->store, flags, given[OBJECT], &handle, NULL) < 0)
+        return NULL;
+    PyObject *result = ih_handle_new(self->state, handle);
+    if (!result && fresh)
+        (void)ih_delete(self->shared->store, handle, false, NULL);
+    if (result && given[NAME] && bind_put(self, given[NAME], &handle, fresh) < 0)
+        Py_CLEAR(result);
+    if (result && !fresh)
         ((ih_view *)given[OBJECT])->image->temporary = false;
-    } else if (ih_freeze_into(self->state, self->shared->store, flags, given[OBJECT], &handle,
-                              NULL) < 0) {
-        return NULL;
-    }
-    if (given[NAME] && bind_put(self, given[NAME], &handle, fresh) < 0)
-        return NULL;
-    return ih_handle_new(self->state, handle);
+    return result;
 }
 
 PyObject *ih_store_freeze_method(PyObject *object, PyObject *value)
@@ -188,8 +189,10 @@ PyObject *ih_store_freeze_method(PyObject *object, PyObject *value)
     if (ih_freeze_into(self->state, self->shared->store, 0, value, &handle, &lease) < 0)
         return NULL;
     ih_image_object *image = ih_image_of_lease(self->state, lease);
-    if (!image)
+    if (!image) {
+        (void)ih_delete(self->shared->store, handle, false, NULL);
         return NULL;
+    }
     image->temporary = true;
     PyObject *root = ih_decode(image, image->root);
     Py_DECREF(image);
