@@ -55,8 +55,8 @@ ih_result ih_segment_write(ih_segment *segment, ih_room *room, uint64_t offset, 
  * a failure it can only be destroyed. */
 ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, uint64_t created_ns,
                             bool seal, const uint8_t image[16], ih_error *error);
-/* Unmaps and frees. The pages are given back first where we may write: a child that was forked while
- * the segment was mapped keeps its mapping. */
+/* Unmaps and frees. The pages are given back first where we may write: a child that was forked
+ * while the segment was mapped keeps its mapping. */
 void ih_segment_destroy(ih_segment *segment);
 
 /* Mappings that one segment of the kind takes. */

@@ -151,7 +151,7 @@ static void test_h08_killed_writer_loses_nothing(void)
     printf("     %" PRIu64 " kills in %" PRIu64 " operations\n", kills, log->operations);
 }
 
-/* ---- at every instruction ----------------------------------------------------------------------- */
+/* ---- at every instruction -------------------------------------------------------------------- */
 
 #define STEP_BYTES (UINT64_C(64) << 10)
 
