@@ -35,6 +35,9 @@ enum {
     IH_CONSTANTS_END = 16,
 };
 
+/* The word of the node at an offset. */
+static inline uint32_t ih_word_at(uint64_t offset) { return (uint32_t)(offset / 4) << 1; }
+
 #define IH_SMALL_INT_MAX ((int64_t)0x3fffffff)
 #define IH_SMALL_INT_MIN (-(int64_t)0x40000000)
 

@@ -55,7 +55,6 @@ static inline void ih_put_word(ih_writer *w, uint64_t at, uint32_t word)
 {
     ih_store32(w->bytes + at, word);
 }
-static inline uint32_t ih_word_at(uint64_t offset) { return (uint32_t)(offset / 4) << 1; }
 
 /* Appends a node's header with its count; `body` more bytes are made room for. *at: the node;
  * w->size: behind the header. */

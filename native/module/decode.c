@@ -280,11 +280,20 @@ static PyObject *decode(ih_image_object *image, uint32_t word, budget *left)
         return decode_constant(image, word);
     ih_node node;
     ih_fault fault;
+    uint64_t at = ih_word_offset(word);
+    if (at >= IH_IMAGE_START && at + 8 <= image->image.graph) {
+        uint32_t header = ih_load_word(image->image.base + at);
+        if ((header & (IH_NODE_BIT | IH_KIND_MASK)) == (IH_NODE_BIT | IH_DICT_SHAPED)) {
+            PyObject *dict = ih_new_known_dict(image, at, header);
+            if (dict != NULL || PyErr_Occurred())
+                return dict;
+        }
+    }
     if (ih_read_node(&image->image, word, &node, &fault) < 0)
         return ih_raise_fault(image->state, &fault);
     if (node.kind == IH_SHORT_STR || (node.kind == IH_STR_UTF8 && node.n <= IH_SHORT_STR_MAX))
         return decode_short_str(image, word, &node);
-    return decode_node(image, ih_word_offset(word), &node, left);
+    return decode_node(image, at, &node, left);
 }
 
 PyObject *ih_decode(ih_image_object *image, uint32_t word)

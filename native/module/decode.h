@@ -24,6 +24,8 @@ PyObject *ih_decode_item(const ih_sequence *sequence, uint64_t element);
  * its type. `at` is the node's offset. New reference. The array one gives an ndarray where numpy
  * loads and the image is trusted. */
 PyObject *ih_new_sequence(ih_image_object *image, uint64_t at, const ih_node *node);
+/* A shaped dict at `at` whose shape is known, else NULL without an exception. */
+PyObject *ih_new_known_dict(ih_image_object *image, uint64_t at, uint32_t header);
 PyObject *ih_new_dict(ih_image_object *image, uint64_t at, const ih_node *node);
 PyObject *ih_new_set(ih_image_object *image, uint64_t at, const ih_node *node);
 PyObject *ih_new_bytes(ih_image_object *image, uint64_t at, const ih_node *node);
@@ -35,6 +37,10 @@ PyObject *ih_open_array(ih_image_object *image, uint64_t at, const ih_node *node
  * CorruptImage. */
 int ih_table_view_fill(ih_table_view *view, ih_image_object *image, uint64_t at,
                        const ih_node *node);
+/* The same for the shaped dict whose node begins with `header`, where its shape has been read before;
+ * false where it has not. */
+bool ih_table_view_fill_known(ih_table_view *view, ih_image_object *image, uint64_t at,
+                              uint32_t header);
 /* The position of `key`: >= 0; -1: absent; -2: exception (unhashable key: TypeError as dict
  * raises). */
 Py_ssize_t ih_table_find(ih_table_view *view, PyObject *key);

@@ -24,6 +24,19 @@ PyObject *ih_new_dict(ih_image_object *image, uint64_t at, const ih_node *node)
     return (PyObject *)view;
 }
 
+PyObject *ih_new_known_dict(ih_image_object *image, uint64_t at, uint32_t header)
+{
+    ih_table_view *view = IH_TAKE(image->state, free_tables, image->state->dict_type);
+    if (view == NULL)
+        return NULL;
+    if (!ih_table_view_fill_known(view, image, at, header)) {
+        IH_GIVE(image->state, free_tables, (PyObject *)view);
+        return NULL;
+    }
+    Py_INCREF(image);
+    return (PyObject *)view;
+}
+
 #define SHAPE_KEYS_MAX 64u
 
 PyObject *ih_shape_keys(const ih_table_view *view)

@@ -121,6 +121,14 @@ typedef struct {
     unsigned count;
 } ih_free_list;
 
+/* Where the parts of a shape lie, as read from its node: offsets from the image's start. */
+typedef struct {
+    uint64_t identity;
+    uint64_t keys, table, end; /* end: of the part that ends last */
+    uint32_t shape, n, capacity, seed;
+    uint8_t width;
+} ih_shape_layout;
+
 #define IH_STR_CACHE 1024u
 #define IH_KEY_CACHE 1024u
 #define IH_SHAPE_CACHE 256u
@@ -158,6 +166,7 @@ struct ih_state {
     ih_str_cache_entry strs[IH_STR_CACHE];
     ih_key_cache_entry keys[IH_KEY_CACHE];
     ih_shape_cache_entry shapes[IH_SHAPE_CACHE];
+    ih_shape_layout layouts[IH_SHAPE_CACHE];
 #endif
 };
 

@@ -15,6 +15,57 @@ static int raise_fault(ih_image_object *image, uint64_t at, const char *reason)
     return -1;
 }
 
+#if IH_CACHES
+static ih_shape_layout *layout_slot(ih_image_object *image, uint32_t shape)
+{
+    return &image->state->layouts[(shape >> 1 ^ (uint32_t)image->identity) % IH_SHAPE_CACHE];
+}
+
+static void remember_layout(ih_image_object *image, uint32_t shape, const ih_node *node)
+{
+    uint64_t keys_end = node->data + 4 * node->n;
+    uint64_t table_end = node->table + (uint64_t)node->capacity * node->width;
+    *layout_slot(image, shape) = (ih_shape_layout){
+        .identity = image->identity,
+        .keys = node->data,
+        .table = node->table,
+        .end = keys_end > table_end ? keys_end : table_end,
+        .shape = shape,
+        .n = (uint32_t)node->n,
+        .capacity = node->capacity,
+        .seed = node->seed,
+        .width = node->width,
+    };
+}
+#endif
+
+/* Keys and table of a shaped dict, from its shape. */
+static int fill_shape(ih_table_view *view, uint32_t word)
+{
+    ih_image_object *image = view->image;
+    ih_node shape;
+    ih_fault fault;
+    if (ih_word_is_int(word) || ih_word_is_constant(word))
+        return raise_fault(image, view->at, "shape is not a node");
+    if (ih_read_node(&image->image, word, &shape, &fault) < 0) {
+        ih_raise_fault(image->state, &fault);
+        return -1;
+    }
+    if (shape.kind != IH_SHAPE || shape.n != view->n)
+        return raise_fault(image, ih_word_offset(word), "shape does not fit its dict");
+    view->where = word;
+    view->keys = image->image.base + shape.data;
+    view->table = shape.table ? image->image.base + shape.table : NULL;
+    view->capacity = shape.capacity;
+    view->seed = shape.seed;
+    view->width = shape.width;
+#if IH_CACHES
+    if (shape.n < IH_COUNT_WIDE)
+        remember_layout(image, word, &shape);
+#endif
+    return 0;
+}
+
 int ih_table_view_fill(ih_table_view *view, ih_image_object *image, uint64_t at,
                        const ih_node *node)
 {
@@ -23,35 +74,59 @@ int ih_table_view_fill(ih_table_view *view, ih_image_object *image, uint64_t at,
     view->at = at;
     view->n = node->n;
     view->kind = node->kind;
-    view->data = base + node->data;
-    view->where = (uint32_t)(at >> 1);
-    view->index = NULL;
-    view->keys = view->values = view->data;
+    view->code = 0;
+    view->ascii = false;
+    view->data = view->keys = view->values = base + node->data;
     view->key_stride = view->value_stride = 4;
-    const ih_node *table = node;
-    ih_node shape;
-    if (node->kind == IH_DICT_SHAPED) {
-        ih_fault fault;
-        if (ih_word_is_int(node->shape) || ih_word_is_constant(node->shape))
-            return raise_fault(image, at, "shape is not a node");
-        if (ih_read_node(&image->image, node->shape, &shape, &fault) < 0) {
-            ih_raise_fault(image->state, &fault);
-            return -1;
-        }
-        if (shape.kind != IH_SHAPE || shape.n != node->n)
-            return raise_fault(image, ih_word_offset(node->shape), "shape does not fit its dict");
-        view->where = node->shape;
-        view->keys = base + shape.data;
-        table = &shape;
-    } else if (node->kind == IH_DICT_PAIRS || node->kind == IH_DICT_HASHED) {
+    view->index = NULL;
+    if (node->kind == IH_DICT_SHAPED)
+        return fill_shape(view, node->shape);
+    if (node->kind == IH_DICT_PAIRS || node->kind == IH_DICT_HASHED) {
         view->values = view->data + 4;
         view->key_stride = view->value_stride = 8;
     }
-    view->table = table->table ? base + table->table : NULL;
-    view->capacity = table->capacity;
-    view->seed = table->seed;
-    view->width = table->width;
+    view->where = ih_word_at(at);
+    view->table = node->table ? base + node->table : NULL;
+    view->capacity = node->capacity;
+    view->seed = node->seed;
+    view->width = node->width;
     return 0;
+}
+
+bool ih_table_view_fill_known(ih_table_view *view, ih_image_object *image, uint64_t at,
+                              uint32_t header)
+{
+#if IH_CACHES
+    uint64_t n = header >> 8, graph = image->image.graph;
+    const uint8_t *node = image->image.base + at;
+    if (n == IH_COUNT_WIDE || !ih_extent_fits(at + 4, n + 1, 4, graph))
+        return false;
+    uint32_t shape = ih_load_word(node + 4);
+    const ih_shape_layout *known = layout_slot(image, shape);
+    /* The layout is of the same content, whose image had this end at least: checked all the same. */
+    if (known->shape != shape || known->identity != image->identity || known->n != n ||
+        known->end > graph)
+        return false;
+    view->image = image;
+    view->at = at;
+    view->n = n;
+    view->kind = IH_DICT_SHAPED;
+    view->code = 0;
+    view->ascii = false;
+    view->data = view->values = node + 8;
+    view->keys = image->image.base + known->keys;
+    view->key_stride = view->value_stride = 4;
+    view->index = NULL;
+    view->where = shape;
+    view->table = known->table ? image->image.base + known->table : NULL;
+    view->capacity = known->capacity;
+    view->seed = known->seed;
+    view->width = known->width;
+    return true;
+#else
+    (void)view, (void)image, (void)at, (void)header;
+    return false;
+#endif
 }
 
 /* A lookup key prepared once. */
@@ -101,6 +176,11 @@ static int key_equals(ih_image_object *image, uint32_t word, const lookup *key)
     PyObject *stored = ih_decode(image, word);
     if (stored == NULL)
         return -1;
+    if (PyBytes_CheckExact(key->object) && PyUnicode_CheckExact(stored)) {
+        Py_DECREF(
+            stored); /* to compare them warns under -b; a dict would not, their hashes differ */
+        return 0;
+    }
     int equal = PyObject_RichCompareBool(stored, key->object, Py_EQ);
     Py_DECREF(stored);
     return equal;
@@ -165,8 +245,10 @@ static Py_ssize_t find_foreign(ih_table_view *view, PyObject *key)
 #ifdef Py_GIL_DISABLED
     Py_BEGIN_CRITICAL_SECTION(view);
 #endif
-    if (view->index == NULL)
-        view->index = make_index(view);
+    if (view->index == NULL) {
+        PyObject *made = make_index(view);
+        Py_XSETREF(view->index, made); /* a signal's handler may have made one meanwhile */
+    }
     index = Py_XNewRef(view->index);
 #ifdef Py_GIL_DISABLED
     Py_END_CRITICAL_SECTION();

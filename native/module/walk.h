@@ -86,7 +86,5 @@ static inline bool ih_kind_is_text_run(unsigned kind)
 {
     return kind == IH_LIST_STR || kind == IH_TUPLE_STR || kind == IH_TUPLE_VIEW_STR;
 }
-/* The word that refers to the node at `at`. */
-static inline uint32_t ih_word_at(uint64_t at) { return (uint32_t)(at >> 1); }
 
 #endif
