@@ -119,6 +119,30 @@ PyObject *ih_array_part(const ih_array_view *view, const uint8_t *data, int ndim
     return (PyObject *)part;
 }
 
+PyObject *ih_array_unaligned(const ih_array_view *view)
+{
+    size_t size = strlen(view->format), dimensions = (size_t)view->ndim * sizeof *view->shape;
+    if (strncmp(view->format, "T{", 2) != 0)
+        return NULL;
+    ih_array_view *same = allocate(view->image, view->ndim, view->format, size + 1);
+    if (same == NULL)
+        return NULL;
+    same->format[0] = '^';
+    memcpy(same->format + 1, view->format, size);
+    memcpy(same->shape, view->shape, dimensions);
+    memcpy(same->strides, view->strides, dimensions);
+    same->at = view->at;
+    same->data = view->data;
+    same->code = view->code;
+    same->width = view->width;
+    same->ascii = view->ascii;
+    same->order = view->order;
+    same->item_size = view->item_size;
+    same->n = view->n;
+    same->bytes = view->bytes;
+    return (PyObject *)same;
+}
+
 static void array_dealloc(PyObject *self)
 {
     PyMem_Free(((ih_array_view *)self)->shape);

@@ -30,6 +30,10 @@ PyObject *ih_array_scalar(const ih_array_view *view, const uint8_t *p);
 PyObject *ih_array_part(const ih_array_view *view, const uint8_t *data, int ndim,
                         const Py_ssize_t *shape, const Py_ssize_t *strides);
 
+/* The same view of an array of structures, its format marked as not aligned ('^'). NULL without an
+ * exception where it is none. */
+PyObject *ih_array_unaligned(const ih_array_view *view);
+
 /* array_index.c */
 PyObject *ih_array_subscript(PyObject *self, PyObject *key);
 PyObject *ih_array_item(PyObject *self, Py_ssize_t i); /* 0 <= i < n, at least one dimension */

@@ -8,7 +8,7 @@ static const char *skip_name(const char *p, const char *end)
     return close == NULL ? NULL : close + 1;
 }
 
-/* Only plain data: what is not listed could be a pointer ('O', '&', 'X', 'P', 'n') or means
+/* Only plain data: what is not listed could be a pointer ('O', '&', 'X', 'P', 'z') or means
  * nothing. */
 static bool is_plain(const char *format, size_t size)
 {
@@ -19,8 +19,10 @@ static bool is_plain(const char *format, size_t size)
             if (p == NULL)
                 return false;
         } else if (*p == '\0' ||
-                   strchr("@=<>!^0123456789(),T{}Zx?bBhHiIlLqQefdgscwu ", *p) == NULL) {
+                   strchr("@=<>!^0123456789(),T{}Zx?bBhHiIlLqQnNefdgscwu ", *p) == NULL) {
             return false;
+        } else if (*p == 'Z' && (p + 1 == end || strchr("fdg", p[1]) == NULL)) {
+            return false; /* ctypes' pointer to wide characters, not a complex number */
         } else {
             p++;
         }
@@ -48,6 +50,9 @@ static Py_ssize_t size_of(char type, bool native)
     case 'l':
     case 'L':
         return native ? (Py_ssize_t)sizeof(long) : 4;
+    case 'n':
+    case 'N':
+        return native ? (Py_ssize_t)sizeof(size_t) : 0;
     case 'q':
     case 'Q':
     case 'd':
@@ -102,6 +107,9 @@ int ih_array_format(const char *format, size_t size, Py_ssize_t item_size, bool 
     if (*p == 'g' && count == 1)
         return IH_ITEM_LONG_DOUBLE;
     Py_ssize_t one = size_of(*p, native);
+    /* memoryview reads items of native formats by their formats' sizes, whatever ours is. */
+    if (one != 0 && native && !complex && count == 1 && item_size < one)
+        return -1;
     if (one == 0 || count != 1 || item_size != (complex ? 2 * one : one))
         return IH_ITEM_RAW;
     if (complex)

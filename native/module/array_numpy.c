@@ -4,10 +4,10 @@
  * an interpreter with its own GIL, and takes long where it does. */
 #include "module/array_numpy.h"
 
-#include "module/decode.h"
+#include "module/array.h"
 
 /* Clears the exception if it only says that something didn't work out. */
-static bool clear_ordinary_exception(void)
+bool ih_clear_ordinary_exception(void)
 {
     if (!PyErr_ExceptionMatches(PyExc_Exception) || PyErr_ExceptionMatches(PyExc_MemoryError) ||
         PyErr_ExceptionMatches(PyExc_RecursionError))
@@ -25,7 +25,7 @@ PyObject *ih_numpy_asarray(ih_state *state)
     PyObject *asarray = numpy == NULL ? NULL : PyObject_GetAttrString(numpy, "asarray");
     Py_XDECREF(numpy);
     if (asarray == NULL) {
-        if (!clear_ordinary_exception())
+        if (!ih_clear_ordinary_exception())
             return NULL;
         asarray = Py_NewRef(Py_None);
     }
@@ -37,6 +37,30 @@ PyObject *ih_numpy_asarray(ih_state *state)
                                      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         Py_DECREF(asarray);
     return asarray;
+}
+
+PyObject *ih_ndarray_of(PyObject *asarray, PyObject *view)
+{
+    PyObject *array = PyObject_CallOneArg(asarray, view);
+    if (array != NULL || !PyErr_ExceptionMatches(PyExc_Exception))
+        return array;
+    /* numpy writes formats of packed structures that it pads when it reads them. */
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *unaligned = ih_array_unaligned((const ih_array_view *)view);
+    if (unaligned != NULL) {
+        array = PyObject_CallOneArg(asarray, unaligned);
+        Py_DECREF(unaligned);
+    }
+    if (array != NULL) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+        return array;
+    }
+    PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+    return NULL;
 }
 
 PyObject *ih_open_array(ih_image_object *image, uint64_t at, const ih_node *node)
@@ -54,9 +78,9 @@ PyObject *ih_open_array(ih_image_object *image, uint64_t at, const ih_node *node
         return view;
     }
     /* The buffer of the view is the shared memory, or a copy where that can't be relied on (H4). */
-    PyObject *array = PyObject_CallOneArg(asarray, view);
+    PyObject *array = ih_ndarray_of(asarray, view);
     Py_DECREF(asarray);
-    if (array == NULL && clear_ordinary_exception())
+    if (array == NULL && ih_clear_ordinary_exception())
         return view; /* a format or a number of dimensions that this numpy does not know */
     Py_DECREF(view);
     return array;

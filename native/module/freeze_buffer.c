@@ -1,5 +1,6 @@
 /* Freezing bytes and buffers: short ones into the graph, long ones behind it, copied once from
  * their owner. */
+#include "module/array.h"
 #include "module/freezer_state.h"
 
 static int add_blob(freezer *f, uint64_t field, Py_buffer *buffer)
@@ -128,13 +129,17 @@ static int write_inline(freezer *f, const Py_buffer *buffer, const void *data, u
 static int check_array(freezer *f, PyObject *exporter, const Py_buffer *buffer)
 {
     const char *format = buffer->format != NULL ? buffer->format : "B";
-    if (strchr(format, 'O') != NULL && strstr(format, "T{") == NULL)
+    size_t length = strlen(format);
+    bool swapped;
+    if (length > 0 && format[length - 1] == 'O')
         return freeze_refuse(f, exporter, "its items are Python objects; use a list");
-    if (strchr(format, 'O') != NULL || strchr(format, 'P') != NULL || strchr(format, '&') != NULL)
+    if (buffer->itemsize > 0 &&
+        ih_array_format(format, length, buffer->itemsize, &swapped) < 0) /* nor would it be read */
         return freeze_refuse(f, exporter,
-                             "its items hold pointers, which mean nothing in another process");
+                             "its items hold Python objects or pointers, which mean nothing in "
+                             "another process, or have an unknown format");
     if (buffer->ndim > (int)IH_ARRAY_DIMENSIONS_MAX || buffer->itemsize <= 0 ||
-        buffer->itemsize > INT32_MAX || strlen(format) > UINT16_MAX)
+        buffer->itemsize > INT32_MAX || length > UINT16_MAX)
         return freeze_refuse(f, exporter,
                              "its items or dimensions are too many or too large for one array");
     return 0;
@@ -197,4 +202,15 @@ int freeze_buffer(freezer *f, PyObject *exporter, int origin, uint32_t *word)
         return -1;
     }
     return freeze_filled(f, exporter, &buffer, origin, word);
+}
+
+/* A FrozenArray's buffer is its own code. */
+int freeze_array_view(freezer *f, PyObject *view, uint32_t *word)
+{
+    const ih_array_view *array = (const ih_array_view *)view;
+    bool was_array = array->code == IH_ORIGIN_ARRAY && array->ndim == 1;
+    int origin = was_array                          ? IH_ORIGIN_ARRAY
+                 : array->code == IH_ORIGIN_NDARRAY ? IH_ORIGIN_NDARRAY
+                                                    : IH_ORIGIN_MEMORYVIEW;
+    return freeze_buffer(f, view, origin, word);
 }

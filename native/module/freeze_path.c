@@ -58,6 +58,19 @@ done:
     return 0;
 }
 
+/* "[key]" or " key key". A key whose repr raises is named by its type: the path is not its business. */
+static PyObject *key_step(const char *format, PyObject *key)
+{
+    PyObject *repr = PyObject_Repr(key);
+    if (repr == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();
+        repr = PyUnicode_FromFormat("<%s object>", Py_TYPE(key)->tp_name);
+    }
+    PyObject *step = repr == NULL ? NULL : PyUnicode_FromFormat(format, repr);
+    Py_XDECREF(repr);
+    return step;
+}
+
 static int reach_dict(search *s, PyObject *dict, Py_ssize_t holder)
 {
     PyObject *items = PyDict_Items(dict);
@@ -65,9 +78,9 @@ static int reach_dict(search *s, PyObject *dict, Py_ssize_t holder)
     for (Py_ssize_t i = 0; result == 0 && s->found < 0 && i < PyList_GET_SIZE(items); i++) {
         PyObject *key = PyTuple_GET_ITEM(PyList_GET_ITEM(items, i), 0);
         PyObject *value = PyTuple_GET_ITEM(PyList_GET_ITEM(items, i), 1);
-        PyObject *step = PyUnicode_FromFormat("[%R]", key);
+        PyObject *step = key_step("[%U]", key);
         result = step == NULL ? -1 : reach(s, value, step, holder);
-        if (result == 0 && (step = PyUnicode_FromFormat(" key %R", key)) != NULL)
+        if (result == 0 && (step = key_step(" key %U", key)) != NULL)
             result = reach(s, key, step, holder);
         if (PyErr_Occurred())
             result = -1;

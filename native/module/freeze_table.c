@@ -5,6 +5,7 @@
 #include "module/decode.h"
 #include "module/freezer_state.h"
 #include "module/keyhash.h"
+#include "module/thaw.h"
 
 /* ---- shapes --------------------------------------------------------------------------------- */
 
@@ -114,10 +115,15 @@ static int freeze_key(freezer *f, PyObject *key, uint64_t number, int depth, uin
         return freeze_str(f, key, false, word, hash) < 0 ? -1 : 1;
     int known = ih_key_hash(key, 0, hash);
     if (known == 0) { /* a view, or a tuple with one inside: its plain equal has a hash */
-        key = ih_thaw(f->state, key);
-        if (freeze_keep(f, key) < 0)
+        PyObject *plain = ih_thaw_quietly(f->state, key);
+        if (plain != NULL) {
+            key = plain;
+            if (freeze_keep(f, plain) < 0)
+                return -1;
+            known = ih_key_hash(key, 0, hash);
+        } else if (PyErr_Occurred()) {
             return -1;
-        known = ih_key_hash(key, 0, hash);
+        } /* else it holds something that has no frozen form, which is found below */
     }
     if (known < 0 || freeze_value(f, key, depth + 1, word) < 0)
         return -1;
@@ -157,7 +163,7 @@ static int seed_again(freezer *f, table *t, PyObject *container)
         if (iterator == NULL)
             return -1;
         for (uint64_t i = 0; t->usable && (key = PyIter_Next(iterator)) != NULL; i++) {
-            uint64_t hash;
+            uint64_t hash = 0;
             int known = ih_key_hash(key, seed, &hash);
             Py_DECREF(key);
             if (known < 0)
@@ -206,7 +212,7 @@ static int fill_entries(freezer *f, PyObject *dict, uint64_t at, bool hashed, in
     Py_ssize_t position = 0;
     while (PyDict_Next(dict, &position, &key, &value)) {
         uint32_t word;
-        uint64_t hash;
+        uint64_t hash = 0;
         if (i == n)
             return changed();
         int known = freeze_key(f, key, i, depth, &word, &hash);
@@ -334,7 +340,7 @@ int fill_set(freezer *f, PyObject *set, uint64_t at, int depth)
         return -1;
     for (; (item = PyIter_Next(iterator)) != NULL; i++) {
         uint32_t word;
-        uint64_t hash;
+        uint64_t hash = 0;
         int known = i == n ? changed() : freeze_key(f, item, i, depth, &word, &hash);
         Py_DECREF(item); /* the set holds it */
         if (known < 0)

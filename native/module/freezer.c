@@ -20,11 +20,13 @@
  * loop. Big buffers are not touched until the image's size is known and then go straight from their
  * owner into shared memory, without the GIL.
  *
- * No code of others runs in between: all types are exact, the collector is off, so nothing changes
- * under our hands (without a GIL, containers are copied first).
+ * No code of others runs in between: all types are exact, the collector is off, signals wait, views
+ * are thawed quietly (thaw.h), so nothing changes under our hands (without a GIL, containers are
+ * copied first).
  */
 #include "module/decode.h"
 #include "module/freezer_state.h"
+#include "module/thaw.h"
 
 #define MEMO_FIRST 128u
 #define MEMO_KEPT 16384u
@@ -250,10 +252,12 @@ static int freeze_float(freezer *f, const double *parts, ih_kind kind, uint32_t 
 
 static int freeze_view(freezer *f, PyObject *view, int depth, uint32_t *word)
 {
+    if (Py_TYPE(view) == f->state->array_type)
+        return freeze_array_view(f, view, word);
     *word = memo_find(f, view);
     if (*word != 0)
         return 0;
-    PyObject *plain = ih_thaw(f->state, view);
+    PyObject *plain = ih_thaw_quietly(f->state, view);
     if (freeze_keep(f, plain) < 0 || freeze_value(f, plain, depth, word) < 0)
         return -1;
     return memo_add(f, view, *word);
@@ -281,9 +285,11 @@ static int freeze_rare(freezer *f, PyObject *object, int depth, uint32_t *word)
         return freeze_view(f, object, depth, word);
     if (type == &PyMemoryView_Type)
         return freeze_buffer(f, object, IH_ORIGIN_MEMORYVIEW, word);
-    if (strcmp(name, "array.array") == 0)
+    /* A class made in Python may have such a name, and code of its own behind its buffer. */
+    bool native = PyType_HasFeature(type, Py_TPFLAGS_IMMUTABLETYPE);
+    if (native && strcmp(name, "array.array") == 0)
         return freeze_buffer(f, object, IH_ORIGIN_ARRAY, word);
-    if (strcmp(name, "numpy.ndarray") == 0)
+    if (native && strcmp(name, "numpy.ndarray") == 0)
         return freeze_buffer(f, object, IH_ORIGIN_NDARRAY, word);
     return freeze_refuse(f, object, NULL);
 }

@@ -73,6 +73,7 @@ int freeze_set(freezer *f, PyObject *set, int depth, uint32_t *word);
 int freeze_bytes(freezer *f, PyObject *bytes, uint32_t *word);
 int freeze_bytearray(freezer *f, PyObject *bytearray, uint32_t *word);
 int freeze_buffer(freezer *f, PyObject *exporter, int origin, uint32_t *word);
+int freeze_array_view(freezer *f, PyObject *view, uint32_t *word);
 
 /* Fill the words of a container whose node was laid out at `at`. */
 int fill_sequence(freezer *f, PyObject *sequence, uint64_t at, int depth);

@@ -176,9 +176,11 @@ static int key_equals(ih_image_object *image, uint32_t word, const lookup *key)
     PyObject *stored = ih_decode(image, word);
     if (stored == NULL)
         return -1;
-    if (PyBytes_CheckExact(key->object) && PyUnicode_CheckExact(stored)) {
-        Py_DECREF(
-            stored); /* to compare them warns under -b; a dict would not, their hashes differ */
+    /* Bytes and anything else warn under -b when they are compared; a dict would not do it, since
+     * their hashes differ. */
+    bool is_bytes = PyBytes_CheckExact(stored) || Py_TYPE(stored) == image->state->bytes_type;
+    if (is_bytes != PyBytes_CheckExact(key->object)) {
+        Py_DECREF(stored);
         return 0;
     }
     int equal = PyObject_RichCompareBool(stored, key->object, Py_EQ);

@@ -139,6 +139,18 @@ static PyObject *make_set(thawer *t, uint32_t word, const ih_node *node)
     return PENDING;
 }
 
+/* Empty first: where memory ends, CPython's constructor of full ones drops an object that it has
+ * not finished, which says so on stderr. */
+static PyObject *new_bytearray(const void *data, Py_ssize_t size)
+{
+    PyObject *made = PyByteArray_FromStringAndSize(NULL, 0);
+    if (made != NULL && PyByteArray_Resize(made, size) < 0)
+        Py_CLEAR(made);
+    if (made != NULL)
+        memcpy(PyByteArray_AS_STRING(made), data, (size_t)size);
+    return made;
+}
+
 /* What takes no frame and may be large: text, bytes, packed runs, arrays. In the memo once it is
  * made. */
 static PyObject *make_run(thawer *t, uint32_t word, const ih_node *node)
@@ -167,11 +179,12 @@ static PyObject *make_run(thawer *t, uint32_t word, const ih_node *node)
         break;
     case IH_BYTEARRAY:
     case IH_BYTEARRAY_BLOB:
-        made = PyByteArray_FromStringAndSize(data, (Py_ssize_t)node->n);
+        made = new_bytearray(data, (Py_ssize_t)node->n);
         t->steps = UNHASHABLE;
         break;
     case IH_ARRAY:
-        made = ih_thaw_array_node(t->image, at, node);
+        made =
+            t->quietly ? ih_new_array(t->image, at, node) : ih_thaw_array_node(t->image, at, node);
         t->steps = UNHASHABLE;
         break;
     default:
@@ -271,7 +284,7 @@ static int check_key(thawer *t, const frame *f)
     if (t->steps > 1)
         t->steps_left -= t->steps;
     /* Keys chosen to collide make Python's own tables slow, so one can at least interrupt it. */
-    return ++t->keys_hashed % SIGNALS_EVERY == 0 ? PyErr_CheckSignals() : 0;
+    return ++t->keys_hashed % SIGNALS_EVERY == 0 && !t->quietly ? PyErr_CheckSignals() : 0;
 }
 
 /* An immutable container hashes its items: sums for its own key check. */
@@ -401,12 +414,13 @@ static PyObject *make_slice(thawer *t, const ih_sequence *view)
     return PENDING;
 }
 
-PyObject *ih_thaw_container(const ih_state *state, PyObject *object)
+PyObject *ih_thaw_container(const ih_state *state, PyObject *object, bool quietly)
 {
     const ih_view *view = (const ih_view *)object;
     thawer t;
     if (ih_thaw_start(&t, view->image) < 0)
         return NULL;
+    t.quietly = quietly;
 #ifndef Py_GIL_DISABLED
     int collecting = PyGC_Disable();
 #endif

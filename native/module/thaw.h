@@ -4,8 +4,13 @@
 
 #include "module/decode.h"
 
-/* A container view: a walk over its nodes. */
-PyObject *ih_thaw_container(const ih_state *state, PyObject *object);
+/* A container view: a walk over its nodes. `quietly`: no code of others runs meanwhile: signals wait,
+ * and arrays stay views, since making them ndarrays is Python code. */
+PyObject *ih_thaw_container(const ih_state *state, PyObject *object, bool quietly);
+
+/* ih_thaw() for the freezer, with no code of others in between, as above. NULL without an exception
+ * where the object holds others than views and plain values. */
+PyObject *ih_thaw_quietly(ih_state *state, PyObject *object);
 
 /* A writable private copy of an array: ndarray where numpy loads, array.array, or a memoryview over
  * a bytearray. The first takes a node, the second a FrozenArray, which may be a part of its node.

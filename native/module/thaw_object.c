@@ -151,9 +151,14 @@ PyObject *ih_thaw_array_view(ih_state *state, PyObject *object)
         if (asarray == NULL)
             return NULL;
         if (asarray != Py_None) {
-            PyObject *array = PyObject_CallOneArg(asarray, object);
+            PyObject *array = ih_ndarray_of(asarray, object);
             Py_DECREF(asarray);
-            return array ? copy_ndarray(state, array) : NULL;
+            if (array != NULL)
+                return copy_ndarray(state, array);
+            if (!ih_clear_ordinary_exception())
+                return NULL;
+        } else {
+            Py_DECREF(asarray);
         }
     }
     PyObject *bytes = array_bytes(object);
@@ -178,11 +183,23 @@ PyObject *ih_thaw_array_node(ih_image_object *image, uint64_t at, const ih_node 
 
 /* ---- plain tuples and frozensets that hold views ---- */
 
-/* `seen` maps the addresses of objects that were thawed to results. They are alive: the root holds
- * them. */
-static PyObject *thaw_any(ih_state *state, PyObject *object, PyObject *seen);
+typedef struct {
+    PyObject
+        *seen;    /* address of an object that was thawed to its result; the root holds them all */
+    bool quietly; /* no code of others runs: what could have some gives NULL without exception */
+} thawing;
 
-static PyObject *thaw_members(ih_state *state, PyObject *object, PyObject *seen)
+/* Has it a hash and an equality of the interpreter's own? */
+static bool is_builtin_value(PyObject *object)
+{
+    return object == Py_None || object == Py_Ellipsis || object == Py_NotImplemented ||
+           PyUnicode_CheckExact(object) || PyLong_CheckExact(object) || PyBool_Check(object) ||
+           PyFloat_CheckExact(object) || PyBytes_CheckExact(object) || PyComplex_CheckExact(object);
+}
+
+static PyObject *thaw_any(ih_state *state, PyObject *object, thawing *t);
+
+static PyObject *thaw_members(ih_state *state, PyObject *object, thawing *t)
 {
     PyObject *members = PySequence_List(object);
     if (members == NULL)
@@ -190,7 +207,7 @@ static PyObject *thaw_members(ih_state *state, PyObject *object, PyObject *seen)
     bool changed = false;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(members); i++) {
         PyObject *member = PyList_GET_ITEM(members, i);
-        PyObject *thawed = thaw_any(state, member, seen);
+        PyObject *thawed = thaw_any(state, member, t);
         if (thawed == NULL) {
             Py_DECREF(members);
             return NULL;
@@ -207,12 +224,12 @@ static PyObject *thaw_members(ih_state *state, PyObject *object, PyObject *seen)
     return result;
 }
 
-static PyObject *thaw_view(ih_state *state, PyObject *object)
+static PyObject *thaw_view(ih_state *state, PyObject *object, bool quietly)
 {
     if (ih_is_container_view(state, object))
-        return ih_thaw_container(state, object);
+        return ih_thaw_container(state, object, quietly);
     if (Py_TYPE(object) == state->array_type)
-        return ih_thaw_array_view(state, object);
+        return quietly ? Py_NewRef(object) : ih_thaw_array_view(state, object);
     const ih_bytes_view *view = (const ih_bytes_view *)object;
     const char *data = (const char *)view->data;
     if (view->kind == IH_BYTEARRAY || view->kind == IH_BYTEARRAY_BLOB)
@@ -220,37 +237,45 @@ static PyObject *thaw_view(ih_state *state, PyObject *object)
     return PyBytes_FromStringAndSize(data, (Py_ssize_t)view->n);
 }
 
-static PyObject *thaw_any(ih_state *state, PyObject *object, PyObject *seen)
+static PyObject *thaw_any(ih_state *state, PyObject *object, thawing *t)
 {
     bool plain = !ih_is_view(state, object);
     if (plain && !PyTuple_CheckExact(object) && !PyFrozenSet_CheckExact(object))
-        return Py_NewRef(object);
+        return t->quietly && !is_builtin_value(object) ? NULL : Py_NewRef(object);
     PyObject *address = PyLong_FromVoidPtr(object);
     if (address == NULL)
         return NULL;
-    PyObject *result = PyDict_GetItemWithError(seen, address); /* borrowed: `seen` is ours alone */
+    PyObject *result = PyDict_GetItemWithError(t->seen, address); /* borrowed: ours alone */
     if (result != NULL) {
         Py_INCREF(result);
     } else if (!PyErr_Occurred() && Py_EnterRecursiveCall(" while thawing a tuple") == 0) {
-        result = plain ? thaw_members(state, object, seen) : thaw_view(state, object);
+        result = plain ? thaw_members(state, object, t) : thaw_view(state, object, t->quietly);
         Py_LeaveRecursiveCall();
-        if (result != NULL && PyDict_SetItem(seen, address, result) < 0)
+        if (result != NULL && PyDict_SetItem(t->seen, address, result) < 0)
             Py_CLEAR(result);
     }
     Py_DECREF(address);
     return result;
 }
 
-PyObject *ih_thaw(ih_state *state, PyObject *object)
+static PyObject *thaw(ih_state *state, PyObject *object, bool quietly)
 {
     if (ih_is_view(state, object))
-        return thaw_view(state, object);
-    if (!PyTuple_CheckExact(object) && !PyFrozenSet_CheckExact(object))
-        return Py_NewRef(object);
-    PyObject *seen = PyDict_New();
-    if (seen == NULL)
+        return thaw_view(state, object, quietly);
+    thawing t = {PyDict_New(), quietly};
+    if (t.seen == NULL)
         return NULL;
-    PyObject *result = thaw_any(state, object, seen);
-    Py_DECREF(seen);
+    PyObject *result = thaw_any(state, object, &t);
+    Py_DECREF(t.seen);
     return result;
 }
+
+PyObject *ih_thaw(ih_state *state, PyObject *object)
+{
+    if (!ih_is_view(state, object) && !PyTuple_CheckExact(object) &&
+        !PyFrozenSet_CheckExact(object))
+        return Py_NewRef(object);
+    return thaw(state, object, false);
+}
+
+PyObject *ih_thaw_quietly(ih_state *state, PyObject *object) { return thaw(state, object, true); }

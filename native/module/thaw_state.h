@@ -51,6 +51,7 @@ typedef struct {
     uint64_t left;          /* bytes of containers still to be met */
     uint64_t steps_left;    /* of hashing keys */
     uint32_t keys_hashed;
+    bool quietly; /* see thaw.h */
     memo_entry *memo;
     uint32_t memo_mask, memo_used;
     shape_entry *shapes;

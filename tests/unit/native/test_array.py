@@ -3,6 +3,7 @@
 import array
 import collections.abc
 import copy
+import ctypes
 import mmap
 import operator
 import struct
@@ -235,7 +236,9 @@ def test_other_formats() -> None:
     assert opened("Zd", (1,), pair, size=16) == opened("Zd", (1,), pair, size=16)
 
 
-@pytest.mark.parametrize("code", ["O", "P", "&i", "X{}", "T{O:a:}", "T{i:a", "n", "i\0i", "é", "%"])
+@pytest.mark.parametrize(
+    "code", ["O", "P", "&i", "X{}", "T{O:a:}", "T{i:a", "z", "Z", "i\0i", "é", "%"]
+)
 def test_h04_a_format_that_is_not_plain_data(code: str) -> None:
     # numpy would take the bytes for addresses of objects.
     with pytest.raises(CorruptImage, match="format"):
@@ -432,3 +435,65 @@ def test_views_keep_their_image() -> None:
     memory = memoryview(freeze([array.array("d", range(1000))])[0][10:])
     assert memory[0] == 10.0
     assert icehouse.freeze(array.array("d", range(1000)))[5:][0] == 5.0
+
+
+@pytest.mark.parametrize("code", ["n", "N", "P", "q", "?", "e"])
+def test_what_is_frozen_can_be_read(code: str) -> None:
+    """Every format is either refused when it is frozen, or read again."""
+    source = memoryview(bytes(range(1, 49))).cast(code)
+    if code == "P":
+        with pytest.raises(icehouse.NotFreezableError, match="pointers"):
+            icehouse.freeze([source])
+        return
+    view = icehouse.freeze([source])[0]
+    assert view.format == code
+    assert memoryview(view).tobytes() == source.tobytes()
+    assert view.tolist() == source.tolist()
+
+
+@pytest.mark.parametrize("ctype", ["c_char_p", "c_wchar_p", "c_void_p", "py_object"])
+def test_pointers_of_ctypes_are_refused(ctype: str) -> None:
+    with pytest.raises(icehouse.NotFreezableError):
+        icehouse.freeze([memoryview((getattr(ctypes, ctype) * 3)())])
+
+
+def test_names_of_fields_are_no_formats() -> None:
+    numpy = pytest.importorskip("numpy")
+    prices = numpy.array([(1.0, 2.0)], dtype=[("Open", "f8"), ("Price", "f8")])
+    view = icehouse.freeze([prices])[0]
+    assert view.dtype == prices.dtype
+    assert view.tolist() == prices.tolist()
+    assert icehouse.freeze([numpy.zeros(1, dtype=[("a&X", "i4")])])[0].dtype.names == ("a&X",)
+    with pytest.raises(icehouse.NotFreezableError, match="Python objects"):
+        icehouse.freeze([numpy.zeros(1, dtype=[("x", "O")])])
+
+
+def test_packed_structures() -> None:
+    """numpy itself can't read the formats that it writes for these."""
+    numpy = pytest.importorskip("numpy")
+    points = numpy.array([(1.5, 7), (2.5, 8)], dtype=[("x", "f8"), ("n", "i4")])
+    view = icehouse.freeze([points])
+    assert view[0].dtype == points.dtype
+    assert view[0].tolist() == points.tolist()
+    thawed = icehouse.thaw(icehouse.freeze(view))
+    assert thawed[0].dtype == points.dtype
+    thawed[0]["n"] = 1
+
+
+def test_structures_that_numpy_cannot_read_at_all() -> None:
+    numpy = pytest.importorskip("numpy")
+    inner = numpy.dtype([("a", "f8"), ("b", "i1")])
+    odd = numpy.zeros(2, dtype=numpy.dtype([("p", inner), ("q", "i1"), ("r", inner)], align=True))
+    view = icehouse.freeze([odd, 5])
+    assert memoryview(view[0]).tobytes() == odd.tobytes()
+    assert icehouse.thaw(view)[1] == 5
+    assert memoryview(icehouse.thaw(view)[0]).tobytes() == odd.tobytes()
+
+
+def test_item_size_that_does_not_fit_its_format() -> None:
+    """memoryview reads items by the format: an item of one byte may not call itself eight."""
+    image = bytearray(_image._image_bytes([array.array("B", [7])]))
+    at = image.rindex(b"B\0\0\0")
+    image[at : at + 1] = b"q"
+    with pytest.raises(icehouse.CorruptImage, match="format"):
+        _image._open_buffer(bytes(image))[0]
