@@ -88,6 +88,7 @@ typedef struct ih_lease {
     uint64_t size;        /* bytes of the image, header included; inside the mapping (checked) */
     ih_handle handle;
     ih_store *store;
+    bool fleeting; /* the image goes with the last lease of this process; ih_lease_set_fleeting() */
     bool trusted; /* produced under this process's uid (H4, H20): known from the segment, never from
                      its bytes */
 } ih_lease;
@@ -95,6 +96,9 @@ typedef struct ih_lease {
 /* Opens the image of any store of this process. O(1), no system call. IH_GONE, IH_CLOSED. */
 ih_result ih_open(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error);
 void ih_lease_retain(ih_lease *lease);
+/* Whether the image goes with its last lease unless a name is bound to it: so at first in an
+ * ephemeral store, in others not. In a forked child it means nothing: the parent decides. */
+void ih_lease_set_fleeting(ih_lease *lease, bool fleeting);
 /* The last release of an image that was deleted, or that is ephemeral, frees its memory. */
 void ih_lease_release(ih_lease *lease);
 

@@ -171,6 +171,7 @@ ih_entry *ih_lease_add(ih_segment *segment, uint32_t unit, const ih_header *head
     entry->lease.size = header->size;
     entry->lease.handle.nonce = header->u.nonce;
     entry->lease.store = store;
+    entry->lease.fleeting = store->ephemeral;
     entry->lease.trusted = true; /* an embedded store's segments are written by this process or
                                     those it was forked from */
     entry->segment = segment;
@@ -282,14 +283,19 @@ static void let_go(ih_entry *entry)
             ih_space_drop(segment);
         return;
     }
-    bool wanted =
-        !store->ephemeral || ih_names_count(&store->names, entry->lease.handle.locator) > 0;
+    bool wanted = !__atomic_load_n(&entry->lease.fleeting, __ATOMIC_RELAXED) ||
+                  ih_names_count(&store->names, entry->lease.handle.locator) > 0;
     if (!entry->dying && !wanted)
         set_dying(entry);
     if (entry->dying)
         retire(entry);
     else if (!entry->pinned)
         ih_map_remove(&store->process->map, entry);
+}
+
+void ih_lease_set_fleeting(ih_lease *lease, bool fleeting)
+{
+    __atomic_store_n(&lease->fleeting, fleeting, __ATOMIC_RELAXED);
 }
 
 void ih_lease_release(ih_lease *lease)

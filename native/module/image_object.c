@@ -30,13 +30,8 @@ static ih_image_object *new_image(ih_state *state)
 static void image_dealloc(PyObject *self)
 {
     ih_image_object *image = (ih_image_object *)self;
-    if (image->lease) {
-        /* Refused while names are bound to it, as it should be; in a forked child the parent
-         * decides. */
-        if (image->temporary)
-            (void)ih_delete(image->lease->store, image->lease->handle, false, NULL);
+    if (image->lease)
         ih_lease_release(image->lease);
-    }
     Py_XDECREF(image->owner);
     IH_GIVE(image->state, free_images, self);
 }
@@ -51,7 +46,6 @@ ih_image_object *ih_image_of_lease(ih_state *state, ih_lease *lease)
     image->lease = lease;
     image->owner = NULL;
     image->state = state;
-    image->temporary = false;
     uint64_t nonce = lease->handle.nonce & ~OWN_IDENTITY;
     image->identity = lease->trusted && nonce ? nonce : fresh_identity(state);
     ih_fault fault;
@@ -110,7 +104,6 @@ PyObject *ih_open_buffer(ih_state *state, PyObject *buffer)
     image->lease = NULL;
     image->owner = owner;
     image->state = state;
-    image->temporary = false;
     image->identity = fresh_identity(state);
     ih_fault fault;
     if (ih_image_open(base, size, &image->image, &image->root, &fault) < 0) {

@@ -33,8 +33,6 @@ typedef struct {
     uint64_t identity; /* names the content in caches: the nonce of an image of ours, else a number
                           never used twice */
     uint32_t root;     /* the root word */
-    bool temporary; /* made by store.freeze(): deleted with this object, unless it is put or named
-                       before */
 } ih_image_object;
 
 /* The start of every view. `at` is the offset of its node in the image; 0 for a slice of FrozenBytes

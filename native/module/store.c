@@ -170,7 +170,7 @@ PyObject *ih_store_put_method(PyObject *object, PyObject *const *args, Py_ssize_
     if (result && given[NAME] && bind_put(self, given[NAME], &handle, fresh) < 0)
         Py_CLEAR(result);
     if (result && !fresh)
-        ((ih_view *)given[OBJECT])->image->temporary = false;
+        ih_lease_set_fleeting(((ih_view *)given[OBJECT])->image->lease, false);
     return result;
 }
 
@@ -188,15 +188,8 @@ PyObject *ih_store_freeze_method(PyObject *object, PyObject *value)
     }
     if (ih_freeze_into(self->state, self->shared->store, 0, value, &handle, &lease) < 0)
         return NULL;
-    ih_image_object *image = ih_image_of_lease(self->state, lease);
-    if (!image) {
-        (void)ih_delete(self->shared->store, handle, false, NULL);
-        return NULL;
-    }
-    image->temporary = true;
-    PyObject *root = ih_decode(image, image->root);
-    Py_DECREF(image);
-    return root;
+    ih_lease_set_fleeting(lease, true);
+    return ih_open_lease(self->state, lease);
 }
 
 /* ---- get --------------------------------------------------------------------------------------
@@ -338,7 +331,7 @@ PyObject *ih_store_bind_method(PyObject *object, PyObject *const *args, Py_ssize
     if (!name || (given[1] != Py_None && ih_store_resolve(self, given[1], &handle) < 0))
         return NULL;
     if (own_root(self, given[1], &handle))
-        ((ih_view *)given[1])->image->temporary = false;
+        ih_lease_set_fleeting(((ih_view *)given[1])->image->lease, false);
     ih_result result = ih_bind(self->shared->store, name, length,
                                given[1] == Py_None ? NULL : &handle, expected, &version, &error);
     if (result == IH_CONFLICT)

@@ -327,3 +327,21 @@ def test_descriptors_are_given_back() -> None:
             view = store.get(store.put({"a": [1] * 1000}))
         del view
     assert count() <= before
+
+
+@pytest.mark.skipif(not icehouse.interpreters.supported(), reason="this Python has no interpreters")
+def test_what_another_interpreter_puts_outlives_the_view_that_it_was_frozen_for() -> None:
+    with Store() as store:
+        view = store.freeze({"kept": [1]})
+        handle = view.handle
+        with icehouse.interpreters.Interpreter() as other:
+            other.run(
+                f"""
+                import icehouse
+                store = icehouse.Store.attach({store.token!r})
+                assert str(store.put(store.get({str(handle)!r}))) == {str(handle)!r}
+                """
+            )
+        del view
+        assert store.get(handle) == {"kept": [1]}
+        store.check()
