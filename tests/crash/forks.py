@@ -132,7 +132,7 @@ def children_may_not_write() -> None:
                 try:
                     call()
                 except icehouse.StoreUnavailable as error:
-                    assert "icehouse.connect()" in str(error), (name, error)
+                    assert "icehouse.connect()" in str(error), (name, error)  # noqa: PT017
                 else:
                     raise AssertionError(f"{name} worked in a child")
             verify(view, 1)

@@ -200,7 +200,7 @@ class Worker:
             try:
                 self.actions[self.dice(len(self.actions))]()
             except icehouse.StoreFull as error:
-                assert error.wanted > 0
+                assert error.wanted > 0  # noqa: PT017
                 self.full += 1
                 self.make_room()
             self.steps += 1
@@ -237,7 +237,7 @@ def work_attached(token: str, number: int, workers: int, seconds: float) -> tupl
 
 def resident() -> int:
     """The process's own memory, without files and shared memory."""
-    with open("/proc/self/status") as file:
+    with open("/proc/self/status") as file:  # noqa: PTH123
         lines = [line.split() for line in file]
     return next(int(line[1]) << 10 for line in lines if line[0] == "RssAnon:")
 
@@ -303,6 +303,6 @@ def hammer(
     # Interpreters leave some memory behind on every version, some hundred kB each.
     allowed = (16 << 20) + rounds * others * (4 << 20)
     assert memory[-1] - memory[0] < allowed, memory
-    assert len(os.listdir("/proc/self/fd")) < 40
+    assert len(os.listdir("/proc/self/fd")) < 40  # noqa: PTH208 - as everywhere here
     if capacity == "24MiB":
         assert times_full > 0

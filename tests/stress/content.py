@@ -53,7 +53,9 @@ def nested(dice: Dice, depth: int = 4) -> Any:
     kind = dice(3)
     if kind == 0:
         return items
-    return {text(dice, 6) + str(i): item for i, item in enumerate(items)} if kind == 1 else (*items,)
+    if kind == 1:
+        return {text(dice, 6) + str(i): item for i, item in enumerate(items)}
+    return tuple(items)
 
 
 def big(dice: Dice) -> bytes:

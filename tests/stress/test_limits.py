@@ -27,8 +27,7 @@ def test_h13_a_full_store_says_so_and_stays_usable() -> None:
     with Store(capacity="64MiB") as store:
         handles: list[icehouse.Handle] = []
         with pytest.raises(StoreFull) as caught:
-            for i in range(100_000):
-                handles.append(store.put([i, i.to_bytes(4, "big") * 5000]))
+            handles.extend(store.put([i, i.to_bytes(4, "big") * 5000]) for i in range(100_000))
         error = caught.value
         usage = store.usage()
         assert error.capacity == 64 * MIB == store.capacity
