@@ -56,7 +56,7 @@ struct freezer {
 #define SHAPES 4096u       /* slots of each table of shapes; three quarters at most are used */
 #define SHAPE_KEYS_MAX 64u /* dicts of more keys have a table of their own */
 #define SHAPE_POOL 16384u  /* key addresses remembered */
-#define RECURSION_MAX 150  /* deeper containers wait in `later` */
+#define RECURSION_MAX 64   /* deeper containers wait in `later`: 1.5 KB of stack a level */
 
 /* Each encodes one object and gives its word. 0, or -1 with an exception set or f->offender. */
 int freeze_value(freezer *f, PyObject *object, int depth, uint32_t *word);

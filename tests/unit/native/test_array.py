@@ -440,7 +440,8 @@ def test_views_keep_their_image() -> None:
 @pytest.mark.parametrize("code", ["n", "N", "P", "q", "?", "e"])
 def test_what_is_frozen_can_be_read(code: str) -> None:
     """Every format is either refused when it is frozen, or read again."""
-    source = memoryview(bytes(range(1, 49))).cast(code)
+    whole: Any = memoryview(bytes(range(1, 49)))
+    source = whole.cast(code)
     if code == "P":
         with pytest.raises(icehouse.NotFreezableError, match="pointers"):
             icehouse.freeze([source])

@@ -1,6 +1,7 @@
 """freeze: no code of others runs while a graph is walked; what is refused has a path."""
 
 import array
+import os
 import signal
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def test_numpy_is_not_imported_by_freezing_a_view() -> None:
 
 
 def test_views_of_arrays_are_frozen_again() -> None:
-    source = [array.array("i", [1, 2]), memoryview(bytes(range(12))).cast("h", (2, 3))]
+    source: list[Any] = [array.array("i", [1, 2]), memoryview(bytes(range(12))).cast("h", (2, 3))]
     view = icehouse.freeze(source)
     first = view[0]
     again = icehouse.freeze([view, first, view[1], view[1][::-1], first])
@@ -90,7 +91,8 @@ class Unhelpful:
 def test_keys_whose_repr_raises_do_not_hide_the_offender() -> None:
     with pytest.raises(icehouse.NotFreezableError, match="Unhelpful") as caught:
         icehouse.freeze([{Unhelpful(): 1}])
-    assert isinstance(caught.value.object, Unhelpful)
+    error: Any = caught.value
+    assert isinstance(error.object, Unhelpful)
     with pytest.raises(icehouse.NotFreezableError, match="<int object>"):
         icehouse.freeze({10**5000: {1: object()}})
 
@@ -123,3 +125,18 @@ def test_bytes_are_looked_up_among_text_without_a_warning() -> None:
         assert not any(str(i).encode() in large for i in range(100_000))
     """
     subprocess.run([sys.executable, "-bb", "-c", textwrap.dedent(code)], check=True)
+
+
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="its frames are larger")
+def test_threads_of_little_stack() -> None:
+    code = """
+        import threading, icehouse
+        deep = 1
+        for i in range(1000):
+            deep = {"a": deep} if i % 2 else {i: deep}
+        threading.stack_size(256 * 1024)
+        thread = threading.Thread(target=icehouse.freeze, args=(deep,))
+        thread.start()
+        thread.join()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
