@@ -54,17 +54,30 @@ def test_h09_forks_after_interpreters(child: Any) -> None:
 
 
 # Without icehouse: does a child of a process that has two interpreters live?
-PROBE = """
-import importlib.util, os, sys
+PROBE = r'''
+import importlib.util, os, sys, threading, time
 spec = importlib.util.spec_from_file_location("runtime", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-module.runtime().create()
-pid = os.fork()
-if pid == 0:
-    os._exit(0)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0)
+backend = module.runtime()
+other = backend.create()
+work = """import json, time
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    json.dumps([1])
 """
+thread = threading.Thread(target=backend.execute, args=(other, work))
+thread.start()
+time.sleep(0.5)
+failed = False
+for _ in range(5):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    failed |= os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
+thread.join()
+sys.exit(failed)
+'''
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ def test_threads_and_interpreters_at_random(child: Any, soak_factor: int, gil: s
 @pytest.mark.watchdog(400)
 @pytest.mark.parametrize("gil", [GIL])
 def test_at_a_store_that_is_often_full(child: Any, soak_factor: int, gil: str) -> None:
-    child("churn.hammer", 8, 4, "24MiB", "1MiB", 3 * soak_factor, 2)
+    child("churn.hammer", 8, 4, "12MiB", "1MiB", 3 * soak_factor, 2)
 
 
 @pytest.mark.watchdog(400)
