@@ -297,5 +297,7 @@ def hammer(
         assert store.usage().committed <= max(start.committed, 1 << 20)
     # Interpreters leave some memory behind on every version, some hundred kB each.
     allowed = (16 << 20) + rounds * others * (4 << 20)
-    assert memory[-1] - memory[0] < allowed, memory
+    # ASan keeps what was freed for a while.
+    if "libasan" not in os.environ.get("LD_PRELOAD", ""):
+        assert memory[-1] - memory[0] < allowed, memory
     assert len(os.listdir("/proc/self/fd")) < 40  # noqa: PTH208 - as everywhere here
