@@ -44,6 +44,7 @@ void ih_admin_destroy(ih_admin *admin)
 
 const uint8_t *ih_admin_map(const ih_admin *admin, uint64_t *bytes)
 {
+    ih_heap_poison(&admin->segment->heap, 0, admin->segment->heap.end, false);
     *bytes = admin->segment->bytes;
     return admin->segment->heap.view;
 }

@@ -30,7 +30,8 @@ typedef struct {
 /* `bytes` is a multiple of 4,096, 64 KiB to 1 GiB; `id` is not 0 and has at most 40 bits. */
 ih_result ih_admin_create(uint64_t id, uint64_t bytes, ih_admin **out, ih_error *error);
 void ih_admin_destroy(ih_admin *admin);
-/* The read-only mapping; valid until destroy. */
+/* The read-only mapping; valid until destroy. Free blocks may be looked at until the next call that
+ * frees: debug builds poison them otherwise. */
 const uint8_t *ih_admin_map(const ih_admin *admin, uint64_t *bytes);
 /* IH_FULL: no block of that length is free. */
 ih_result ih_admin_alloc(ih_admin *admin, uint64_t size, uint64_t *locator);
