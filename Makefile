@@ -30,7 +30,8 @@ FLAGS := werror=$(ICEHOUSE_WERROR) debug=$(ICEHOUSE_DEBUG) sanitize=$(ICEHOUSE_S
 
 C_FOLDERS := native/arena native/arena/os native/image native/module
 C_FILES := $(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.c $(folder)/*.h))
-C_ALL = $(shell find native -name '*.[ch]' -not -path '*/build/*')
+# model/ is Promela, whatever its files are called.
+C_ALL = $(shell find native -name '*.[ch]' -not -path '*/build/*' -not -path '*/model/*')
 
 PIP := $(RUN) -m pip install -qq
 INSTALL := $(PIP) --no-build-isolation --editable

@@ -2,11 +2,11 @@
  *
  * Purpose.   ih_read_node() looks at a node once and returns a private, checked description of it:
  *            every extent that the description names lies inside the image. Whoever uses only the
- *            description and ih_load_word() can't be led outside, whatever the bytes say and however
- *            they change meanwhile (docs/image-format.md, "What a reader checks"). Values inside an
- *            extent (words, slots, offsets, text) are still wild when they are loaded.
- * Threads.   No state. Loads of words are single (relaxed atomics), so a racing writer can't show us
- *            two values.
+ *            description and ih_load_word() can't be led outside, whatever the bytes say and
+ *            however they change meanwhile (docs/image-format.md, "What a reader checks"). Values
+ *            inside an extent (words, slots, offsets, text) are still wild when they are loaded.
+ * Threads.   No state. Loads of words are single (relaxed atomics), so a racing writer can't show
+ *            us two values.
  * Failure.   0 is success; else -1 and `fault` says where and what. Nothing is allocated.
  */
 #ifndef ICEHOUSE_IMAGE_READ_H

@@ -10,8 +10,7 @@
 #include "module/iterator.h"
 #include "module/view.h"
 
-/* ---- making
- * ------------------------------------------------------------------------------------------- */
+/* ---- making --------------------------------------------------------------------------------- */
 
 /* A view with room for its dimensions and format in one piece of memory. */
 static ih_array_view *allocate(ih_image_object *image, int ndim, const char *format, size_t size)
@@ -149,8 +148,7 @@ static void array_dealloc(PyObject *self)
     ih_view_dealloc(self);
 }
 
-/* ---- the protocol
- * --------------------------------------------------------------------------------------- */
+/* ---- the protocol --------------------------------------------------------------------------- */
 
 static Py_ssize_t array_length(PyObject *self)
 {
@@ -252,8 +250,7 @@ static PyObject *array_repr(PyObject *self)
     return text;
 }
 
-/* ---- equality
- * --------------------------------------------------------------------------------------------- */
+/* ---- equality ------------------------------------------------------------------------------- */
 
 /* Whether memoryview compares items of this format by value. */
 static bool is_struct_format(const ih_array_view *view)
@@ -322,8 +319,7 @@ static PyObject *array_richcompare(PyObject *self, PyObject *other, int op)
     return equal < 0 ? NULL : PyBool_FromLong(equal == (op == Py_EQ));
 }
 
-/* ---- attributes
- * --------------------------------------------------------------------------------------------- */
+/* ---- attributes ----------------------------------------------------------------------------- */
 
 static PyObject *tuple_of(const Py_ssize_t *values, int n)
 {

@@ -8,8 +8,8 @@
  * reference; NULL only when memory or the stack ran out, or the user interrupted. */
 PyObject *ih_numpy_asarray(ih_state *state);
 
-/* asarray(view) of a FrozenArray, or of it with a format that numpy understands better. New reference
- * or an exception. */
+/* asarray(view) of a FrozenArray, or of it with a format that numpy understands better. New
+ * reference or an exception. */
 PyObject *ih_ndarray_of(PyObject *asarray, PyObject *view);
 /* Clears the exception and returns true if it only says that something didn't work out. */
 bool ih_clear_ordinary_exception(void);

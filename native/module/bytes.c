@@ -126,8 +126,7 @@ static void bytes_releasebuffer(PyObject *self, Py_buffer *buffer)
     PyMem_Free(buffer->internal);
 }
 
-/* ---- comparison, hash, repr
- * ------------------------------------------------------------------------- */
+/* ---- comparison, hash, repr ----------------------------------------------------------------- */
 
 static PyObject *compare(const uint8_t *a, uint64_t a_size, const uint8_t *b, uint64_t b_size,
                          int op)
@@ -200,8 +199,7 @@ static PyObject *bytes_repr(PyObject *self)
     return text;
 }
 
-/* ---- + * %: ordinary bytes
- * ---------------------------------------------------------------------------- */
+/* ---- + * %: ordinary bytes ------------------------------------------------------------------ */
 
 static PyObject *bytes_concat(PyObject *self, PyObject *other)
 {

@@ -6,8 +6,7 @@
 #include "module/bytes.h"
 #include "module/view.h"
 
-/* ---- searching in place
- * ------------------------------------------------------------------------------- */
+/* ---- searching in place --------------------------------------------------------------------- */
 
 /* What is searched for: one byte or a bytes-like object. */
 typedef struct {
@@ -196,8 +195,7 @@ static PyObject *bytes_endswith(PyObject *self, PyObject *const *args, Py_ssize_
     return test_affix(self, args, nargs, true);
 }
 
-/* ---- on a copy
- * ------------------------------------------------------------------------------------------ */
+/* ---- on a copy ------------------------------------------------------------------------------ */
 
 static PyObject *bytes_dunder(PyObject *self, PyObject *ignored)
 {

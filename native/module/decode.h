@@ -37,8 +37,8 @@ PyObject *ih_open_array(ih_image_object *image, uint64_t at, const ih_node *node
  * CorruptImage. */
 int ih_table_view_fill(ih_table_view *view, ih_image_object *image, uint64_t at,
                        const ih_node *node);
-/* The same for the shaped dict whose node begins with `header`, where its shape has been read before;
- * false where it has not. */
+/* The same for the shaped dict whose node begins with `header`, where its shape has been read
+ * before; false where it has not. */
 bool ih_table_view_fill_known(ih_table_view *view, ih_image_object *image, uint64_t at,
                               uint32_t header);
 /* The position of `key`: >= 0; -1: absent; -2: exception (unhashable key: TypeError as dict

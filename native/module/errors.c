@@ -127,9 +127,7 @@ int ih_init_errors(PyObject *module, ih_state *state)
     return 0;
 }
 
-/* ---- raising
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- raising -------------------------------------------------------------------------------- */
 
 /* Sets an attribute of an exception; takes over `value`, which may be NULL after a failure. */
 static int give(PyObject *exception, const char *name, PyObject *value)

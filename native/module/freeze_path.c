@@ -58,7 +58,7 @@ done:
     return 0;
 }
 
-/* "[key]" or " key key". A key whose repr raises is named by its type: the path is not its business. */
+/* "[key]" or " key key". A key whose repr raises is named by its type. */
 static PyObject *key_step(const char *format, PyObject *key)
 {
     PyObject *repr = PyObject_Repr(key);

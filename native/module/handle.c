@@ -79,9 +79,7 @@ int ih_handle_parse(ih_state *state, PyObject *object, ih_handle *out)
     return parse_text(object, out);
 }
 
-/* ---- Python's side
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- Python's side -------------------------------------------------------------------------- */
 
 static ih_handle value_of(PyObject *self) { return ((handle_object *)self)->handle; }
 

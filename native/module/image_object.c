@@ -194,9 +194,7 @@ PyObject *ih_view_reopen(ih_state *state, const ih_handle *handle, uint32_t word
     return object;
 }
 
-/* ---- type
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- type ----------------------------------------------------------------------------------- */
 
 static PyType_Slot image_slots[] = {
     {Py_tp_dealloc, (void *)image_dealloc},

@@ -139,8 +139,7 @@ static PyObject *module_get(PyObject *module, PyObject *const *args, Py_ssize_t 
     return ih_get_handle(state, process, handle, given[0], given[1]);
 }
 
-/* ---- for tests and for our own Python ---------------------------------------------------------
- */
+/* ---- for tests and for our own Python ------------------------------------------------------- */
 
 static PyObject *module_image_bytes(PyObject *module, PyObject *object)
 {
@@ -201,8 +200,7 @@ static PyObject *module_reopen(PyObject *module, PyObject *const *args, Py_ssize
                                              : NULL;
 }
 
-/* ---- the module -------------------------------------------------------------------------------
- */
+/* ---- the module ----------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(freeze_doc, "freeze(*objects)\n--\n\n"
                          "A frozen snapshot of an object and all that it reaches, in shared "

@@ -6,8 +6,7 @@
 
 #include "module/inplace.h"
 
-/* ---- searching ----------------------------------------------------------------------------------
- */
+/* ---- searching ------------------------------------------------------------------------------ */
 
 /* What is looked for, prepared once. */
 typedef struct {
@@ -213,8 +212,7 @@ PyObject *ih_sequence_index(PyObject *self, PyObject *const *args, Py_ssize_t na
     return NULL;
 }
 
-/* ---- joining: the results are ordinary lists and tuples
- * ---------------------------------------------- */
+/* ---- joining: the results are ordinary lists and tuples ------------------------------------- */
 
 static bool is_view(PyObject *object)
 {

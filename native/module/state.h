@@ -35,8 +35,8 @@ typedef struct {
     uint32_t root;     /* the root word */
 } ih_image_object;
 
-/* The start of every view. `at` is the offset of its node in the image; 0 for a slice of FrozenBytes
- * and for a part of a FrozenArray, which are no nodes. */
+/* The start of every view. `at` is the offset of its node in the image; 0 for a slice of
+ * FrozenBytes and for a part of a FrozenArray, which are no nodes. */
 #define IH_VIEW_HEAD                                                                       \
     PyObject_HEAD                                                                          \
     ih_image_object *image;                                                                \

@@ -79,8 +79,7 @@ int ih_store_resolve(ih_store_object *self, PyObject *reference, ih_handle *out)
     return -1;
 }
 
-/* ---- put --------------------------------------------------------------------------------------
- */
+/* ---- put ------------------------------------------------------------------------------------ */
 
 /* Refuses what an embedded store has nobody to do it: the daemon keeps clocks and evicts. */
 static int refuse(ih_store_object *self, PyObject *value, const char *parameter)
@@ -192,8 +191,7 @@ PyObject *ih_store_freeze_method(PyObject *object, PyObject *value)
     return ih_open_lease(self->state, lease);
 }
 
-/* ---- get --------------------------------------------------------------------------------------
- */
+/* ---- get ------------------------------------------------------------------------------------ */
 
 PyObject *ih_get_handle(ih_state *state, ih_process *process, ih_handle handle, PyObject *subject,
                         PyObject *fallback)
@@ -238,8 +236,7 @@ PyObject *ih_store_get_method(PyObject *object, PyObject *const *args, Py_ssize_
     return ih_raise_about(self->state, &error, given[0]);
 }
 
-/* ---- delete and bind --------------------------------------------------------------------------
- */
+/* ---- delete and bind ------------------------------------------------------------------------ */
 
 /* By name: the name is let go first, so that only other names are in the way. 0; -1 with an
  * exception. */

@@ -6,8 +6,7 @@
 
 static ih_store_object *self_of(PyObject *self) { return (ih_store_object *)self; }
 
-/* ---- the results ------------------------------------------------------------------------------
- */
+/* ---- the results ---------------------------------------------------------------------------- */
 
 static PyStructSequence_Field stat_fields[] = {
     {"handle", "Handle of the image"},
@@ -80,8 +79,7 @@ static PyObject *fill(PyTypeObject *type, PyObject **values, size_t count)
     return result;
 }
 
-/* ---- stat and ls ------------------------------------------------------------------------------
- */
+/* ---- stat and ls ---------------------------------------------------------------------------- */
 
 static const char *const kind_names[IH_KINDS] = {
     [IH_STR_ASCII] = "str",
@@ -268,8 +266,7 @@ PyObject *ih_store_ls_method(PyObject *object, PyObject *Py_UNUSED(unused))
     return list;
 }
 
-/* ---- names ------------------------------------------------------------------------------------
- */
+/* ---- names ---------------------------------------------------------------------------------- */
 
 PyObject *ih_store_names_method(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -342,8 +339,7 @@ PyObject *ih_store_version_method(PyObject *object, PyObject *name)
     return PyLong_FromUnsignedLongLong(result == IH_OK ? version : 0);
 }
 
-/* ---- the whole --------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------ */
 
 PyObject *ih_store_usage_method(PyObject *object, PyObject *Py_UNUSED(unused))
 {

@@ -12,8 +12,7 @@
 
 static ih_store_object *self_of(PyObject *self) { return (ih_store_object *)self; }
 
-/* ---- life -------------------------------------------------------------------------------------
- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 /* Takes over the reference to `shared`. */
 static PyObject *make(PyTypeObject *type, ih_shared_store *shared, bool owner)
@@ -156,8 +155,7 @@ static PyObject *store_capacity(PyObject *self, void *Py_UNUSED(closure))
     return PyLong_FromUnsignedLongLong(self_of(self)->shared->capacity);
 }
 
-/* ---- methods ----------------------------------------------------------------------------------
- */
+/* ---- methods -------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(
     put_doc,

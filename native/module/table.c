@@ -103,7 +103,7 @@ bool ih_table_view_fill_known(ih_table_view *view, ih_image_object *image, uint6
         return false;
     uint32_t shape = ih_load_word(node + 4);
     const ih_shape_layout *known = layout_slot(image, shape);
-    /* The layout is of the same content, whose image had this end at least: checked all the same. */
+    /* The layout is of the same content, whose image had this end at least: checked anyway. */
     if (known->shape != shape || known->identity != image->identity || known->n != n ||
         known->end > graph)
         return false;

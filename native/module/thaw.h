@@ -4,8 +4,8 @@
 
 #include "module/decode.h"
 
-/* A container view: a walk over its nodes. `quietly`: no code of others runs meanwhile: signals wait,
- * and arrays stay views, since making them ndarrays is Python code. */
+/* A container view: a walk over its nodes. `quietly`: no code of others runs meanwhile: signals
+ * wait, and arrays stay views, since making them ndarrays is Python code. */
 PyObject *ih_thaw_container(const ih_state *state, PyObject *object, bool quietly);
 
 /* ih_thaw() for the freezer, with no code of others in between, as above. NULL without an exception

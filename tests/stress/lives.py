@@ -176,7 +176,8 @@ def leave(how: str) -> None:
     kept.extend([store, views, private, private["a"], iter(views[0]), views[0].items()])
     loop: list[Any] = [store, views[1]]
     loop.append(loop)
-    sys.icehouse_kept = [store, views, private, memoryview(icehouse.freeze(b"x" * 100_000))]  # type: ignore[attr-defined]
+    buffer = memoryview(icehouse.freeze(bytearray(100_000)))
+    vars(sys)["icehouse_kept"] = [store, views, private, buffer]
     if how == "atexit":
         # Registered before and after whatever the package may register.
         atexit.register(content.verify, views[2], seeds[2])

@@ -68,7 +68,7 @@ def unpicklable() -> Any:
 
 
 def keep_views(view: Any) -> None:
-    sys.kept_for_the_test = [view, view["model"], icehouse.freeze([1])]  # type: ignore[attr-defined]
+    vars(sys)["kept_for_the_test"] = [view, view["model"], icehouse.freeze([1])]
     loop: list[Any] = [view]
     loop.append(loop)
 
