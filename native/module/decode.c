@@ -132,14 +132,14 @@ PyObject *ih_decode_element(const uint8_t *p, unsigned code)
     case IH_U32: {
         uint32_t v;
         memcpy(&v, p, 4);
-        return PyLong_FromUnsignedLong(v);
+        return PyLong_FromLong((long)v); /* quicker than its unsigned sister */
     }
     case IH_I64:
         memcpy(&i64, p, 8);
         return PyLong_FromLongLong(i64);
     case IH_U64:
         memcpy(&i64, p, 8);
-        return PyLong_FromUnsignedLongLong((uint64_t)i64);
+        return i64 >= 0 ? PyLong_FromLongLong(i64) : PyLong_FromUnsignedLongLong((uint64_t)i64);
     case IH_F64:
         return PyFloat_FromDouble(load_double(p));
     case IH_BOOL:
@@ -272,6 +272,33 @@ static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node 
     }
 }
 
+/* Nodes that data is full of, without the general reader: dicts of a shape that is known, and small
+ * packed tuples. NULL without an exception: another kind, or one to be looked at with more care. */
+static PyObject *decode_frequent(ih_image_object *image, uint64_t at, budget *left)
+{
+    const uint8_t *node = image->image.base + at;
+    uint32_t header = ih_load_word(node);
+    uint32_t kind = header & (IH_NODE_BIT | IH_KIND_MASK);
+    if (kind == (IH_NODE_BIT | IH_DICT_SHAPED))
+        return ih_new_known_dict(image, at, header);
+    if (kind != (IH_NODE_BIT | IH_TUPLE_PACKED))
+        return NULL;
+    uint32_t n = header >> 12, code = header >> 8 & 15, width = ih_element_width(code);
+    if (code >= IH_ELEMENTS || n * width >= 64 || n >= left->nodes || left->depth == 0 ||
+        n * width > image->image.graph - at - 4)
+        return NULL;
+    left->nodes -= n + 1;
+    PyObject *tuple = PyTuple_New((Py_ssize_t)n);
+    for (uint32_t i = 0; tuple != NULL && i < n; i++) {
+        PyObject *item = ih_decode_element(node + 4 + (size_t)i * width, code);
+        if (item == NULL)
+            Py_CLEAR(tuple);
+        else
+            PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, item);
+    }
+    return tuple;
+}
+
 static PyObject *decode(ih_image_object *image, uint32_t word, budget *left)
 {
     if (ih_word_is_int(word))
@@ -282,12 +309,9 @@ static PyObject *decode(ih_image_object *image, uint32_t word, budget *left)
     ih_fault fault;
     uint64_t at = ih_word_offset(word);
     if (at >= IH_IMAGE_START && at + 8 <= image->image.graph) {
-        uint32_t header = ih_load_word(image->image.base + at);
-        if ((header & (IH_NODE_BIT | IH_KIND_MASK)) == (IH_NODE_BIT | IH_DICT_SHAPED)) {
-            PyObject *dict = ih_new_known_dict(image, at, header);
-            if (dict != NULL || PyErr_Occurred())
-                return dict;
-        }
+        PyObject *object = decode_frequent(image, at, left);
+        if (object != NULL || PyErr_Occurred())
+            return object;
     }
     if (ih_read_node(&image->image, word, &node, &fault) < 0)
         return ih_raise_fault(image->state, &fault);
