@@ -50,7 +50,9 @@ void ih_writer_reset(ih_writer *w)
     }
     if (w->strs_count > 0)
         memset(w->strs, 0, ((size_t)w->strs_mask + 1) * sizeof(ih_known_str));
-    w->strs_count = w->str_lookups = w->str_hits = 0;
+    w->strs_count = 0;
+    memset(w->str_lookups, 0, sizeof w->str_lookups);
+    memset(w->str_hits, 0, sizeof w->str_hits);
     w->size = IH_IMAGE_START;
 }
 
@@ -157,11 +159,11 @@ int ih_write_str(ih_writer *w, const uint8_t *text, uint64_t size, bool ascii, u
     if (!remember)
         return write_text_node(w, text, size, ascii, word);
     uint32_t high = (uint32_t)(hash >> 32), slot = high & w->strs_mask;
-    w->str_lookups++;
+    w->str_lookups[ih_str_class(size)]++;
     for (uint32_t probes = 0; w->strs[slot].word != 0 && probes < 64;
          slot = (slot + 1) & w->strs_mask, probes++) {
         if (w->strs[slot].hash == high && known_str_equals(w, w->strs[slot].word, text, size)) {
-            w->str_hits++;
+            w->str_hits[ih_str_class(size)]++;
             *word = w->strs[slot].word;
             return 0;
         }

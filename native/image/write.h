@@ -35,7 +35,7 @@ typedef struct {
     uint64_t size, capacity; /* size: next free offset, a multiple of 4 between nodes */
     ih_known_str *strs;
     uint32_t strs_mask, strs_count;
-    uint32_t str_lookups, str_hits; /* tell whether remembering pays */
+    uint32_t str_lookups[2], str_hits[2]; /* of short and of long ones: whether remembering pays */
 } ih_writer;
 
 int ih_writer_init(ih_writer *w);
@@ -115,9 +115,12 @@ int ih_write_str(ih_writer *w, const uint8_t *text, uint64_t size, bool ascii, u
                  bool remember, uint32_t *word);
 
 /* Whether remembering strings that occur once by identity has paid so far. */
-static inline bool ih_remembering_pays(const ih_writer *w)
+static inline unsigned ih_str_class(uint64_t size) { return size > 32; }
+static inline bool ih_remembering_pays(const ih_writer *w, uint64_t size)
 {
-    return w->str_lookups < 4096 || w->str_hits >= w->str_lookups / 8;
+    unsigned class = ih_str_class(size);
+    uint32_t trial = class ? 128 : 4096;
+    return w->str_lookups[class] < trial || w->str_hits[class] >= w->str_lookups[class] / 8;
 }
 
 /* Appends an empty table for n entries. *at: its seed field. */

@@ -184,8 +184,9 @@ static int freeze_wide_str(freezer *f, PyObject *str, bool remember, uint32_t *w
 int freeze_str(freezer *f, PyObject *str, bool always, uint32_t *word, uint64_t *hash)
 {
     uint64_t size = (uint64_t)PyUnicode_GET_LENGTH(str);
-    bool remember =
-        always || (size <= REMEMBERED_STR_MAX && ih_remembering_pays(&f->writer)) || !met_once(str);
+    bool remember = always ||
+                    (size <= REMEMBERED_STR_MAX && ih_remembering_pays(&f->writer, size)) ||
+                    !met_once(str);
     if (!PyUnicode_IS_ASCII(str))
         return freeze_wide_str(f, str, remember, word, hash);
     const uint8_t *text = PyUnicode_1BYTE_DATA(str);
