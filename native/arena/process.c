@@ -260,6 +260,8 @@ void ih_process_fork_parent(ih_process *process)
 static void disown_segments(ih_store *store)
 {
     for (ih_segment *segment = store->all; segment != NULL; segment = segment->all_next) {
+        /* The alias's addresses will be used for something else, which must not look poisoned. */
+        ih_heap_poison(&segment->heap, 0, segment->heap.end, false);
         segment->heap.base = NULL;
         ih_os_close(segment->fd);
         segment->fd = -1;

@@ -18,6 +18,7 @@ from icehouse import Store, StoreFull
 pytestmark = pytest.mark.slow
 MIB = 1 << 20
 LIMIT = 256 * MIB
+under_asan = "libasan" in os.environ.get("LD_PRELOAD", "")
 needs_numpy = pytest.mark.skipif(
     importlib.util.find_spec("numpy") is None, reason="numpy is not installed"
 )
@@ -124,6 +125,7 @@ def test_h13_under_a_cgroups_limit(child: Any, cgroup: Path, capacity: str | Non
 
 
 @needs_numpy
+@pytest.mark.skipif(under_asan, reason="ASan's own memory counts in the cgroup")
 def test_h13_arrays_under_a_cgroups_limit(child: Any, cgroup: Path) -> None:
     environment = {"OPENBLAS_NUM_THREADS": "1"}
     child("limits.arrays_in_a_cgroup", LIMIT, prefix=inside(cgroup), environment=environment)
@@ -170,7 +172,7 @@ def failing_malloc(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("window", [1, 3, 40])
-@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="ASan has its own malloc")
+@pytest.mark.skipif(under_asan, reason="ASan has its own malloc")
 def test_h13_every_allocation_fails(
     child: Any, soak_factor: int, failing_malloc: dict[str, str], window: int
 ) -> None:
