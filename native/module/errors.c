@@ -223,10 +223,11 @@ static const struct {
     [IH_FULL] = {IH_ERR_FULL, NULL},
     [IH_MEMORY] = {IH_ERR_FULL, NULL},
     [IH_SYSTEM] = {IH_ERR_UNAVAILABLE, NULL},
-    [IH_GONE] = {IH_ERR_GONE, "it names nothing that lives here: it was deleted, its store was closed, "
-                              "its last view went, or it was put by another process or after this "
-                              "one was forked; "
-                              "put the object again, or get it by its name"},
+    [IH_GONE] = {IH_ERR_GONE,
+                 "it names nothing that lives here: it was deleted, its store was closed, "
+                 "its last view went, or it was put by another process or after this "
+                 "one was forked; "
+                 "put the object again, or get it by its name"},
     [IH_UNKNOWN] = {IH_ERR_UNKNOWN_NAME,
                     "nothing is bound to this name; bind it with put(x, name=...) or "
                     "bind(name, handle), or give get() a default"},
