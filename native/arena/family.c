@@ -218,17 +218,11 @@ static void scan_block(const ih_family *family, uint32_t block, void (*mark)(voi
     }
 }
 
-bool ih_family_scan(ih_family *family, void (*mark)(void *context, uint64_t locator), void *context)
+/* Frees the blocks of dead members. One whose preparation failed has freed its blocks before its
+ * lock went, and somebody else may have them now: so the owner is read again after the lock. */
+static void free_dead(ih_family *family, bool anybody)
 {
-    if (family->quiet)
-        return false;
-    uint32_t *seq = &header(family)->scan_seq;
-    uint32_t even = __atomic_load_n(seq, __ATOMIC_RELAXED) & ~1u;
-    __atomic_store_n(seq, even + 1u, __ATOMIC_SEQ_CST);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    bool anybody = is_alive(family, 0, 0);
-    uint32_t blocks = count_blocks(family);
-    uint32_t last = 0;
+    uint32_t blocks = count_blocks(family), last = 0;
     bool last_alive = false;
     for (uint32_t i = 0; i < blocks; i++) {
         uint32_t member = __atomic_load_n(&owners(family)[i], __ATOMIC_ACQUIRE);
@@ -238,10 +232,28 @@ bool ih_family_scan(ih_family *family, void (*mark)(void *context, uint64_t loca
             last = member;
             last_alive = anybody && is_alive(family, member, 1);
         }
-        if (last_alive)
-            scan_block(family, i, mark, context);
-        else
+        if (!last_alive && __atomic_load_n(&owners(family)[i], __ATOMIC_ACQUIRE) == member)
             free_block(family, i);
+    }
+}
+
+/* The dead go first, then every slot that is left counts, its member alive or not: one that forks
+ * and dies while we look may have copied its leases to a block that we have passed (H2), so its own
+ * slots must still speak for them. */
+bool ih_family_scan(ih_family *family, void (*mark)(void *context, uint64_t locator), void *context)
+{
+    if (family->quiet)
+        return false;
+    uint32_t *seq = &header(family)->scan_seq;
+    uint32_t even = __atomic_load_n(seq, __ATOMIC_RELAXED) & ~1u;
+    __atomic_store_n(seq, even + 1u, __ATOMIC_SEQ_CST);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    bool anybody = is_alive(family, 0, 0);
+    free_dead(family, anybody);
+    uint32_t blocks = count_blocks(family);
+    for (uint32_t i = 0; i < blocks; i++) {
+        if (__atomic_load_n(&owners(family)[i], __ATOMIC_ACQUIRE) != 0)
+            scan_block(family, i, mark, context);
     }
     __atomic_store_n(seq, even + 2u, __ATOMIC_SEQ_CST);
     family->quiet = !anybody;

@@ -288,6 +288,10 @@ void ih_process_fork_child(ih_process *process)
     }
     process->own = NULL;
     process->graveyard = NULL;
+    /* Inherited segments look at their bits in these pages, which are the owner's to give out: for
+     * us they are full. */
+    for (ih_bits *bits = process->bits; bits != NULL; bits = bits->next)
+        bits->count = IH_PAGE * 8u;
     for (size_t cursor = 0;;) {
         ih_entry *entry = ih_map_next(&process->map, &cursor);
         if (entry == NULL)
@@ -296,10 +300,10 @@ void ih_process_fork_child(ih_process *process)
         entry->slot = family != NULL && !family->blind ? entry->child_slot : IH_NO_SLOT;
         entry->pinned = false;
         if (!ih_is_held(entry)) {
-            /* Deleted already, or pinned: the owner's business. Removal moves cells, so the walk
-             * begins again. */
+            /* Deleted already, or pinned: the owner's business. Removal moves a later cell into the
+             * hole, or one that was seen before: the hole is looked at again. */
             ih_map_remove(&process->map, entry);
-            cursor = 0;
+            cursor--;
         }
     }
     /* The child makes handles of its own in stores of its own. Without fresh randomness the pid

@@ -11,6 +11,9 @@
 
 #include <errno.h>
 
+/* The end of its segment, in units, has 32 bits. */
+#define DEDICATED_MAX (((uint64_t)UINT32_MAX << IH_UNIT_SHIFT) - 2u * IH_PAGE)
+
 static uint64_t round_page(uint64_t bytes) { return (bytes + IH_PAGE - 1u) / IH_PAGE * IH_PAGE; }
 
 /* The smallest ordinary segment that holds a block of `size` bytes. */
@@ -183,7 +186,7 @@ static ih_result prepare_request(const ih_store *store, uint64_t size, unsigned 
                        "reserve a block: the size includes the header of 64 bytes");
     *want = (request){.size = size, .seal = (flags & IH_PUT_SEAL) != 0};
     want->dedicated = want->seal || size > store->segment_size / 4u;
-    if (size > store->capacity || size > (uint64_t)UINT32_MAX << IH_UNIT_SHIFT) {
+    if (size > store->capacity || size > DEDICATED_MAX) {
         ih_lock(store->process);
         ih_result result = ih_store_fail(store, error, IH_FULL, "reserve a block", size);
         ih_unlock(store->process);

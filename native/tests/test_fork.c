@@ -1,5 +1,7 @@
 /* Forked children and their children: what they may do and hold, and what their deaths give
  * back. */
+#include "process.h" /* before the globals of forks.h, whose names its parameters have */
+
 #include "forks.h"
 
 static void test_h08_children_only_read(void)
@@ -336,8 +338,120 @@ static void test_a_million_leases_in_a_child(void)
     close_all();
 }
 
+/* A child's own stores take dying bits of their own: the inherited pages are its parent's. */
+static void test_h01_a_childs_own_store_leaves_our_dying_bits_alone(void)
+{
+    open_all(false);
+    ih_handle first, handle, mine;
+    ih_lease *lease;
+    CHECK_OK(test_put(store, 2 * MIB, 0, 1, &first, NULL, &error)); /* makes the page of bits */
+    talk t;
+    talk_open(&t);
+    pid_t pid = do_fork();
+    if (pid == 0) {
+        ih_store_options options = {64 * MIB, 4 * MIB, false};
+        ih_store *own;
+        CHECK_OK(ih_store_open(process, &options, &own, &error));
+        hear(t.down[0]);
+        CHECK_OK(test_put(own, 2 * MIB, 0, 3, &mine, NULL, &error));
+        ih_store_drop(own); /* leaves its bit set */
+        _exit(0);
+    }
+    CHECK_OK(test_put(store, 2 * MIB, 0, 2, &handle, NULL, &error));
+    say(t.down[1]);
+    join(pid);
+    CHECK_OK(ih_open(process, handle, &lease, &error));
+    test_verify(lease, 2 * MIB, 2);
+    ih_lease_release(lease);
+    talk_close(&t);
+    close_all();
+}
+
+static talk forker;
+static uint64_t wanted;
+static unsigned marks;
+static bool forked;
+
+/* Between two blocks of a scan: the member behind forks, its child's leases go into a block that
+ * the scan has passed, and it dies. */
+static void fork_during_the_scan(void *context, uint64_t locator)
+{
+    if (!forked) {
+        forked = true;
+        say(forker.down[1]);
+        hear(forker.up[0]);
+        join(*(pid_t *)context);
+    }
+    marks += locator == wanted ? 1u : 0u;
+}
+
+static void count_marks(void *context, uint64_t locator)
+{
+    (void)context;
+    marks += locator == wanted ? 1u : 0u;
+}
+
+static void test_h02_a_member_that_dies_during_a_scan(void)
+{
+    open_all(false);
+    ih_handle a, b;
+    ih_lease *lease;
+    CHECK_OK(test_put(store, 5000, 0, 1, &a, NULL, &error));
+    CHECK_OK(test_put(store, 5000, 0, 2, &b, NULL, &error));
+    talk t[2], last;
+    pid_t pids[2];
+    talk_open(&forker);
+    talk_open(&last);
+    for (unsigned i = 0; i < 2; i++) { /* they take the blocks 0 and 1 */
+        talk_open(&t[i]);
+        pids[i] = do_fork();
+        if (pids[i] == 0) {
+            CHECK_OK(ih_open(process, a, &lease, &error));
+            say(t[i].up[1]);
+            hear(t[i].down[0]);
+            _exit(0);
+        }
+        hear(t[i].up[0]);
+    }
+    pid_t mover = do_fork();
+    if (mover == 0) { /* block 2 */
+        CHECK_OK(ih_open(process, b, &lease, &error));
+        say(forker.up[1]);
+        hear(forker.down[0]);
+        if (do_fork() == 0) {
+            say(forker.up[1]);
+            hear(last.down[0]);
+            test_verify(lease, 5000, 2);
+            say(last.up[1]);
+        }
+        _exit(0);
+    }
+    hear(forker.up[0]);
+    bury(pids[0]);
+    wanted = b.locator;
+    CHECK(ih_family_scan(process->own, count_marks, NULL)); /* frees block 0 */
+    CHECK_EQ(marks, 1);
+    marks = 0;
+    CHECK(ih_family_scan(process->own, fork_during_the_scan, &mover));
+    CHECK(forked && marks > 0);
+    marks = 0;
+    CHECK(ih_family_scan(process->own, count_marks, NULL));
+    CHECK_EQ(marks, 1);
+    say(last.down[1]);
+    hear(last.up[0]);
+    say(t[1].down[1]);
+    join(pids[1]);
+    talk_close(&t[0]);
+    talk_close(&t[1]);
+    talk_close(&forker);
+    talk_close(&last);
+    close_all();
+}
+
 int main(void)
 {
+    RUN(test_h01_a_childs_own_store_leaves_our_dying_bits_alone);
+    RUN(test_h02_a_member_that_dies_during_a_scan);
     RUN(test_h08_children_only_read);
     RUN(test_h09_a_child_holds_what_it_inherited);
     RUN(test_h09_killed_children_hold_nothing);
