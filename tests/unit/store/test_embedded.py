@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import icehouse
-from icehouse import Store
+from icehouse import Store, interpreters
 
 
 def test_sizes_as_people_write_them() -> None:
@@ -329,12 +329,12 @@ def test_descriptors_are_given_back() -> None:
     assert count() <= before
 
 
-@pytest.mark.skipif(not icehouse.interpreters.supported(), reason="this Python has no interpreters")
+@pytest.mark.skipif(not interpreters.supported(), reason="this Python has no interpreters")
 def test_what_another_interpreter_puts_outlives_the_view_that_it_was_frozen_for() -> None:
     with Store() as store:
         view = store.freeze({"kept": [1]})
         handle = view.handle
-        with icehouse.interpreters.Interpreter() as other:
+        with interpreters.Interpreter() as other:
             other.run(
                 f"""
                 import icehouse
