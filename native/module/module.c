@@ -300,11 +300,11 @@ static int module_exec(PyObject *module)
     return name_public_functions(module);
 }
 
-/* Every Python reference of the state, for the collector. */
-static int module_traverse(PyObject *module, visitproc visit, void *arg)
+/* Where the state keeps its types. */
+#define TYPES 17
+static void list_types(ih_state *state, PyTypeObject **types[TYPES])
 {
-    ih_state *state = ih_state_of(module);
-    PyTypeObject **types[] = {
+    PyTypeObject **all[TYPES] = {
         &state->image_type,        &state->dict_type,          &state->list_type,
         &state->tuple_type,        &state->set_type,           &state->bytes_type,
         &state->array_type,        &state->dict_keys_type,     &state->dict_values_type,
@@ -312,7 +312,16 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
         &state->set_iterator_type, &state->handle_type,        &state->store_type,
         &state->stat_type,         &state->usage_type,
     };
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++)
+    memcpy(types, all, sizeof all);
+}
+
+/* Every Python reference of the state, for the collector. */
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    ih_state *state = ih_state_of(module);
+    PyTypeObject **types[TYPES];
+    list_types(state, types);
+    for (size_t i = 0; i < TYPES; i++)
         Py_VISIT(*types[i]);
     for (int i = 0; i < IH_ERRORS; i++)
         Py_VISIT(state->errors[i]);
@@ -344,15 +353,9 @@ static int module_clear(PyObject *module)
 {
     ih_state *state = ih_state_of(module);
     clear_caches(state);
-    PyTypeObject **types[] = {
-        &state->image_type,        &state->dict_type,          &state->list_type,
-        &state->tuple_type,        &state->set_type,           &state->bytes_type,
-        &state->array_type,        &state->dict_keys_type,     &state->dict_values_type,
-        &state->dict_items_type,   &state->dict_iterator_type, &state->sequence_iterator_type,
-        &state->set_iterator_type, &state->handle_type,        &state->store_type,
-        &state->stat_type,         &state->usage_type,
-    };
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++)
+    PyTypeObject **types[TYPES];
+    list_types(state, types);
+    for (size_t i = 0; i < TYPES; i++)
         Py_CLEAR(*types[i]);
     for (int i = 0; i < IH_ERRORS; i++)
         Py_CLEAR(state->errors[i]);

@@ -132,7 +132,7 @@ def children_may_not_write() -> None:
                 try:
                     call()
                 except icehouse.StoreUnavailable as error:
-                    assert "icehouse.connect()" in str(error), (name, error)  # noqa: PT017
+                    assert "icehouse.connect()" in str(error), (name, error)
                 else:
                     raise AssertionError(f"{name} worked in a child")
             verify(view, 1)
@@ -201,17 +201,17 @@ def leases_of_the_dead_go(how: str) -> None:
             ready, go = os.pipe(), os.pipe()
 
             def child() -> None:
-                views = [*before, *(store.get(handle) for handle in handles[300:])]  # noqa: B023
-                os.write(ready[1], b"1")  # noqa: B023
-                os.read(go[0], 1)  # noqa: B023
+                views = [*before, *(store.get(handle) for handle in handles[300:])]
+                os.write(ready[1], b"1")
+                os.read(go[0], 1)
                 for i, view in enumerate(views):
                     verify(view, i)
-                os.write(ready[1], b"2")  # noqa: B023
+                os.write(ready[1], b"2")
                 if how == "exception":
                     raise SystemExit(0)
                 if how == "grandchild":
                     forked(signal.pause)
-                    os.write(ready[1], b"3")  # noqa: B023
+                    os.write(ready[1], b"3")
                     os._exit(0)
                 signal.pause() if how == "kill" else os._exit(0)
 

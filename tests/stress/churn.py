@@ -199,7 +199,7 @@ class Worker:
             try:
                 self.actions[self.dice(len(self.actions))]()
             except icehouse.StoreFull as error:
-                assert error.wanted > 0  # noqa: PT017
+                assert error.wanted > 0
                 self.make_room()
             self.steps += 1
         self.end()

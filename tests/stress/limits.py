@@ -114,7 +114,7 @@ def arrays_in_a_cgroup(limit: int) -> None:
                     source[0] = len(kept)
                     kept.append(store.put({"weights": source}, seal=seal))
             except StoreFull as error:
-                assert error.wanted >= source.nbytes  # noqa: PT017
+                assert error.wanted >= source.nbytes
             assert 2 < len(kept) < limit // source.nbytes, len(kept)
             source[0] = 0
             for i, handle in enumerate(kept):
@@ -167,7 +167,7 @@ def few_descriptors() -> None:
             try:
                 handles.append(store.put(source.numbered(len(handles))))
             except icehouse.IcehouseError as error:
-                assert "[Errno 24]" in str(error), error  # noqa: PT017
+                assert "[Errno 24]" in str(error), error
                 refused += 1
         assert refused == 10
         verify(store, source, handles)
@@ -202,7 +202,7 @@ def little_address_space() -> None:
                 try:
                     handles.append(store.put(source.numbered(len(handles))))
                 except StoreFull as error:
-                    assert error.wanted >= size  # noqa: PT017
+                    assert error.wanted >= size
                     failed += 1
                 assert len(handles) * size < 1 << 30
             assert handles
