@@ -1,0 +1,157 @@
+/* The daemon's side of the arena: which segments there are, what is in them, who leases it, and what
+ * may be freed.
+ *
+ * Purpose.   What the daemon does for each of a million objects is here; what it does once a request
+ *            (sessions, roles, names, times to live, policy) is Python, in server/.
+ * Lifecycle. ih_catalog_create(); then segments, families and pages are added, after a restart those
+ *            that the keeper held, then ih_catalog_recover(); ... ; ih_catalog_destroy(), which
+ *            unmaps and frees nothing that is shared.
+ * Threads.   One at a time: the daemon's loop. ih_catalog_make_file() and ih_catalog_commit() alone are
+ *            called from other threads, since they take long.
+ * Failure.   Outputs are untouched; `*error` (may be NULL) says what was attempted.
+ *
+ * A segment's bytes are written by its producer, who may be hostile: everything is read through
+ * ih_heap_sealed() and bounded walks, and nothing that a segment says is believed about any other.
+ * All descriptors stay the caller's, who may close them after the call unless told otherwise.
+ */
+#ifndef ICEHOUSE_ARENA_CATALOG_H
+#define ICEHOUSE_ARENA_CATALOG_H
+
+#include "arena.h"
+
+typedef struct ih_catalog ih_catalog;
+
+/* ---- memory files ---------------------------------------------------------------------------- */
+
+/* What a daemon makes, each with the seals, mode and contents it needs: */
+enum {
+    IH_FILE_STATE = 1, /* state map: sparse; ranges are committed when they are taken */
+    IH_FILE_FAMILY,    /* lease table, header written; `bytes` is ignored */
+    IH_FILE_PAGE,      /* page and ring of a session; `bytes` is ignored */
+    IH_FILE_ORDINARY,  /* committed, formatted by the producer */
+    IH_FILE_DEDICATED, /* committed; SHRINK, GROW, not SEAL: it may be sealed against writing */
+};
+/* Commits in chunks below the cgroup's limit; IH_MEMORY with the figures. */
+ih_result ih_catalog_make_file(uint32_t what, uint64_t bytes, int *fd, ih_error *error);
+/* A description of its own of the same file, read-only or writable. */
+ih_result ih_catalog_reopen(int fd, bool writable, int *out, ih_error *error);
+/* A description of a lease table on which the byte of `member` is locked (H9): it goes to the client. */
+ih_result ih_catalog_lock_member(int fd, uint32_t member, int *out, ih_error *error);
+/* 0444 or 0666 and the like. */
+ih_result ih_catalog_restrict(int fd, uint32_t mode, ih_error *error);
+/* Whether the file is under F_SEAL_WRITE. */
+bool ih_catalog_is_sealed(int fd);
+
+/* ---- the catalog ----------------------------------------------------------------------------- */
+
+ih_result ih_catalog_create(int state_fd, uint64_t state_bytes, ih_catalog **out, ih_error *error);
+void ih_catalog_destroy(ih_catalog *catalog);
+
+typedef struct {
+    uint64_t id, bytes;
+    uint64_t secret[2];
+    uint64_t state;   /* offset of its range in the state map */
+    uint64_t session; /* its producer; 0: nobody any more */
+    uint32_t kind;    /* IH_ORDINARY, IH_DEDICATED */
+    uint32_t uid;     /* of the producer */
+    bool evictable, kernel_sealed, spilled, warm;
+} ih_segment_info;
+
+/* Takes a range of the state map and writes nothing into it yet. */
+ih_result ih_catalog_take_range(ih_catalog *catalog, uint32_t kind, uint64_t bytes, uint64_t *state,
+                                ih_error *error);
+/* Marks a range as taken: for segments that a restart finds. */
+ih_result ih_catalog_keep_range(ih_catalog *catalog, uint32_t kind, uint64_t bytes, uint64_t state);
+/* Maps it (a dedicated one: its first two pages) and, if `fresh`, writes its id into its range. */
+ih_result ih_catalog_add_segment(ih_catalog *catalog, const ih_segment_info *info, int fd,
+                                 bool fresh, ih_error *error);
+ih_result ih_catalog_segment(const ih_catalog *catalog, uint64_t id, ih_segment_info *out);
+/* Ids of all segments; at most `room` are written, *count says how many there are. */
+void ih_catalog_segments(const ih_catalog *catalog, uint64_t *ids, size_t room, size_t *count);
+/* Bytes in sealed images that live, that die; how many; the longest free run. Walks the segment. */
+typedef struct {
+    uint64_t images, image_bytes, dying, dying_bytes, free_bytes, largest_free;
+} ih_segment_content;
+ih_result ih_catalog_content(ih_catalog *catalog, uint64_t id, ih_segment_content *out);
+/* Its producer is gone: it is never written again (H8). It is dropped when nothing lives in it. */
+void ih_catalog_retire(ih_catalog *catalog, uint64_t id);
+/* A freed dedicated segment (warm) under a new id, for the same producer. */
+ih_result ih_catalog_rename(ih_catalog *catalog, uint64_t id, uint64_t new_id);
+/* The same segment is now mapped from a file (spilled), whose contents are equal. */
+ih_result ih_catalog_replace(ih_catalog *catalog, uint64_t id, int fd, ih_error *error);
+/* Range = IH_RANGE_GONE, unmapped, forgotten; its range may be used again. */
+void ih_catalog_drop(ih_catalog *catalog, uint64_t id);
+
+/* ---- families of leases, pages of sessions ---------------------------------------------------- */
+
+ih_result ih_catalog_add_family(ih_catalog *catalog, uint64_t family, int fd, uint32_t blocks_max,
+                                ih_error *error);
+void ih_catalog_drop_family(ih_catalog *catalog, uint64_t family);
+/* A fresh member number. */
+uint32_t ih_catalog_new_member(ih_catalog *catalog, uint64_t family);
+/* Whether the process lives: its byte is locked. member 0: any of the family. Errors mean alive. */
+bool ih_catalog_is_alive(ih_catalog *catalog, uint64_t family, uint32_t member);
+/* Slots in use by living members. */
+uint64_t ih_catalog_leases(ih_catalog *catalog, uint64_t family);
+
+ih_result ih_catalog_add_page(ih_catalog *catalog, uint64_t session, int fd, ih_error *error);
+void ih_catalog_drop_page(ih_catalog *catalog, uint64_t session);
+/* What the client counted: puts, put_bytes, opens, maps, fulls. Hostile: only for sums. */
+void ih_catalog_counters(ih_catalog *catalog, uint64_t session, uint64_t out[5]);
+
+/* ---- images ---------------------------------------------------------------------------------- */
+
+/* IH_OK: it lives. IH_GONE: no such image, or dying; *dying (may be NULL) tells which. */
+ih_result ih_catalog_find(ih_catalog *catalog, ih_handle handle, ih_stat *out, bool *dying);
+/* How many processes lease it, up to `room` families of them. Scans all tables. */
+uint32_t ih_catalog_lessees(ih_catalog *catalog, uint64_t locator, uint64_t *families,
+                            uint32_t *members, size_t room);
+/* The images after locator `cursor` (0: from the start), in the order of locators; dying ones too. */
+size_t ih_catalog_list(ih_catalog *catalog, uint64_t cursor, ih_stat *out, size_t room);
+
+/* Holds beside leases: links, and whatever else keeps a deleted image's memory. Counted. */
+ih_result ih_catalog_hold(ih_catalog *catalog, uint64_t locator);
+/* The last one makes a dying image free to go. */
+void ih_catalog_unhold(ih_catalog *catalog, uint64_t locator);
+uint32_t ih_catalog_holds(const ih_catalog *catalog, uint64_t locator);
+
+/* Sets the dying bit and queues the image for reclaim. IH_GONE: no such image, or dying already. */
+ih_result ih_catalog_condemn(ih_catalog *catalog, ih_handle handle, ih_error *error);
+/* A dying image that is linked lives again: clears the bit, unless reclaim has begun on it: IH_GONE. */
+ih_result ih_catalog_revive(ih_catalog *catalog, ih_handle handle);
+
+/* One step: looks which entries of the rings were done and clears their dying bits; scans all
+ * families once for what is queued (H1, H2); hands what nobody holds to its producer's ring, or, in
+ * retired and dedicated segments, marks it as freed itself. Frees the blocks of slots of dead
+ * members. Writes at most `room` handles that are freed for good, *freed says how many: they are
+ * told once. Segments that hold nothing any more are told by ih_catalog_empty(). With `force` it
+ * scans although little is queued. O(slots + queue) if it scans. */
+ih_result ih_catalog_reclaim(ih_catalog *catalog, bool force, ih_handle *out, size_t room,
+                             size_t *freed);
+/* A segment that the daemon may drop: retired or dedicated (not warm), and nothing in it lives or is
+ * held. 0: none. */
+uint64_t ih_catalog_empty(ih_catalog *catalog);
+/* Whether reclaim has work: entries queued, or in rings. */
+bool ih_catalog_is_busy(const ih_catalog *catalog);
+/* Bytes that were handed to a session's ring and are not returned; locator queue lengths. */
+uint64_t ih_catalog_waiting(const ih_catalog *catalog, uint64_t session);
+
+/* Notes for each evictable segment whether anybody leases it now: ids of those leased at this scan,
+ * at most `room`. */
+void ih_catalog_leased(ih_catalog *catalog, const uint64_t *ids, size_t count, bool *leased);
+
+/* After a restart, when all segments, families and pages are added: dying images are queued again,
+ * bits of headers that were cleared meanwhile are cleared. */
+ih_result ih_catalog_recover(ih_catalog *catalog, ih_error *error);
+
+typedef struct {
+    uint64_t segments, images, image_bytes, dying, dying_bytes, queued, ring, leases, families,
+        committed, warm, free_bytes, largest_free;
+} ih_catalog_totals;
+/* Walks everything: O(blocks + slots). */
+void ih_catalog_total(ih_catalog *catalog, ih_catalog_totals *out);
+/* Every invariant that holds whatever producers do; with `honest`, also that each ordinary segment's
+ * chain leads to its end. IH_CORRUPT with the first violation in `message`. */
+ih_result ih_catalog_check(ih_catalog *catalog, bool honest, char *message, size_t size);
+
+#endif
