@@ -31,20 +31,21 @@
 
 typedef enum {
     IH_OK = 0,
-    IH_FULL,     /* the store's capacity is reached */
-    IH_MEMORY,   /* the machine's, the cgroup's or malloc's memory is short */
-    IH_SYSTEM,   /* a system call failed: error->system_errno */
-    IH_GONE,     /* the handle names nothing that lives (any more) */
-    IH_UNKNOWN,  /* no such name */
-    IH_CONFLICT, /* compare-and-swap lost, or a delete while names are bound */
-    IH_CORRUPT,  /* bytes that another process wrote are not what they must be */
-    IH_INVALID,  /* the caller's argument */
-    IH_CLOSED,   /* the store was closed */
-    IH_FORKED,   /* this process inherited the store by fork and may only read */
-    IH_UNAVAILABLE, /* the daemon can't be reached, or is not the one that the store was connected to */
+    IH_FULL,        /* the store's capacity is reached */
+    IH_MEMORY,      /* the machine's, the cgroup's or malloc's memory is short */
+    IH_SYSTEM,      /* a system call failed: error->system_errno */
+    IH_GONE,        /* the handle names nothing that lives (any more) */
+    IH_UNKNOWN,     /* no such name */
+    IH_CONFLICT,    /* compare-and-swap lost, or a delete while names are bound */
+    IH_CORRUPT,     /* bytes that another process wrote are not what they must be */
+    IH_INVALID,     /* the caller's argument */
+    IH_CLOSED,      /* the store was closed */
+    IH_FORKED,      /* this process inherited the store by fork and may only read */
+    IH_UNAVAILABLE, /* the daemon can't be reached, or is not the one that the store was connected
+                       to */
     IH_DENIED,      /* the role that the daemon gave this user does not allow it */
-    IH_PROTOCOL, /* the other side of a connection sent what it must not */
-    IH_AGAIN,    /* it would take a round trip, and the caller wants none: ih_set_patience() */
+    IH_PROTOCOL,    /* the other side of a connection sent what it must not */
+    IH_AGAIN,       /* it would take a round trip, and the caller wants none: ih_set_patience() */
 } ih_result;
 
 typedef struct {
@@ -131,13 +132,14 @@ void ih_store_close(ih_store *store);
  */
 void ih_store_drop(ih_store *store);
 
-/* ---- the daemon's store ----------------------------------------------------------------------- */
+/* ---- the daemon's store ---------------------------------------------------------------------- */
 
-/* Connects this process to the daemon behind a Unix socket; a second call for the same socket gives the same
- * store, with one more reference. Every other function of a store works on it too; those that need
- * the daemon (a fresh segment, an unmapped one, delete, bind, ...) send a message and wait for the
- * reply, without the process's lock. A lost connection is made again, and the session resumed; a forked
- * child makes one of its own at its first need. IH_UNAVAILABLE, IH_DENIED, IH_PROTOCOL. */
+/* Connects this process to the daemon behind a Unix socket; a second call for the same socket gives
+ * the same store, with one more reference. Every other function of a store works on it too; those
+ * that need the daemon (a fresh segment, an unmapped one, delete, bind, ...) send a message and
+ * wait for the reply, without the process's lock. A lost connection is made again, and the session
+ * resumed; a forked child makes one of its own at its first need. IH_UNAVAILABLE, IH_DENIED,
+ * IH_PROTOCOL. */
 ih_result ih_store_connect(ih_process *process, const char *socket, ih_store **out,
                            ih_error *error);
 bool ih_store_is_remote(const ih_store *store);
@@ -152,7 +154,8 @@ typedef struct {
 /* IH_INVALID for an embedded store. */
 ih_result ih_store_remote_info(ih_store *store, ih_remote_info *out);
 
-/* With false, calls of this thread that would need a round trip return IH_AGAIN and change nothing. */
+/* With false, calls of this thread that would need a round trip return IH_AGAIN and change nothing.
+ */
 void ih_set_patience(bool patient);
 
 typedef struct {
@@ -163,17 +166,18 @@ typedef struct {
     const char *name;        /* NULL: none */
     size_t length;
 } ih_publication;
-/* Tells the daemon what it must know of an image that was sealed: one round trip. In an embedded store
- * only links, name and IH_PUBLISH_KEEP are understood, the rest is IH_INVALID. `version` may be NULL. */
+/* Tells the daemon what it must know of an image that was sealed: one round trip. In an embedded
+ * store only links, name and IH_PUBLISH_KEEP are understood, the rest is IH_INVALID. `version` may
+ * be NULL. */
 ih_result ih_publish(ih_store *store, ih_handle handle, const ih_publication *publication,
                      uint64_t *version, ih_error *error);
 
 /* Why the image is alive or how it went, in sentences, one a line; malloc'ed, NUL-terminated. */
 ih_result ih_store_explain(ih_store *store, ih_handle handle, char **text, ih_error *error);
 
-/* Waits until the name's version is not `seen`, or `timeout_ns` passes (UINT64_MAX: never). IH_OK: *handle (zeros:
- * not bound) and *version are what it has now. IH_AGAIN: the time passed. IH_SYSTEM with EINTR: a signal
- * came. No lock is held meanwhile. */
+/* Waits until the name's version is not `seen`, or `timeout_ns` passes (UINT64_MAX: never). IH_OK:
+ * *handle (zeros: not bound) and *version are what it has now. IH_AGAIN: the time passed. IH_SYSTEM
+ * with EINTR: a signal came. No lock is held meanwhile. */
 ih_result ih_store_wait(ih_store *store, const char *name, size_t length, uint64_t seen,
                         uint64_t timeout_ns, ih_handle *handle, uint64_t *version, ih_error *error);
 
@@ -181,7 +185,8 @@ ih_result ih_store_wait(ih_store *store, const char *name, size_t length, uint64
 
 /* In a segment of its own under F_SEAL_WRITE: nobody at all can write it afterwards. */
 #define IH_PUT_SEAL 1u
-/* In a segment of its own, which the daemon may drop when memory is short. The daemon's store only. */
+/* In a segment of its own, which the daemon may drop when memory is short. The daemon's store only.
+ */
 #define IH_PUT_EVICTABLE 2u
 
 /* A block being written. Between reserve and seal/abandon it belongs to one thread. */

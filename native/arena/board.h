@@ -1,19 +1,20 @@
-/* The names board: text -> handle and version, in memory that one process writes and all read (H11).
+/* The names board: text -> handle and version, in memory that one process writes and all read,
+ * and never wait for it (H11).
  *
  * Purpose.   get("config") needs no message. The daemon binds; clients look up.
- * Lifecycle. Writer: ih_board_create (or ih_board_attach after a restart) -> set ... -> retire, when a
- *            larger one takes its place -> destroy. Reader: ih_board_attach, read-only.
- * Threads.   One writer. Any number of readers, which never wait for it: a writer may be killed
- *            between any two stores. The caller serialises its own calls on one ih_board.
+ * Lifecycle. Writer: ih_board_create (or ih_board_attach after a restart) -> set ... -> retire,
+ *            when a larger one takes its place -> destroy. Reader: ih_board_attach, read-only.
+ * Threads.   One writer, who serialises his own calls. Any number of readers: lookup, next, ticket
+ *            and wait keep no state in ih_board, so threads may share one.
  * Failure.   Outputs are untouched.
  *
  * Shared layout (docs/segment-format.md has the table). Header page: magic "ihboard1", version,
- * number, index and entries areas (offsets, sizes), `used` bytes of the entries, bound count, `retired`,
- * siphash key, 64 wake words. Index: u32 cells, open addressing by hash, each the offset of an
- * entry in units of 64 bytes, 0: empty. An entry is never moved or removed while its board stands,
- * and its text never changes: hash, length, `flip`, two slots {locator, nonce, version}, text. The
- * writer fills the slot that `flip` does not name, then adds one to flip (release). A reader reads
- * flip, the slot flip & 1, and flip again; the value holds if flip did not move. After
+ * number, index and entries areas (offsets, sizes), `used` bytes of the entries, bound count,
+ * `retired`, siphash key, 64 wake words. Index: u32 cells, open addressing by hash, each the offset
+ * of an entry in units of 64 bytes, 0: empty. An entry is never moved or removed while its board
+ * stands, and its text never changes: hash, length, `flip`, two slots {locator, nonce, version},
+ * text. The writer fills the slot that `flip` does not name, then adds one to flip (release). A
+ * reader reads flip, the slot flip & 1, and flip again; the value holds if flip did not move. After
  * IH_BOARD_TRIES it gives up with IH_CONFLICT and the caller asks the daemon.
  */
 #ifndef ICEHOUSE_ARENA_BOARD_H
@@ -30,8 +31,8 @@ typedef struct ih_board ih_board;
  * against shrinking and growing, committed whole, mode 0444). */
 ih_result ih_board_create(uint64_t number, uint32_t names, ih_board **out, int *fd,
                           ih_error *error);
-/* Maps a board of `bytes` bytes. Checks the header against the size; IH_CORRUPT. The descriptor stays
- * the caller's. */
+/* Maps a board of `bytes` bytes. Checks the header against the size; IH_CORRUPT. The descriptor
+ * stays the caller's. */
 ih_result ih_board_attach(int fd, uint64_t bytes, bool writable, ih_board **out, ih_error *error);
 void ih_board_destroy(ih_board *board);
 
@@ -52,14 +53,15 @@ uint64_t ih_board_bound(const ih_board *board);
 
 /* A number that grows whenever a name of the same wake word is bound, or the board retires. */
 uint32_t ih_board_ticket(const ih_board *board, const char *name, size_t length);
-/* Waits until the ticket is not `seen` any more, a signal comes, or `timeout_ns` passes (0: returns at
- * once). Take the ticket, look up, then wait: nothing is missed. No lock may be held. Returns 0,
+/* Waits until the ticket is not `seen` any more, a signal comes, or `timeout_ns` passes (0: returns
+ * at once). Take the ticket, look up, then wait: nothing is missed. No lock may be held. Returns 0,
  * EINTR or ETIMEDOUT. Works on a read-only mapping (FUTEX_WAIT). */
 int ih_board_wait(const ih_board *board, const char *name, size_t length, uint32_t seen,
                   uint64_t timeout_ns);
 
-/* Writer. Sets handle (zeros: unbound) and version of a name and wakes those who wait for it. IH_FULL: the
- * board has no room for another name: make a larger one, copy what is bound, retire this. */
+/* Writer. Sets handle (zeros: unbound) and version of a name and wakes those who wait for it.
+ * IH_FULL: the board has no room for another name: make a larger one, copy what is bound, retire
+ * this. */
 ih_result ih_board_set(ih_board *board, const char *name, size_t length, ih_handle handle,
                        uint64_t version);
 void ih_board_retire(ih_board *board);

@@ -1,13 +1,13 @@
-/* The daemon's side of the arena: which segments there are, what is in them, who leases it, and what
- * may be freed.
+/* The daemon's side of the arena: which segments there are, what is in them, who leases it, and
+ * what may be freed.
  *
- * Purpose.   What the daemon does for each of a million objects is here; what it does once a request
- *            (sessions, roles, names, times to live, policy) is Python, in server/.
- * Lifecycle. ih_catalog_create(); then segments, families and pages are added, after a restart those
- *            that the keeper held, then ih_catalog_recover(); ... ; ih_catalog_destroy(), which
- *            unmaps and frees nothing that is shared.
- * Threads.   One at a time: the daemon's loop. ih_catalog_make_file() and ih_catalog_commit() alone are
- *            called from other threads, since they take long.
+ * Purpose.   What the daemon does for each of a million objects is here; what it does once a
+ *            request (sessions, roles, names, times to live, policy) is Python, in server/.
+ * Lifecycle. ih_catalog_create(); then segments, families and pages are added, after a restart
+ *            those that the keeper held, then ih_catalog_recover(); ... ; ih_catalog_destroy(),
+ *            which unmaps and frees nothing that is shared.
+ * Threads.   One at a time: the daemon's loop. ih_catalog_make_file() alone is called from other
+ *            threads, since it takes long.
  * Failure.   Outputs are untouched; `*error` (may be NULL) says what was attempted.
  *
  * A segment's bytes are written by its producer, who may be hostile: everything is read through
@@ -35,7 +35,8 @@ enum {
 ih_result ih_catalog_make_file(uint32_t what, uint64_t bytes, int *fd, ih_error *error);
 /* A description of its own of the same file, read-only or writable. */
 ih_result ih_catalog_reopen(int fd, bool writable, int *out, ih_error *error);
-/* A description of a lease table on which the byte of `member` is locked (H9): it goes to the client. */
+/* A description of a lease table on which the byte of `member` is locked (H9): it goes to the
+ * client. */
 ih_result ih_catalog_lock_member(int fd, uint32_t member, int *out, ih_error *error);
 /* 0444 or 0666 and the like. */
 ih_result ih_catalog_restrict(int fd, uint32_t mode, ih_error *error);
@@ -82,7 +83,7 @@ ih_result ih_catalog_replace(ih_catalog *catalog, uint64_t id, int fd, ih_error 
 /* Range = IH_RANGE_GONE, unmapped, forgotten; its range may be used again. */
 void ih_catalog_drop(ih_catalog *catalog, uint64_t id);
 
-/* ---- families of leases, pages of sessions ---------------------------------------------------- */
+/* ---- families of leases, pages of sessions --------------------------------------------------- */
 
 ih_result ih_catalog_add_family(ih_catalog *catalog, uint64_t family, int fd, uint32_t blocks_max,
                                 ih_error *error);
@@ -106,7 +107,8 @@ ih_result ih_catalog_find(ih_catalog *catalog, ih_handle handle, ih_stat *out, b
 /* How many processes lease it, up to `room` families of them. Scans all tables. */
 uint32_t ih_catalog_lessees(ih_catalog *catalog, uint64_t locator, uint64_t *families,
                             uint32_t *members, size_t room);
-/* The images after locator `cursor` (0: from the start), in the order of locators; dying ones too. */
+/* The images after locator `cursor` (0: from the start), in the order of locators; dying ones too.
+ */
 size_t ih_catalog_list(ih_catalog *catalog, uint64_t cursor, ih_stat *out, size_t room);
 
 /* Holds beside leases: links, and whatever else keeps a deleted image's memory. Counted. */
@@ -117,7 +119,8 @@ uint32_t ih_catalog_holds(const ih_catalog *catalog, uint64_t locator);
 
 /* Sets the dying bit and queues the image for reclaim. IH_GONE: no such image, or dying already. */
 ih_result ih_catalog_condemn(ih_catalog *catalog, ih_handle handle, ih_error *error);
-/* A dying image that is linked lives again: clears the bit, unless reclaim has begun on it: IH_GONE. */
+/* A dying image that is linked lives again: clears the bit, unless reclaim has begun on it:
+ * IH_GONE. */
 ih_result ih_catalog_revive(ih_catalog *catalog, ih_handle handle);
 
 /* One step: looks which entries of the rings were done and clears their dying bits; scans all
@@ -128,8 +131,8 @@ ih_result ih_catalog_revive(ih_catalog *catalog, ih_handle handle);
  * scans although little is queued. O(slots + queue) if it scans. */
 ih_result ih_catalog_reclaim(ih_catalog *catalog, bool force, ih_handle *out, size_t room,
                              size_t *freed);
-/* A segment that the daemon may drop: retired or dedicated (not warm), and nothing in it lives or is
- * held. 0: none. */
+/* A segment that the daemon may drop: retired or dedicated (not warm), and nothing in it lives or
+ * is held. 0: none. */
 uint64_t ih_catalog_empty(ih_catalog *catalog);
 /* Whether reclaim has work: entries queued, or in rings. */
 bool ih_catalog_is_busy(const ih_catalog *catalog);
@@ -150,8 +153,8 @@ typedef struct {
 } ih_catalog_totals;
 /* Walks everything: O(blocks + slots). */
 void ih_catalog_total(ih_catalog *catalog, ih_catalog_totals *out);
-/* Every invariant that holds whatever producers do; with `honest`, also that each ordinary segment's
- * chain leads to its end. IH_CORRUPT with the first violation in `message`. */
+/* Every invariant that holds whatever producers do; with `honest`, also that each ordinary
+ * segment's chain leads to its end. IH_CORRUPT with the first violation in `message`. */
 ih_result ih_catalog_check(ih_catalog *catalog, bool honest, char *message, size_t size);
 
 #endif

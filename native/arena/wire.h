@@ -1,10 +1,10 @@
 /* What a client's extension and the daemon say to each other: every struct of the binary family of
  * frames, byte by byte (docs/protocol.md tells the same, and has the family of MessagePack).
  *
- * A connection begins with 8 bytes, IH_WIRE_BINARY or IH_WIRE_CONTROL, which choose its family. Then
- * frames follow, in both directions. A client has one request in flight on a connection and gets one
- * reply to it, but for IH_OP_DROP, which has none. Descriptors come with the first byte of a reply
- * (SCM_RIGHTS). All integers are little-endian; reserved fields are 0.
+ * A connection begins with 8 bytes, IH_WIRE_BINARY or IH_WIRE_CONTROL, which choose its family.
+ * Then frames follow, in both directions. A client has one request in flight on a connection and
+ * gets one reply to it, but for IH_OP_DROP, which has none. Descriptors come with the first byte of
+ * a reply (SCM_RIGHTS). All integers are little-endian; reserved fields are 0.
  */
 #ifndef ICEHOUSE_ARENA_WIRE_H
 #define ICEHOUSE_ARENA_WIRE_H
@@ -55,8 +55,8 @@ enum {
     IH_WHY_ORPHANED, /* nobody named, pinned or leased it after its producer went */
 };
 
-/* The body of every reply whose result is not IH_OK. `text` is UTF-8 without a NUL, up to the end of
- * the frame. */
+/* The body of every reply whose result is not IH_OK. `text` is UTF-8 without a NUL, up to the end
+ * of the frame. */
 typedef struct {
     uint32_t why; /* IH_WHY_* */
     int32_t system_errno;
@@ -83,7 +83,8 @@ typedef struct {
 _Static_assert(sizeof(ih_hello) == 48, "hello");
 
 /* Descriptors: of a new process the lease table, locked for `member`; then the session's page; then
- * the state map and the board, read-only. Of a forked child the page only. Of a resumed session none. */
+ * the state map and the board, read-only. Of a forked child the page only. Of a resumed session
+ * none. */
 typedef struct {
     uint32_t version;
     uint32_t role;
@@ -202,9 +203,9 @@ typedef struct {
 
 /* ---- the page of a session ------------------------------------------------------------------- */
 
-/* Shared by one session and the daemon, writable by both; the daemon believes nothing in it but what
- * harms the session alone. Frees go through the ring (H7): the daemon adds (locator, nonce) of an
- * image that is dying and held by nobody; the producer clears its header (unseal) and advances
+/* Shared by one session and the daemon, writable by both; the daemon believes nothing in it but
+ * what harms the session alone. Frees go through the ring (H7): the daemon adds (locator, nonce) of
+ * an image that is dying and held by nobody; the producer clears its header (unseal) and advances
  * `tail`; the daemon sees the header cleared and clears the dying bit; the producer sees the bit
  * cleared, and the block is free. */
 #define IH_PAGE_MAGIC UINT64_C(0x316e737365736869) /* "ihsessn1" */
@@ -230,9 +231,9 @@ _Static_assert(offsetof(ih_session_page, puts) == 192, "puts");
 
 /* One memory file, written by the daemon alone. Each segment has a range of it. Its first word is
  * the segment's id while it may be opened; 0 while its one image is deleted (dedicated) and after
- * that as long as its producer may fill it again; anything else: the segment is gone. Of an ordinary
- * segment 64 bytes later the dying bits follow, one for each unit of the segment. Ranges are used
- * again: the first word tells whose they are. */
+ * that as long as its producer may fill it again; anything else: the segment is gone. Of an
+ * ordinary segment 64 bytes later the dying bits follow, one for each unit of the segment. Ranges
+ * are used again: the first word tells whose they are. */
 #define IH_RANGE_HEAD 64u
 #define IH_RANGE_GONE UINT64_MAX
 
