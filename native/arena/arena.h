@@ -139,7 +139,9 @@ void ih_store_drop(ih_store *store);
  * that need the daemon (a fresh segment, an unmapped one, delete, bind, ...) send a message and
  * wait for the reply, without the process's lock. A lost connection is made again, and the session
  * resumed; a forked child makes one of its own at its first need. IH_UNAVAILABLE, IH_DENIED,
- * IH_PROTOCOL. */
+ * IH_PROTOCOL.
+ * A store that was closed, or whose daemon turned out to be another one, is not given again. Every
+ * reference has an ih_store_drop() of its own, and only the last of them closes. */
 ih_result ih_store_connect(ih_process *process, const char *socket, ih_store **out,
                            ih_error *error);
 bool ih_store_is_remote(const ih_store *store);
