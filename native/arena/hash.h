@@ -1,8 +1,10 @@
-/* SipHash-2-4 of two words, and the mixing function of our hash tables. Pure functions. */
+/* SipHash-2-4 of two words and of texts, and the mixing function of our hash tables. Pure functions. */
 #ifndef ICEHOUSE_ARENA_HASH_H
 #define ICEHOUSE_ARENA_HASH_H
 
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 static inline uint64_t ih_rotate(uint64_t x, unsigned bits)
 {
@@ -39,6 +41,21 @@ static inline uint64_t ih_siphash(const uint64_t key[2], uint64_t a, uint64_t b)
     for (unsigned i = 0; i < 4; i++)
         ih_sip_round(v);
     return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+/* Of a text of any length, 16 bytes at a time. */
+static inline uint64_t ih_hash_text(const uint64_t key[2], const char *text, size_t length)
+{
+    uint64_t hash = length;
+    while (length > 0) {
+        uint64_t words[2] = {0, 0};
+        size_t part = length < 16 ? length : 16;
+        memcpy(words, text, part);
+        hash = ih_siphash(key, words[0] ^ hash, words[1]);
+        text += part;
+        length -= part;
+    }
+    return hash;
 }
 
 static inline uint64_t ih_mix(uint64_t x)

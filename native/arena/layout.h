@@ -153,4 +153,51 @@ _Static_assert(offsetof(ih_family_header, next_member) == 12, "next_member");
 #define IH_FAMILY_SLOTS_OFFSET (IH_FAMILY_OWNERS_OFFSET + 4u * IH_LEASE_BLOCKS_MAX)
 #define IH_FAMILY_BYTES_MAX (IH_FAMILY_SLOTS_OFFSET + 8u * IH_SLOTS * (uint64_t)IH_LEASE_BLOCKS_MAX)
 
+/* ---- the names board (board.h) ---------------------------------------------------------------- */
+
+#define IH_BOARD_MAGIC UINT64_C(0x316472616f626869) /* "ihboard1" */
+#define IH_BOARD_VERSION 1u
+
+/* The first page; then the index, then the entries. */
+typedef struct {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t retired;
+    uint64_t number;
+    uint64_t bytes;          /* of the whole file */
+    uint64_t cells;          /* of the index, u32 each, from offset IH_PAGE on: a power of two */
+    uint64_t entries_offset; /* a multiple of 64, as is the size */
+    uint64_t entries_bytes;
+    uint64_t used;  /* bytes of entries; grows before the entry is put into the index */
+    uint64_t bound; /* derivable */
+    uint64_t key[2];
+    uint8_t gap[168];
+    uint32_t wakes[64]; /* futex words: of a name the one that its hash % 64 numbers */
+    uint8_t unused[IH_PAGE - 512];
+} ih_board_header;
+
+_Static_assert(offsetof(ih_board_header, retired) == 12, "retired");
+_Static_assert(offsetof(ih_board_header, cells) == 32, "cells");
+_Static_assert(offsetof(ih_board_header, used) == 56, "used");
+_Static_assert(offsetof(ih_board_header, key) == 72, "key");
+_Static_assert(offsetof(ih_board_header, wakes) == 256, "wakes");
+_Static_assert(sizeof(ih_board_header) == IH_PAGE, "board header");
+
+typedef struct {
+    uint64_t locator, nonce, version;
+} ih_board_slot;
+
+/* The text follows, padded with zeros to a multiple of 64 bytes. */
+typedef struct {
+    uint64_t hash;
+    uint32_t length;
+    uint32_t flip; /* how often the value changed; its last bit names the slot that holds */
+    ih_board_slot slots[2]; /* locator 0: not bound */
+} ih_board_entry;
+
+_Static_assert(offsetof(ih_board_entry, length) == 8, "length");
+_Static_assert(offsetof(ih_board_entry, flip) == 12, "flip");
+_Static_assert(offsetof(ih_board_entry, slots) == 16, "slots");
+_Static_assert(sizeof(ih_board_entry) == 64, "board entry");
+
 #endif

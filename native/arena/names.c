@@ -14,25 +14,11 @@
 
 #define FORGET_MIN 65536u
 
-static uint64_t hash_text(const ih_names *names, const char *text, size_t length)
-{
-    uint64_t hash = length;
-    while (length > 0) {
-        uint64_t words[2] = {0, 0};
-        size_t part = length < 16 ? length : 16;
-        memcpy(words, text, part);
-        hash = ih_siphash(names->key, words[0] ^ hash, words[1]);
-        text += part;
-        length -= part;
-    }
-    return hash;
-}
-
 ih_name_entry *ih_names_find(const ih_names *names, const char *text, size_t length)
 {
     if (names->buckets == NULL)
         return NULL;
-    uint64_t hash = hash_text(names, text, length);
+    uint64_t hash = ih_hash_text(names->key, text, length);
     ih_name_entry *entry = names->buckets[hash & names->mask];
     while (entry != NULL && !(entry->hash == hash && entry->length == length &&
                               memcmp(entry->text, text, length) == 0))
@@ -157,7 +143,7 @@ static ih_name_entry *add(ih_names *names, const char *text, size_t length)
     if (entry == NULL)
         return NULL;
     memset(entry, 0, sizeof *entry);
-    entry->hash = hash_text(names, text, length);
+    entry->hash = ih_hash_text(names->key, text, length);
     entry->length = (uint32_t)length;
     entry->version = names->floor;
     memcpy(entry->text, text, length);

@@ -6,12 +6,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -209,6 +211,37 @@ int ih_os_locked(int fd, uint64_t byte, uint64_t bytes, bool *locked)
         return errno;
     *locked = lock.l_type != F_UNLCK;
     return 0;
+}
+
+int ih_os_wait(const uint32_t *word, uint32_t seen, uint64_t timeout_ns)
+{
+    uint64_t second = UINT64_C(1000000000);
+    struct timespec until = {0};
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    /* What lies centuries ahead is never; else the sum below would overflow. */
+    bool never = timeout_ns > UINT64_MAX / 4u;
+    if (!never) {
+        uint64_t ns = (uint64_t)until.tv_nsec + timeout_ns % second;
+        until.tv_sec += (time_t)(timeout_ns / second + ns / second);
+        until.tv_nsec = (long)(ns % second);
+    }
+    for (;;) {
+        if (__atomic_load_n(word, __ATOMIC_ACQUIRE) != seen)
+            return 0;
+        if (timeout_ns == 0)
+            return ETIMEDOUT;
+        long done = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, seen, never ? NULL : &until, NULL,
+                            FUTEX_BITSET_MATCH_ANY);
+        if (done != 0 && errno != EAGAIN)
+            return errno;
+    }
+}
+
+void ih_os_wake(uint32_t *word)
+{
+    int saved = errno;
+    (void)syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+    errno = saved;
 }
 
 int ih_os_random(void *out, size_t bytes)

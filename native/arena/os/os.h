@@ -64,6 +64,14 @@ int ih_os_lock(int fd, uint64_t byte);
  * end. */
 int ih_os_locked(int fd, uint64_t byte, uint64_t bytes, bool *locked);
 
+/* ---- waiting for a word ---------------------------------------------------------------------- */
+
+/* Waits until *word is not `seen`: 0. EINTR: a signal came; ETIMEDOUT: `timeout_ns` passed
+ * (UINT64_MAX: never does; 0: only looks). The word may lie in a read-only mapping of a file. */
+int ih_os_wait(const uint32_t *word, uint32_t seen, uint64_t timeout_ns);
+/* Wakes all who wait for that word, in every process. */
+void ih_os_wake(uint32_t *word);
+
 /* ---- random, time ---------------------------------------------------------------------------- */
 
 int ih_os_random(void *out, size_t bytes);
