@@ -78,6 +78,9 @@ ih_result ih_catalog_content(ih_catalog *catalog, uint64_t id, ih_segment_conten
 void ih_catalog_retire(ih_catalog *catalog, uint64_t id);
 /* A freed dedicated segment (warm) under a new id, for the same producer. */
 ih_result ih_catalog_rename(ih_catalog *catalog, uint64_t id, uint64_t new_id);
+/* Notes what changed: it is under F_SEAL_WRITE now; its image was freed and it waits for the same
+ * producer (warm: ih_catalog_empty() passes it over). */
+void ih_catalog_mark(ih_catalog *catalog, uint64_t id, bool kernel_sealed, bool warm);
 /* The same segment is now mapped from a file (spilled), whose contents are equal. */
 ih_result ih_catalog_replace(ih_catalog *catalog, uint64_t id, int fd, ih_error *error);
 /* Range = IH_RANGE_GONE, unmapped, forgotten; its range may be used again. */
@@ -108,7 +111,7 @@ ih_result ih_catalog_find(ih_catalog *catalog, ih_handle handle, ih_stat *out, b
 uint32_t ih_catalog_lessees(ih_catalog *catalog, uint64_t locator, uint64_t *families,
                             uint32_t *members, size_t room);
 /* The images after locator `cursor` (0: from the start), in the order of locators; dying ones too.
- */
+ * Their `leases` are of one scan of all tables, `names` is 0. */
 size_t ih_catalog_list(ih_catalog *catalog, uint64_t cursor, ih_stat *out, size_t room);
 
 /* Holds beside leases: links, and whatever else keeps a deleted image's memory. Counted. */
