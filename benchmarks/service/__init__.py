@@ -1,0 +1,1 @@
+"""The daemon's store beside what people share objects with: `python -m benchmarks.service`."""
