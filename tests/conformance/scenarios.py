@@ -4,8 +4,10 @@ They run in the main interpreter, through an interpreter of its own, and (those 
 forked child; so they import nothing that does not load everywhere, pytest included.
 """
 
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import icehouse
@@ -252,6 +254,137 @@ def accounts(store: Any) -> None:
     store.check()
 
 
+def explains(store: Any) -> None:
+    handle = store.put(DATA, name="a")
+    view = store.get(handle)
+    told = store.explain(handle)
+    assert "'a'" in told or "a" in told.split()
+    assert "lease" in told
+    del view
+    store.delete("a")
+    # Who still knows says how it went; an embedded store forgets.
+    with suppress(icehouse.HandleGone):
+        assert "deleted" in store.explain(handle)
+
+
+def watches(store: Any) -> None:
+    first, second = store.put([1], name="a"), store.put([2])
+    steps = iter(store.watch("a", timeout=30))
+    assert next(steps) == (first, store.version("a"))
+    store.bind("a", second)
+    assert next(steps) == (second, store.version("a"))
+    store.bind("a", None)
+    assert next(steps)[0] is None
+    assert list(store.watch("nothing", timeout=0.01)) == []
+
+
+def watches_from_another_thread(store: Any) -> None:
+    handle = store.put([1])
+    seen = []
+
+    def watch() -> None:
+        for bound, version in store.watch("later", timeout=60):
+            seen.append((bound, version))
+            if len(seen) == 3:
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    versions = []
+    for count in range(3):
+        versions.append(store.bind("later", handle))
+        while len(seen) <= count:
+            time.sleep(0.001)
+    thread.join()
+    assert seen == [(handle, version) for version in versions]
+
+
+def deletes_what_a_scope_put(store: Any) -> None:
+    before = store.put([0])
+    with store.scope():
+        inside = [store.put([i]) for i in range(3)]
+        assert [store.get(handle)[0] for handle in inside] == [0, 1, 2]
+        store.delete(inside[0])
+        view = store.get(inside[1])
+    for handle in inside:
+        assert store.get(handle, None) is None
+    assert view == [1]
+    assert store.get(before) == [0]
+    with suppress(ValueError), store.scope():
+        last = store.put([4])
+        raise ValueError
+    assert store.get(last, None) is None
+
+
+def links(store: Any) -> None:
+    """What refers to an image of the store keeps it alive, and reads it in place."""
+    base = store.put({"rows": list(range(50_000)), "deep": {"x": [1, 2, "drei"]}})
+    big = store.stat(base).size
+    both = store.put({"first": store.get(base), "part": store.get(base)["deep"], "own": 1})
+    view = store.get(both)
+    assert view["first"] == store.get(base)
+    assert view["part"] == {"x": [1, 2, "drei"]}
+    assert store.stat(both).size < big / 2
+    store.delete(base)
+    assert store.get(base, None) is None
+    assert view["first"]["rows"][49_999] == 49_999
+    again = store.get(both)
+    assert icehouse.thaw(again)["first"]["deep"]["x"] == [1, 2, "drei"]
+    del view, again
+    assert store.get(both)["first"]["rows"][7] == 7
+    store.delete(both)
+    store.trim()
+    assert store.ls() == []
+
+
+# --- a daemon's alone -----------------------------------------------------------------------------
+
+
+def how_it_went(store: Any, handle: icehouse.Handle) -> str:
+    """The reason that HandleGone gives."""
+    try:
+        store.get(handle)
+    except icehouse.HandleGone as error:
+        return str(error.reason) if error.reason in str(error) else "not told"
+    raise AssertionError("it is there")
+
+
+def expires(store: Any) -> None:
+    handle = store.put([1], ttl=0.05)
+    kept = store.put([2], ttl=3600)
+    forever = store.put([3], ttl=0.05)
+    store.expire(forever, None)
+    while store.get(handle, None) is not None:
+        time.sleep(0.01)
+    assert how_it_went(store, handle) == "expired"
+    assert store.get(kept) == [2]
+    assert store.get(forever) == [3]
+
+
+def says_how_a_handle_went(store: Any) -> None:
+    handle = store.put([1])
+    store.delete(handle)
+    assert how_it_went(store, handle) == "deleted"
+
+
+def evicts_what_may_go(store: Any) -> None:
+    """For a store of 64 MiB."""
+    held = store.get(store.put(b"h" * 1_000_000, evictable=True))
+    handles = [store.put(b"e" * 1_000_000, evictable=True) for _ in range(200)]
+    assert held[:2] == b"hh"
+    assert store.get(handles[-1])[:1] == b"e"
+    assert store.get(handles[0], None) is None
+    assert how_it_went(store, handles[0]) == "evicted"
+
+
+def pins(store: Any) -> None:
+    handle = store.put([1], pin=True, ttl=0.02)
+    store.unpin(handle)
+    store.pin(handle)
+    assert "pin" in store.explain(handle)
+    assert store.get(handle) == [1]
+
+
 # --- reading: over a store that prepare() filled --------------------------------------------------
 
 
@@ -308,6 +441,17 @@ WRITING: list[Callable[[Any], None]] = [
     refuses_what_cannot_freeze,
     seals,
     accounts,
+    explains,
+    watches,
+    watches_from_another_thread,
+    deletes_what_a_scope_put,
+    links,
+]
+CONNECTED: list[Callable[[Any], None]] = [
+    expires,
+    says_how_a_handle_went,
+    evicts_what_may_go,
+    pins,
 ]
 READING: list[Callable[[Any], None]] = [
     reads_by_name_and_handle,

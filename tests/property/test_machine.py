@@ -94,7 +94,7 @@ class Machine(stateful.RuleBasedStateMachine):
 
     @stateful.precondition(lambda self: self.values)
     @stateful.rule(data=st.data(), force=st.booleans())
-    def delete(self, data: st.DataObject, force: bool) -> None:  # noqa: FBT001
+    def delete(self, data: st.DataObject, force: bool) -> None:
         handle = self.some(data)
         named = handle in self.names.values()
         if named and not force:
@@ -124,10 +124,14 @@ class Machine(stateful.RuleBasedStateMachine):
     @stateful.rule()
     def fill(self) -> None:
         """Until it is full; then what was added goes again."""
-        handles = []
-        with pytest.raises(icehouse.StoreFull):
+        handles: list[icehouse.Handle] = []
+
+        def put_until_full() -> None:
             while len(handles) < 1000:
                 handles.append(self.store.put(b"f" * 1_500_000))
+
+        with pytest.raises(icehouse.StoreFull):
+            put_until_full()
         for handle in handles:
             self.store.delete(handle)
 
