@@ -2,6 +2,7 @@
 
 import contextlib
 import faulthandler
+import importlib
 import json
 import lzma
 import os
@@ -17,6 +18,8 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Where daemons.py is; what a test starts finds it by itself.
+sys.path.append(str(ROOT / "tests"))
 SHARED = Path(os.environ.get("ICEHOUSE_SHARED", ROOT.parent / "shared"))
 SOAKING = os.environ.get("ICEHOUSE_SOAK", "") not in ("", "0")
 WATCHDOG_SECONDS = 120
@@ -88,6 +91,16 @@ def corpus(corpus_text: Callable[[str], str]) -> Callable[[str], Any]:
         return json.loads(corpus_text(f"{name}.json"))
 
     return load
+
+
+@pytest.fixture
+def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """A running daemon of 64 MiB, or as `@pytest.mark.daemon(capacity="1GiB")` has it."""
+    marker = request.node.get_closest_marker("daemon")
+    daemons = importlib.import_module("daemons")
+    config = {"capacity": "64MiB", **(marker.kwargs if marker else {})}
+    with daemons.Daemon(tmp_path / "daemon", **config) as running:
+        yield running
 
 
 class Child(Protocol):

@@ -76,7 +76,7 @@ class Storm:
         """A client, the daemon, or both at once."""
         dice = self.random.random()
         if dice < 0.25:
-            self.daemon.kill_daemon()
+            self.daemon.kill()
             self.killed["daemon"] += 1
         if dice > 0.2:
             place = self.random.randrange(len(self.clients))

@@ -17,6 +17,7 @@ SECONDS = float(os.environ.get("ICEHOUSE_STORM_SECONDS", "60"))
 
 
 @pytest.mark.slow
+@pytest.mark.daemon(capacity="2GiB")
 @pytest.mark.watchdog(int(SECONDS) + 300)
 def test_kill_storm(
     daemon: Any, tmp_path: Path, soak_factor: int, capsys: pytest.CaptureFixture[str]

@@ -129,14 +129,14 @@ class Granted:
     """A segment with a writable descriptor."""
 
     id: int
-    bytes: int
+    size: int
     secret: bytes
     state: int
     fd: int
 
     def memory(self) -> mmap.mmap:
         """Map it writable."""
-        return mmap.mmap(self.fd, self.bytes)
+        return mmap.mmap(self.fd, self.size)
 
 
 def any_image(locator: int, nonce: int = 1, *, force: int = 0) -> bytes:

@@ -137,7 +137,7 @@ class Machine(stateful.RuleBasedStateMachine):
 
     @stateful.rule()
     def kill_the_daemon(self) -> None:
-        self.daemon.kill_daemon()
+        self.daemon.kill()
 
     @stateful.rule(number=st.integers(0, 2**60), name=NAMES | st.just(""))
     def client_that_dies(self, number: int, name: str) -> None:
