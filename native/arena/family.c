@@ -57,7 +57,22 @@ static uint32_t count_blocks(const ih_family *family)
     if (ih_os_file_size(family->fd, &bytes) != 0 || bytes < IH_FAMILY_SLOTS_OFFSET)
         return 0;
     uint64_t blocks = (bytes - IH_FAMILY_SLOTS_OFFSET) / (8u * IH_SLOTS);
-    return blocks < IH_LEASE_BLOCKS_MAX ? (uint32_t)blocks : IH_LEASE_BLOCKS_MAX;
+    return blocks < family->blocks_max ? (uint32_t)blocks : family->blocks_max;
+}
+
+/* Before each use of the descriptor that does not end in harmless nonsense. */
+static bool is_ours(ih_family *family)
+{
+    if (!family->lost && !ih_os_is_same(family->fd, &family->file))
+        family->lost = true;
+    return !family->lost;
+}
+
+static void close_own(ih_family *family)
+{
+    if (ih_os_is_same(family->fd, &family->file))
+        ih_os_close(family->fd);
+    family->fd = -1;
 }
 
 ih_result ih_family_create(ih_family **out, ih_error *error)
@@ -67,12 +82,15 @@ ih_result ih_family_create(ih_family **out, ih_error *error)
         return ih_fail(error, IH_MEMORY, ENOMEM, "describe a lease table");
     family->child_fd = -1;
     family->owner = family->quiet = true;
+    family->blocks_max = IH_LEASE_BLOCKS_MAX;
     int code = ih_os_file_create("icehouse-leases", IH_FAMILY_SLOTS_OFFSET, &family->fd);
     if (code != 0) {
         free(family);
         return ih_fail(error, IH_SYSTEM, code, "create a lease table");
     }
     code = ih_os_file_restrict(family->fd, 0600);
+    if (code == 0)
+        code = ih_os_identity(family->fd, &family->file);
     if (code == 0)
         code = ih_os_file_seal(family->fd, IH_OS_SEAL_SHRINK | IH_OS_SEAL_SEAL);
     if (code == 0)
@@ -88,10 +106,44 @@ ih_result ih_family_create(ih_family **out, ih_error *error)
     return IH_OK;
 }
 
+ih_result ih_family_attach(int fd, uint32_t member, uint32_t blocks_max, ih_family **out,
+                           ih_error *error)
+{
+    ih_family *family = calloc(1, sizeof *family);
+    if (family == NULL)
+        return ih_fail(error, IH_MEMORY, ENOMEM, "describe a lease table");
+    *family = (ih_family){.fd = fd,
+                          .child_fd = -1,
+                          .owner = member == 0,
+                          .member = member,
+                          .blocks_max =
+                              blocks_max < IH_LEASE_BLOCKS_MAX ? blocks_max : IH_LEASE_BLOCKS_MAX};
+    uint64_t bytes = 0;
+    unsigned seals = 0;
+    int code = ih_os_file_size(fd, &bytes);
+    if (code == 0)
+        code = ih_os_file_seals(fd, &seals);
+    if (code == 0)
+        code = ih_os_identity(fd, &family->file);
+    bool good = bytes >= IH_FAMILY_SLOTS_OFFSET && (seals & IH_OS_SEAL_SHRINK) != 0;
+    if (code == 0 && good)
+        code = ih_os_map_family(fd, IH_FAMILY_BYTES_MAX, &family->base);
+    if (code == 0 && good && header(family)->magic != IH_FAMILY_MAGIC) {
+        ih_os_unmap(family->base, IH_FAMILY_BYTES_MAX);
+        good = false;
+    }
+    if (code != 0 || !good) {
+        free(family);
+        return ih_fail(error, code != 0 ? IH_SYSTEM : IH_CORRUPT, code, "attach a lease table");
+    }
+    *out = family;
+    return IH_OK;
+}
+
 void ih_family_destroy(ih_family *family)
 {
     ih_os_unmap(family->base, IH_FAMILY_BYTES_MAX);
-    ih_os_close(family->fd);
+    close_own(family);
     ih_os_close(family->child_fd);
     free(family->free_slots);
     free(family->deferred);
@@ -104,6 +156,10 @@ void ih_family_destroy(ih_family *family)
 static ih_result claim_block(ih_family *family, uint32_t member, uint32_t *out)
 {
     for (;;) {
+        if (!is_ours(family)) {
+            errno = EBADF;
+            return IH_SYSTEM;
+        }
         uint32_t blocks = count_blocks(family);
         uint32_t *owner = owners(family);
         for (uint32_t i = 0; i < blocks; i++) {
@@ -115,10 +171,10 @@ static ih_result claim_block(ih_family *family, uint32_t member, uint32_t *out)
                 return IH_OK;
             }
         }
-        if (blocks >= IH_LEASE_BLOCKS_MAX)
+        if (blocks >= family->blocks_max)
             return IH_MEMORY;
         uint32_t wanted =
-            blocks + GROW_BLOCKS < IH_LEASE_BLOCKS_MAX ? blocks + GROW_BLOCKS : IH_LEASE_BLOCKS_MAX;
+            blocks + GROW_BLOCKS < family->blocks_max ? blocks + GROW_BLOCKS : family->blocks_max;
         int code = ih_os_file_resize(family->fd,
                                      IH_FAMILY_SLOTS_OFFSET + 8u * IH_SLOTS * (uint64_t)wanted);
         /* EPERM: another member has meanwhile made it longer than we would. */
@@ -244,6 +300,8 @@ bool ih_family_scan(ih_family *family, void (*mark)(void *context, uint64_t loca
 {
     if (family->quiet)
         return false;
+    if (!is_ours(family))
+        return true;
     uint32_t *seq = &header(family)->scan_seq;
     uint32_t even = __atomic_load_n(seq, __ATOMIC_RELAXED) & ~1u;
     __atomic_store_n(seq, even + 1u, __ATOMIC_SEQ_CST);
@@ -262,6 +320,8 @@ bool ih_family_scan(ih_family *family, void (*mark)(void *context, uint64_t loca
 
 uint32_t ih_family_count(const ih_family *family, uint64_t locator)
 {
+    if (!ih_os_is_same(family->fd, &family->file))
+        return 0;
     uint32_t blocks = count_blocks(family), found = 0, last = 0;
     for (uint32_t i = 0; i < blocks; i++) {
         uint32_t member = __atomic_load_n(&owners(family)[i], __ATOMIC_ACQUIRE);
@@ -281,7 +341,7 @@ uint32_t ih_family_count(const ih_family *family, uint64_t locator)
 
 ih_result ih_family_prepare(ih_family *family)
 {
-    int code = ih_os_file_reopen(family->fd, true, &family->child_fd);
+    int code = is_ours(family) ? ih_os_file_reopen(family->fd, true, &family->child_fd) : EBADF;
     if (code != 0) {
         family->child_fd = -1;
         return IH_SYSTEM;
@@ -355,7 +415,7 @@ void ih_family_fork_child(ih_family *family)
         family->blind = true;
         return;
     }
-    ih_os_close(family->fd);
+    close_own(family);
     family->fd = family->child_fd;
     family->member = family->child_member;
     family->blind = false;

@@ -57,8 +57,12 @@ void ih_map_destroy(ih_lease_map *map);
 
 typedef struct ih_family {
     struct ih_family *next;
-    uint8_t *base; /* IH_FAMILY_BYTES_MAX of address space; the file may be shorter */
-    int fd;        /* owner: without locks; member: holds the lock of its membership */
+    uint8_t *base;       /* IH_FAMILY_BYTES_MAX of address space; the file may be shorter */
+    int fd;              /* owner: without locks; member: holds the lock of its membership */
+    ih_os_file_id file;  /* what fd stood for: code that closes all descriptors may have put another
+                           file under the number */
+    uint32_t blocks_max; /* nothing is claimed or scanned beyond */
+    bool lost; /* fd is not ours any more: nobody can be asked whether they live, nor be counted */
     bool owner;
     bool quiet;      /* owner: no member can be alive */
     bool blind;      /* member whose membership could not be prepared: opens nothing new */
@@ -79,6 +83,11 @@ typedef struct ih_family {
 } ih_family;
 
 ih_result ih_family_create(ih_family **out, ih_error *error);
+/* A lease table that a daemon made, from a description on which the byte of `member` is locked; or,
+ * with member 0, as the one who scans it. The descriptor is the family's after IH_OK. */
+ih_result ih_family_attach(int fd, uint32_t member, uint32_t blocks_max, ih_family **out,
+                           ih_error *error);
+/* Closes its descriptor, unless another file has the number now. */
 void ih_family_destroy(ih_family *family);
 
 /* Publishes a locator and fences: what is loaded afterwards is loaded after every scan that missed
@@ -87,7 +96,8 @@ ih_result ih_family_publish(ih_family *family, uint64_t locator, uint32_t *slot,
 void ih_family_withdraw(ih_family *family, uint32_t slot);
 
 /* Owner: calls `mark` for every published locator of a living member; forgets dead members. False:
- * nobody lives. */
+ * nobody lives. Where the descriptor was lost it marks nothing, sets `lost`, and nothing at all may
+ * be freed. */
 bool ih_family_scan(ih_family *family, void (*mark)(void *context, uint64_t locator),
                     void *context);
 /* Any process: counts the members that publish the locator, this process left out. */

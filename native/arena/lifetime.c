@@ -93,6 +93,8 @@ bool ih_reclaim(ih_store *store)
     /* All dying bits are set; the scan begins with the fence. */
     if (store->family != NULL)
         (void)ih_family_scan(store->family, mark_held, &store->process->map);
+    if (store->family != NULL && store->family->lost)
+        return false;
     ih_entry *waiting = store->queue;
     bool any = false;
     store->queue = NULL;

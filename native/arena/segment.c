@@ -50,7 +50,7 @@ static ih_result system_error(ih_error *error, int code, const char *what)
     return ih_fail(error, memory ? IH_MEMORY : IH_SYSTEM, code, what);
 }
 
-static ih_segment *new_segment(uint64_t id, uint64_t bytes, uint32_t kind)
+ih_segment *ih_segment_describe(uint64_t id, uint64_t bytes, uint32_t kind)
 {
     ih_segment *segment = calloc(1, sizeof *segment);
     if (segment == NULL)
@@ -62,6 +62,14 @@ static ih_segment *new_segment(uint64_t id, uint64_t bytes, uint32_t kind)
     segment->heap.kind = kind;
     segment->heap.first = ih_heap_first_unit(kind, bytes);
     segment->heap.end = (uint32_t)(bytes >> IH_UNIT_SHIFT);
+    return segment;
+}
+
+static ih_segment *new_segment(uint64_t id, uint64_t bytes, uint32_t kind)
+{
+    ih_segment *segment = ih_segment_describe(id, bytes, kind);
+    if (segment == NULL)
+        return NULL;
     if (ih_os_random(segment->heap.secret, sizeof segment->heap.secret) != 0) {
         free(segment);
         return NULL;
@@ -71,7 +79,7 @@ static ih_segment *new_segment(uint64_t id, uint64_t bytes, uint32_t kind)
 
 /* The read-only mapping comes from a read-only descriptor: it can't be made writable by mprotect.
  */
-static int map_view(ih_segment *segment, int fd)
+int ih_segment_map_view(ih_segment *segment, int fd)
 {
     int reader = -1;
     int code = ih_os_file_reopen(fd, false, &reader);
@@ -104,7 +112,7 @@ static ih_result build(ih_segment *segment, int fd, ih_room *room, ih_error *err
 {
     int code = ih_os_map(fd, segment->bytes, true, &segment->heap.base);
     if (code == 0)
-        code = map_view(segment, fd);
+        code = ih_segment_map_view(segment, fd);
     if (code != 0)
         return system_error(error, code, "map a segment");
     ih_result result = commit(segment, fd, room, error);
@@ -168,7 +176,7 @@ ih_result ih_segment_write(ih_segment *segment, ih_room *room, uint64_t offset, 
     const uint8_t *from = source;
     while (size > 0) {
         uint64_t part = size < CHUNK ? size : CHUNK;
-        ih_result result = ih_room_take(room, part, error);
+        ih_result result = room != NULL ? ih_room_take(room, part, error) : IH_OK;
         if (result != IH_OK)
             return result;
         int code = ih_os_file_write(segment->fd, offset, from, part);
@@ -222,15 +230,16 @@ ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, 
     unsigned seals = IH_OS_SEAL_SHRINK | IH_OS_SEAL_GROW;
     if (seal)
         seals |= IH_OS_SEAL_WRITE | IH_OS_SEAL_SEAL;
-    code = ih_os_file_restrict(segment->fd, 0444);
-    if (code == 0)
+    /* What the daemon made has its mode, and its seals but for that against writing. */
+    code = segment->range == NULL ? ih_os_file_restrict(segment->fd, 0444) : 0;
+    if (code == 0 && (seal || segment->range == NULL))
         code = ih_os_file_seal(segment->fd, seals);
     if (code != 0)
         return system_error(error, code, "seal a segment of its own");
     if (!seal && segment->heap.base == NULL)
         code = ih_os_map(segment->fd, segment->bytes, true, &segment->heap.base);
     if (code == 0 && segment->heap.view == NULL)
-        code = map_view(segment, segment->fd);
+        code = ih_segment_map_view(segment, segment->fd);
     if (code != 0)
         return system_error(error, code, "map a segment of its own");
     /* Forgotten before it is closed: a child forked in between closes what is noted here, and the
@@ -248,12 +257,14 @@ void ih_segment_destroy(ih_segment *segment)
     if (heap->base != NULL || heap->view != NULL)
         ih_heap_poison(heap, 0, heap->end, false);
     if (heap->base != NULL) {
-        ih_os_discard(heap->base, segment->bytes);
+        /* What the daemon made is the daemon's to give back: others may have it mapped. */
+        if (segment->range == NULL)
+            ih_os_discard(heap->base, segment->bytes);
         ih_os_unmap(heap->base, segment->bytes);
     }
     if (heap->view != NULL)
         ih_os_unmap((void *)(uintptr_t)heap->view, segment->bytes);
-    if (heap->kind == IH_ORDINARY && segment->dying != NULL)
+    if (heap->kind == IH_ORDINARY && segment->dying != NULL && segment->range == NULL)
         ih_os_unmap(segment->dying, ih_start_map_bytes(segment->bytes));
     ih_os_close(segment->fd);
     free(segment);

@@ -29,11 +29,17 @@ typedef struct ih_segment {
     uint64_t *dying;    /* ordinary: its own state map; dedicated: the word of its bit */
     uint32_t dying_bit; /* dedicated: the bit in that word */
     uint32_t leases;    /* images of it that this process leases */
-    bool kernel_sealed; /* F_SEAL_WRITE */
-    bool sealed;        /* dedicated: holds an image */
-    bool registered;    /* found through its id */
-    int bin;            /* ordinary: the list it is in; -1: none */
-    uint64_t idle_ns;   /* ordinary and empty, or warm: since when; 0: in use */
+    /* Of a daemon's store, else NULL: the first word of its range in the state map. The id while
+     * images of it may be opened. `dying` then lies in the read-only map too. */
+    const uint64_t *range;
+    uint64_t moved;                     /* the second word, as it was when this was mapped */
+    uint32_t writers;                   /* blocks of it that are being filled */
+    bool foreign;                       /* produced under another uid */
+    bool kernel_sealed;                 /* F_SEAL_WRITE */
+    bool sealed;                        /* dedicated: holds an image */
+    bool registered;                    /* found through its id */
+    int bin;                            /* ordinary: the list it is in; -1: none */
+    uint64_t idle_ns;                   /* ordinary and empty, or warm: since when; 0: in use */
     struct ih_segment *next, *previous; /* in a bin, in the warm list, in the graveyard */
     struct ih_segment *all_next, *all_previous;
 } ih_segment;
@@ -48,9 +54,14 @@ ih_result ih_segment_create(ih_room *room, uint64_t id, uint64_t bytes, ih_segme
 /* A file for one image; nothing is committed or mapped. Its dying bit is the caller's business. */
 ih_result ih_segment_create_dedicated(uint64_t id, uint64_t bytes, ih_segment **out,
                                       ih_error *error);
-/* Writes into a fresh dedicated segment. `offset` counts from the segment's start. */
+/* Writes into a fresh dedicated segment. `offset` counts from the segment's start. `room` NULL:
+ * the daemon has committed it. */
 ih_result ih_segment_write(ih_segment *segment, ih_room *room, uint64_t offset, const void *source,
                            uint64_t size, ih_error *error);
+/* A segment that the daemon made, not mapped yet. */
+ih_segment *ih_segment_describe(uint64_t id, uint64_t bytes, uint32_t kind);
+/* The read-only mapping, from a description of its own. */
+int ih_segment_map_view(ih_segment *segment, int fd);
 /* Finishes a fresh dedicated segment: header, mappings, seals; closes the descriptor. After
  * a failure it can only be destroyed. */
 ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, uint64_t created_ns,
@@ -71,9 +82,16 @@ static inline uint64_t *ih_dying_word(const ih_segment *segment, uint32_t unit, 
     return ordinary ? segment->dying + unit / 64u : segment->dying;
 }
 
+/* In a daemon's store also: its segment is no more what it was. */
 static inline bool ih_is_dying(const ih_segment *segment, uint32_t unit)
 {
     uint64_t mask;
+    if (segment->range != NULL) {
+        if (__atomic_load_n(segment->range, __ATOMIC_ACQUIRE) != segment->heap.id)
+            return true;
+        if (segment->heap.kind == IH_DEDICATED)
+            return false;
+    }
     const uint64_t *word = ih_dying_word(segment, unit, &mask);
     return (__atomic_load_n(word, __ATOMIC_ACQUIRE) & mask) != 0;
 }

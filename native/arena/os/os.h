@@ -72,6 +72,35 @@ int ih_os_wait(const uint32_t *word, uint32_t seen, uint64_t timeout_ns);
 /* Wakes all who wait for that word, in every process. */
 void ih_os_wake(uint32_t *word);
 
+/* ---- sockets --------------------------------------------------------------------------------- */
+
+/* What a descriptor stood for when it was ours: code that closes all descriptors may put another
+ * file under the same number. */
+typedef struct {
+    uint64_t device, inode;
+} ih_os_file_id;
+int ih_os_identity(int fd, ih_os_file_id *out);
+bool ih_os_is_same(int fd, const ih_os_file_id *id);
+int ih_os_file_seals(int fd, unsigned *seals);
+
+#define IH_OS_FDS_MAX 4u
+/* A non-blocking Unix stream socket. */
+int ih_os_socket(int *fd);
+/* ENOENT, ECONNREFUSED: nobody listens. EAGAIN: the queue of the listener is full. */
+int ih_os_connect(int fd, const char *path);
+/* Sends all of it, by the time `until_ns` of ih_os_exact_ns(): ETIMEDOUT. 0: at once or, if not a
+ * byte could be sent, EAGAIN. Never raises SIGPIPE. */
+int ih_os_send(int fd, const void *source, size_t bytes, uint64_t until_ns);
+/* Waits for something to receive, the end of the stream included. */
+int ih_os_readable(int fd, uint64_t until_ns);
+/* Receives what is there: EAGAIN, ECONNRESET at the end of the stream. Descriptors that come with
+ * it are added to `fds`; those beyond IH_OS_FDS_MAX are closed. */
+int ih_os_receive(int fd, void *to, size_t room, size_t *got, int *fds, unsigned *count);
+/* Sleeps, or less if a signal comes. */
+void ih_os_pause(uint64_t ns);
+uint64_t ih_os_exact_ns(void); /* monotonic, to the nanosecond */
+uint32_t ih_os_pid(void);
+
 /* ---- random, time ---------------------------------------------------------------------------- */
 
 int ih_os_random(void *out, size_t bytes);
