@@ -53,6 +53,7 @@ enum {
     IH_WHY_EXPIRED,  /* its time to live passed */
     IH_WHY_EVICTED,  /* for want of memory; it was put with evictable=True */
     IH_WHY_ORPHANED, /* nobody named, pinned or leased it after its producer went */
+    IH_WHY_STORE,    /* its store was closed or lost: never from the daemon */
 };
 
 /* The body of every reply whose result is not IH_OK. `text` is UTF-8 without a NUL, up to the end

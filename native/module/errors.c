@@ -4,6 +4,10 @@
  * attributes too. */
 #include "module/errors.h"
 
+#include <errno.h>
+
+#include "arena/wire.h"
+
 typedef struct {
     const char *name;
     const char *doc;
@@ -20,9 +24,14 @@ static const error_spec specs[IH_ERRORS] = {
         {"icehouse.FrozenError",
          "A write to something frozen was refused. thaw() makes a mutable copy.\n\n"
          "It is a TypeError and an AttributeError, as both are what code that writes expects."},
-    [IH_ERR_GONE] = {"icehouse.HandleGone", "A handle names nothing that lives: deleted, its store "
-                                            "closed, or freed with its last view.\n\n"
-                                            "Put the object again, or get it by its name."},
+    [IH_ERR_GONE] =
+        {"icehouse.HandleGone",
+         "A handle names nothing that lives: deleted, its store closed, or freed with its last "
+         "view.\n\n"
+         "Put the object again, or get it by its name. The attribute reason tells what happened, "
+         "as far\n"
+         "as it is known: 'deleted', 'expired', 'evicted', 'orphaned', 'store' (closed or lost), "
+         "'unknown'."},
     [IH_ERR_UNKNOWN_NAME] =
         {"icehouse.UnknownName",
          "Nothing is bound to a name. Bind it with put(x, name=...) or bind(name, handle)."},
@@ -31,7 +40,10 @@ static const error_spec specs[IH_ERRORS] = {
          "There is no memory for an image: the store's capacity or the machine's is reached.\n\n"
          "The store stays usable. Attributes in bytes: wanted, capacity, used, committed, "
          "largest_free,\n"
-         "limit (what the cgroup or machine leaves, where that was the obstacle, else 0)."},
+         "limit (what the cgroup or machine leaves, where that was the obstacle, else 0), waiting "
+         "(deleted\n"
+         "and not yet given back by their producers, of which waiting_pid has most; a connected "
+         "store's)."},
     [IH_ERR_CORRUPT] =
         {"icehouse.CorruptImage",
          "Bytes of an image or segment are not what they must be.\n\n"
@@ -39,7 +51,9 @@ static const error_spec specs[IH_ERRORS] = {
     [IH_ERR_UNAVAILABLE] =
         {"icehouse.StoreUnavailable",
          "The store can't do this here: the system refused, this process inherited the store by\n"
-         "fork and may only read, or the operation needs the daemon (icehouse.connect())."},
+         "fork and may only read, the operation needs the daemon (icehouse.connect()), or the "
+         "daemon\n"
+         "can't be reached. The attribute socket is the one that was tried, else None."},
     [IH_ERR_PROTOCOL] = {"icehouse.ProtocolError",
                          "The other side of a connection sent what the protocol does not allow."},
     [IH_ERR_CLOSED] = {"icehouse.StoreClosed",
@@ -49,6 +63,10 @@ static const error_spec specs[IH_ERRORS] = {
          "A compare-and-swap of a name lost, or an image can't be deleted while names are bound to "
          "it."
          "\n\nThe attribute version is the one found (None for a delete). Read again and retry."},
+    [IH_ERR_NOT_PERMITTED] =
+        {"icehouse.NotPermitted",
+         "The daemon's configuration does not give this user the role that the call needs.\n\n"
+         "Readers open, look and watch; producers put, bind and delete too."},
 };
 
 /* The standard exceptions that each is too. The base has none of its own. */
@@ -79,9 +97,25 @@ static void standard_bases(int index, PyObject **first, PyObject **second)
     case IH_ERR_UNAVAILABLE:
         *first = PyExc_ConnectionError;
         break;
+    case IH_ERR_NOT_PERMITTED:
+        *first = PyExc_PermissionError;
+        break;
     default:
         break;
     }
+}
+
+/* Attributes that an exception of a class has whoever raised it. 0 or -1. */
+static int default_attributes(int index, PyObject *attributes)
+{
+    if (index == IH_ERR_UNAVAILABLE)
+        return PyDict_SetItemString(attributes, "socket", Py_None);
+    if (index != IH_ERR_GONE)
+        return 0;
+    PyObject *reason = PyUnicode_InternFromString("unknown");
+    int result = reason ? PyDict_SetItemString(attributes, "reason", reason) : -1;
+    Py_XDECREF(reason);
+    return result;
 }
 
 static PyObject *make_error(ih_state *state, int index)
@@ -100,6 +134,8 @@ static PyObject *make_error(ih_state *state, int index)
     } else {
         bases = PyTuple_Pack(1, state->errors[IH_ERR_BASE]);
     }
+    if (bases && default_attributes(index, attributes) < 0)
+        Py_CLEAR(bases);
     if (bases && index == IH_ERR_UNKNOWN_NAME) {
         /* KeyError shows the repr of its argument, which makes a sentence unreadable. */
         PyObject *text = PyObject_GetAttrString(PyExc_Exception, "__str__");
@@ -195,7 +231,14 @@ static const char *human(uint64_t bytes, char out[24])
 
 static PyObject *text_of_full(const ih_error *error)
 {
-    char wanted[24], capacity[24], used[24], largest[24];
+    char wanted[24], capacity[24], used[24], largest[24], waiting[24];
+    if (error->waiting)
+        return PyUnicode_FromFormat(
+            "%s: %s wanted, and the store of %s has %s in use; another %s is deleted, but its "
+            "producers have not given it back, process %u most of it: let them run (they do at "
+            "their next put), or delete more",
+            error->what, human(error->wanted, wanted), human(error->capacity, capacity),
+            human(error->used, used), human(error->waiting, waiting), (unsigned)error->waiting_pid);
     return PyUnicode_FromFormat(
         "%s: %s wanted, and the store of %s has %s in use (longest free run %s); delete what is "
         "not needed, drop its views, or open a larger Store(capacity=...)",
@@ -240,7 +283,52 @@ static const struct {
     [IH_FORKED] = {IH_ERR_UNAVAILABLE,
                    "this process inherited the store by fork and may only read it; to write from "
                    "several processes use the daemon's store: icehouse.connect()"},
+    [IH_UNAVAILABLE] = {IH_ERR_UNAVAILABLE,
+                        "the daemon can't be reached, or is not the one that this store was "
+                        "connected to; start it with `icehouse serve`, then icehouse.connect() "
+                        "again"},
+    [IH_DENIED] = {IH_ERR_NOT_PERMITTED,
+                   "the daemon does not allow this to this user; whoever runs it gives roles "
+                   "(reader, producer, admin) in its configuration"},
+    [IH_PROTOCOL] = {IH_ERR_PROTOCOL,
+                     "the other side of the connection sent what the protocol does not allow; are "
+                     "both of one version of icehouse?"},
+    [IH_AGAIN] = {IH_ERRORS, "it would have to ask the daemon, and this call may not wait"},
 };
+
+/* What became of an image, by IH_WHY_*: the attribute, and the sentence. */
+static const struct {
+    const char *reason, *text;
+} gone[] = {
+    [IH_WHY_UNKNOWN] = {"unknown", NULL},
+    [IH_WHY_DELETED] = {"deleted", "it was deleted; put the object again, or get it by its name"},
+    [IH_WHY_EXPIRED] = {"expired", "its time to live (ttl) passed; put the object again"},
+    [IH_WHY_EVICTED] = {"evicted",
+                        "it was dropped for want of memory, as evictable=True allows; make it "
+                        "again"},
+    [IH_WHY_ORPHANED] = {"orphaned",
+                         "its producer ended, nothing named, pinned or read it for the daemon's "
+                         "orphan_ttl, and it was freed; name or pin what shall outlive its "
+                         "producer"},
+    [IH_WHY_STORE] = {"store", "its store was closed, or its daemon is another one by now; connect "
+                               "again and put the object again"},
+};
+
+static uint32_t why_of(const ih_error *error)
+{
+    return error->why < Py_ARRAY_LENGTH(gone) ? error->why : IH_WHY_UNKNOWN;
+}
+
+static const char *reason_of(const ih_error *error)
+{
+    if (error->result == IH_SYSTEM)
+        return "the system refused";
+    if (error->result == IH_CONFLICT)
+        return "names are bound to it; unbind them, or pass force=True";
+    if (error->result == IH_GONE && gone[why_of(error)].text)
+        return gone[why_of(error)].text;
+    return results[error->result].reason;
+}
 
 static PyObject *text_of(const ih_error *error, PyObject *subject)
 {
@@ -249,15 +337,36 @@ static PyObject *text_of(const ih_error *error, PyObject *subject)
         return text_of_full(error);
     if (error->result == IH_MEMORY)
         return text_of_memory(error);
-    const char *reason = results[error->result].reason;
-    if (error->result == IH_SYSTEM) {
-        reason = "the system refused";
-    } else if (error->result == IH_CONFLICT) {
-        reason = "names are bound to it; unbind them, or pass force=True";
-    }
+    const char *reason = reason_of(error);
+    char detail[sizeof error->detail + 4] = "";
+    if (error->detail[0])
+        PyOS_snprintf(detail, sizeof detail, " (%.*s)", (int)sizeof error->detail, error->detail);
     if (subject)
-        return PyUnicode_FromFormat("%s %R: %s", what, subject, reason);
-    return PyUnicode_FromFormat("%s: %s", what, reason);
+        return PyUnicode_FromFormat("%s %R: %s%s", what, subject, reason, detail);
+    return PyUnicode_FromFormat("%s: %s%s", what, reason, detail);
+}
+
+static int give_room(PyObject *exception, const ih_error *error)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } figures[] = {
+        {"wanted", error->wanted},
+        {"capacity", error->capacity},
+        {"used", error->used},
+        {"committed", error->committed},
+        {"largest_free", error->largest_free},
+        {"limit", error->result == IH_MEMORY ? error->limit : 0},
+        {"waiting", error->waiting},
+    };
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(figures); i++) {
+        if (give(exception, figures[i].name, PyLong_FromUnsignedLongLong(figures[i].value)) < 0)
+            return -1;
+    }
+    return give(exception, "waiting_pid",
+                error->waiting_pid ? PyLong_FromUnsignedLong(error->waiting_pid)
+                                   : Py_NewRef(Py_None));
 }
 
 static int give_figures(PyObject *exception, const ih_error *error)
@@ -265,14 +374,13 @@ static int give_figures(PyObject *exception, const ih_error *error)
     switch (error->result) {
     case IH_FULL:
     case IH_MEMORY:
-        if (give(exception, "wanted", PyLong_FromUnsignedLongLong(error->wanted)) < 0 ||
-            give(exception, "capacity", PyLong_FromUnsignedLongLong(error->capacity)) < 0 ||
-            give(exception, "used", PyLong_FromUnsignedLongLong(error->used)) < 0 ||
-            give(exception, "committed", PyLong_FromUnsignedLongLong(error->committed)) < 0 ||
-            give(exception, "largest_free", PyLong_FromUnsignedLongLong(error->largest_free)) < 0)
-            return -1;
-        return give(exception, "limit",
-                    PyLong_FromUnsignedLongLong(error->result == IH_MEMORY ? error->limit : 0));
+        return give_room(exception, error);
+    case IH_GONE:
+        return give(exception, "reason", PyUnicode_InternFromString(gone[why_of(error)].reason));
+    case IH_UNAVAILABLE:
+        if (error->detail[0] != '/')
+            return 0;
+        return give(exception, "socket", PyUnicode_DecodeFSDefault(error->detail));
     case IH_CONFLICT:
         return give(exception, "version", Py_NewRef(Py_None));
     case IH_CORRUPT:
@@ -291,12 +399,16 @@ PyObject *ih_raise_about(ih_state *state, const ih_error *error, PyObject *subje
         return PyErr_Format(PyExc_SystemError, "icehouse: unknown result %d of the arena",
                             (int)error->result);
     ih_error_class index = results[error->result].index;
-    PyObject *type = index == IH_ERRORS ? PyExc_ValueError : state->errors[index];
+    PyObject *type = error->result == IH_AGAIN ? PyExc_BlockingIOError
+                     : index == IH_ERRORS      ? PyExc_ValueError
+                                               : state->errors[index];
     PyObject *text = text_of(error, subject), *exception = NULL;
     if (!text)
         return NULL;
     if (error->result == IH_SYSTEM) {
         exception = PyObject_CallFunction(type, "iO", error->system_errno, text);
+    } else if (error->result == IH_AGAIN) {
+        exception = PyObject_CallFunction(type, "iO", EAGAIN, text);
     } else {
         exception = PyObject_CallOneArg(type, text);
     }

@@ -26,6 +26,7 @@
  */
 #include "module/decode.h"
 #include "module/freezer_state.h"
+#include "module/process.h"
 #include "module/thaw.h"
 
 #define MEMO_FIRST 128u
@@ -553,7 +554,7 @@ int ih_freeze_into(ih_state *state, ih_store *store, unsigned flags, PyObject *o
         for (size_t i = 0; i < f->blob_count; i++)
             size += (uint64_t)f->blobs[i].buffer.len;
         if (size < LONG_COPY) {
-            result = publish(f, store, flags, root, handle, lease, &error);
+            IH_MAY_WAIT(result, publish(f, store, flags, root, handle, lease, &error));
         } else {
             Py_BEGIN_ALLOW_THREADS
             result = publish(f, store, flags, root, handle, lease, &error);

@@ -183,8 +183,10 @@ PyObject *ih_view_reopen(ih_state *state, const ih_handle *handle, uint32_t word
     ih_process *process;
     ih_lease *lease;
     ih_error error = {0};
-    if (ih_process_get(&process, &error) != IH_OK ||
-        ih_open(process, *handle, &lease, &error) != IH_OK)
+    ih_result result = ih_process_get(&process, &error);
+    if (result == IH_OK)
+        IH_MAY_WAIT(result, ih_open(process, *handle, &lease, &error));
+    if (result != IH_OK)
         return ih_raise_arena(state, &error);
     ih_image_object *image = ih_image_of_lease(state, lease);
     if (!image)

@@ -200,6 +200,21 @@ static PyObject *module_reopen(PyObject *module, PyObject *const *args, Py_ssize
                                              : NULL;
 }
 
+static PyObject *module_patience(PyObject *Py_UNUSED(module), PyObject *patient)
+{
+    int wanted = PyObject_IsTrue(patient);
+    return wanted < 0 ? NULL : PyBool_FromLong(ih_patience_set(wanted));
+}
+
+static PyObject *module_scopes(PyObject *module, PyObject *more)
+{
+    Py_ssize_t change = PyLong_AsSsize_t(more);
+    if (change == -1 && PyErr_Occurred())
+        return NULL;
+    __atomic_add_fetch(&ih_state_of(module)->scopes, change, __ATOMIC_RELAXED);
+    Py_RETURN_NONE;
+}
+
 /* ---- the module ----------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(freeze_doc, "freeze(*objects)\n--\n\n"
@@ -266,6 +281,11 @@ static PyMethodDef functions[] = {
      "Where a view lies, for _reopen() in another interpreter: (Handle, word), or None."},
     {"_reopen", (PyCFunction)(void *)module_reopen, METH_FASTCALL,
      "The object at a place that _locate() gave."},
+    {"_patience", module_patience, METH_O,
+     "Whether calls of this thread may wait for the daemon from here on; with False they raise "
+     "BlockingIOError instead. Returns what it was."},
+    {"_scopes", module_scopes, METH_O,
+     "Adds to the number of open scopes: only while it is not 0 does put() look at _scope."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -301,7 +321,7 @@ static int module_exec(PyObject *module)
 }
 
 /* Where the state keeps its types. */
-#define TYPES 17
+#define TYPES 18
 static void list_types(ih_state *state, PyTypeObject **types[TYPES])
 {
     PyTypeObject **all[TYPES] = {
@@ -310,7 +330,7 @@ static void list_types(ih_state *state, PyTypeObject **types[TYPES])
         &state->array_type,        &state->dict_keys_type,     &state->dict_values_type,
         &state->dict_items_type,   &state->dict_iterator_type, &state->sequence_iterator_type,
         &state->set_iterator_type, &state->handle_type,        &state->store_type,
-        &state->stat_type,         &state->usage_type,
+        &state->stat_type,         &state->usage_type,         &state->remote_type,
     };
     memcpy(types, all, sizeof all);
 }
@@ -326,6 +346,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     for (int i = 0; i < IH_ERRORS; i++)
         Py_VISIT(state->errors[i]);
     Py_VISIT(state->numpy_asarray);
+    Py_VISIT(state->scope);
     return 0;
 }
 
@@ -360,6 +381,7 @@ static int module_clear(PyObject *module)
     for (int i = 0; i < IH_ERRORS; i++)
         Py_CLEAR(state->errors[i]);
     Py_CLEAR(state->numpy_asarray);
+    Py_CLEAR(state->scope);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 static struct {
@@ -11,6 +12,22 @@ static struct {
     ih_store *private_store;
     ih_shared_store *stores;
 } shared = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Held while a connection is made or given up, so that nobody gets a store that is being closed. */
+static pthread_mutex_t connecting = PTHREAD_MUTEX_INITIALIZER;
+
+int ih_ever_connected;
+static _Thread_local bool impatient;
+
+bool ih_patience(void) { return !impatient; }
+
+bool ih_patience_set(bool patient)
+{
+    bool before = !impatient;
+    impatient = !patient;
+    ih_set_patience(patient);
+    return before;
+}
 
 static void before_fork(void)
 {
@@ -30,6 +47,8 @@ static void after_fork_in_child(void)
     /* Views of it stay readable through their leases, which keep it alive; nothing can be put into
      * it any more. */
     shared.private_store = NULL;
+    /* Whoever held it is not here. What it was making is lost, and nothing knows of it. */
+    pthread_mutex_init(&connecting, NULL);
     pthread_mutex_unlock(&shared.lock);
 }
 
@@ -84,6 +103,42 @@ ih_result ih_private_store(ih_store **out, ih_error *error)
     return result;
 }
 
+static void free_shared(ih_shared_store *freed)
+{
+    if (freed)
+        free(freed->socket);
+    free(freed);
+}
+
+/* A record without a store; NULL with IH_MEMORY. */
+static ih_shared_store *make_shared(const char *socket, ih_error *error)
+{
+    ih_shared_store *made = calloc(1, sizeof *made);
+    uint64_t token = 0;
+    if (made && socket)
+        made->socket = strdup(socket);
+    if (!made || (socket && !made->socket) ||
+        getrandom(&token, sizeof token, 0) != (ssize_t)sizeof token) {
+        free_shared(made);
+        if (error)
+            *error =
+                (ih_error){.result = IH_MEMORY, .what = "open a store", .wanted = sizeof *made};
+        return NULL;
+    }
+    made->token = token | 1;
+    made->references = 1;
+    made->users = 1;
+    return made;
+}
+
+static void enlist(ih_shared_store *made)
+{
+    pthread_mutex_lock(&shared.lock);
+    made->next = shared.stores;
+    shared.stores = made;
+    pthread_mutex_unlock(&shared.lock);
+}
+
 ih_result ih_shared_store_open(const ih_store_options *options, ih_shared_store **out,
                                ih_error *error)
 {
@@ -91,29 +146,70 @@ ih_result ih_shared_store_open(const ih_store_options *options, ih_shared_store 
     ih_result result = ih_process_get(&process, error);
     if (result != IH_OK)
         return result;
-    ih_shared_store *made = calloc(1, sizeof *made);
-    uint64_t token = 0;
-    if (!made || getrandom(&token, sizeof token, 0) != (ssize_t)sizeof token) {
-        free(made);
-        if (error)
-            *error =
-                (ih_error){.result = IH_MEMORY, .what = "open a store", .wanted = sizeof *made};
+    ih_shared_store *made = make_shared(NULL, error);
+    if (!made)
         return IH_MEMORY;
-    }
     result = ih_store_open(process, options, &made->store, error);
     if (result != IH_OK) {
-        free(made);
+        free_shared(made);
         return result;
     }
-    made->token = token | 1;
-    made->references = 1;
     made->capacity = options->capacity ? options->capacity : ih_default_capacity();
-    pthread_mutex_lock(&shared.lock);
-    made->next = shared.stores;
-    shared.stores = made;
-    pthread_mutex_unlock(&shared.lock);
+    enlist(made);
     *out = made;
     return IH_OK;
+}
+
+/* The record of a store that is connected already: another reference and user. NULL: none. */
+static ih_shared_store *find_connected(const ih_store *store)
+{
+    pthread_mutex_lock(&shared.lock);
+    ih_shared_store *found = shared.stores;
+    while (found && (found->store != store || __atomic_load_n(&found->closed, __ATOMIC_ACQUIRE)))
+        found = found->next;
+    if (found) {
+        found->references++;
+        found->users++;
+    }
+    pthread_mutex_unlock(&shared.lock);
+    return found;
+}
+
+static ih_result connect_in_turn(ih_process *process, const char *socket, ih_shared_store **out,
+                                 ih_error *error)
+{
+    ih_store *store;
+    __atomic_store_n(&ih_ever_connected, 1, __ATOMIC_RELAXED);
+    ih_result result = ih_store_connect(process, socket, &store, error);
+    if (result != IH_OK)
+        return result;
+    *out = find_connected(store);
+    if (*out) {
+        ih_store_drop(store); /* one more reference than the record's */
+        return IH_OK;
+    }
+    ih_shared_store *made = make_shared(socket, error);
+    if (!made) {
+        ih_store_close(store);
+        ih_store_drop(store);
+        return IH_MEMORY;
+    }
+    made->store = store;
+    enlist(made);
+    *out = made;
+    return IH_OK;
+}
+
+ih_result ih_shared_store_connect(const char *socket, ih_shared_store **out, ih_error *error)
+{
+    ih_process *process;
+    ih_result result = ih_process_get(&process, error);
+    if (result != IH_OK)
+        return result;
+    pthread_mutex_lock(&connecting);
+    result = connect_in_turn(process, socket, out, error);
+    pthread_mutex_unlock(&connecting);
+    return result;
 }
 
 ih_shared_store *ih_shared_store_find(uint64_t token)
@@ -122,8 +218,10 @@ ih_shared_store *ih_shared_store_find(uint64_t token)
     ih_shared_store *found = shared.stores;
     while (found && (found->token != token || __atomic_load_n(&found->closed, __ATOMIC_ACQUIRE)))
         found = found->next;
-    if (found)
+    if (found) {
         found->references++;
+        found->users++;
+    }
     pthread_mutex_unlock(&shared.lock);
     return found;
 }
@@ -132,6 +230,20 @@ void ih_shared_store_close(ih_shared_store *closed)
 {
     if (!__atomic_exchange_n(&closed->closed, 1, __ATOMIC_ACQ_REL))
         ih_store_close(closed->store);
+}
+
+void ih_shared_store_leave(ih_shared_store *left)
+{
+    if (left->socket)
+        pthread_mutex_lock(&connecting);
+    pthread_mutex_lock(&shared.lock);
+    bool last = --left->users == 0;
+    pthread_mutex_unlock(&shared.lock);
+    if (left->socket) {
+        if (last)
+            ih_shared_store_close(left);
+        pthread_mutex_unlock(&connecting);
+    }
 }
 
 void ih_shared_store_release(ih_shared_store *released)
@@ -149,5 +261,5 @@ void ih_shared_store_release(ih_shared_store *released)
         return;
     ih_store_close(released->store);
     ih_store_drop(released->store);
-    free(released);
+    free_shared(released);
 }

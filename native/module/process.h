@@ -5,7 +5,8 @@
  * opened by all. The compiled module is loaded once however many interpreters import it, so this is
  * the only mutable file-scope state of the module layer. Threads.   Any thread, with or without the
  * GIL; one mutex, under which no Python runs and no data is copied. The order of locks is: this
- * mutex, then the arena's. Forks.     Handlers are registered once. In a child the private store is
+ * mutex, then the arena's; a mutex of its own orders connecting and closing, which may wait for the
+ * daemon and which no fork waits for. Forks.     Handlers are registered once. In a child the private store is
  * read-only, so the next freeze() makes another. Failure.   ih_result and ih_error as in arena.h.
  */
 #ifndef ICEHOUSE_MODULE_PROCESS_H
@@ -18,9 +19,11 @@
 typedef struct ih_shared_store {
     ih_store *store;
     uint64_t token;    /* names it within this process; random, never 0 */
-    uint64_t capacity; /* bytes */
+    uint64_t capacity; /* bytes; 0 where the daemon knows it */
     uint64_t references;
-    int closed; /* atomic: for everybody */
+    uint64_t users; /* of a connected store: Store objects that are not closed */
+    int closed;     /* atomic: for everybody */
+    char *socket;   /* of the daemon; NULL: embedded */
     struct ih_shared_store *next;
 } ih_shared_store;
 
@@ -31,11 +34,41 @@ ih_result ih_private_store(ih_store **out, ih_error *error);
 
 ih_result ih_shared_store_open(const ih_store_options *options, ih_shared_store **out,
                                ih_error *error);
-/* The store with this token, another reference; NULL if none is open here. */
+/* The daemon's store behind a socket, one for all Store objects of the process; may take seconds.
+ * Another reference, and another user. */
+ih_result ih_shared_store_connect(const char *socket, ih_shared_store **out, ih_error *error);
+/* The store with this token, another reference and user; NULL if none is open here. */
 ih_shared_store *ih_shared_store_find(uint64_t token);
 /* Closes the store for everybody; references stay valid. Idempotent. */
 void ih_shared_store_close(ih_shared_store *shared);
+/* One user less: of a connected store the last one closes it. An embedded one stays as it is. */
+void ih_shared_store_leave(ih_shared_store *shared);
 /* The last release closes the store; what is leased stays readable. */
 void ih_shared_store_release(ih_shared_store *shared);
+
+/* Whether this process was ever connected to a daemon: before that nothing waits for one. */
+extern int ih_ever_connected; /* atomic */
+/* Whether calls of this thread may wait for the daemon; true at first. Returns what it was. */
+bool ih_patience_set(bool patient);
+bool ih_patience(void);
+
+/* The result of `call`, an expression of the arena that may have to ask the daemon. The GIL is kept
+ * while it needn't, which is nearly always, and released while it waits. IH_AGAIN where this thread
+ * has no patience. */
+#define IH_MAY_WAIT(result, call)                                                          \
+    do {                                                                                   \
+        if (__builtin_expect(!__atomic_load_n(&ih_ever_connected, __ATOMIC_RELAXED), 1)) { \
+            (result) = (call);                                                             \
+            break;                                                                         \
+        }                                                                                  \
+        ih_set_patience(false);                                                            \
+        (result) = (call);                                                                 \
+        ih_set_patience(ih_patience());                                                    \
+        if ((result) == IH_AGAIN && ih_patience()) {                                       \
+            Py_BEGIN_ALLOW_THREADS(result)                                                 \
+            = (call);                                                                      \
+            Py_END_ALLOW_THREADS                                                           \
+        }                                                                                  \
+    } while (0)
 
 #endif

@@ -144,6 +144,7 @@ typedef enum {
     IH_ERR_CLOSED,        /* StoreClosed(IcehouseError, ValueError) */
     IH_ERR_CONFLICT, /* Conflict(IcehouseError): a compare-and-swap lost, or a delete while names
                         are bound */
+    IH_ERR_NOT_PERMITTED, /* NotPermitted(IcehouseError, PermissionError) */
     IH_ERRORS,
 } ih_error_class;
 
@@ -152,10 +153,12 @@ struct ih_state {
     PyTypeObject *dict_type, *list_type, *tuple_type, *set_type, *bytes_type, *array_type;
     PyTypeObject *dict_keys_type, *dict_values_type, *dict_items_type;
     PyTypeObject *dict_iterator_type, *sequence_iterator_type, *set_iterator_type;
-    PyTypeObject *handle_type, *store_type, *stat_type, *usage_type;
+    PyTypeObject *handle_type, *store_type, *stat_type, *usage_type, *remote_type;
     PyObject *errors[IH_ERRORS];
     PyObject *numpy_asarray; /* numpy.asarray, None where numpy doesn't load; NULL: not tried yet */
     PyObject *module;        /* borrowed */
+    PyObject *scope;         /* ContextVar of the innermost Scope, see store/scope.py */
+    Py_ssize_t scopes;       /* how many are open; put() asks for `scope` only if any is */
     int binary_op, inplace_add; /* inplace.c: 0: not asked yet; -1: unknown */
     freezer *scratch; /* the encoder's tables and buffer, kept between calls; NULL while in use */
     uint64_t next_identity;

@@ -1,6 +1,7 @@
 /* Store: putting, getting, deleting, binding. The type and its life are in store_type.c. */
 #include "module/store.h"
 
+#include "arena/wire.h"
 #include "module/arguments.h"
 #include "module/decode.h"
 #include "module/errors.h"
@@ -73,104 +74,183 @@ int ih_store_resolve(ih_store_object *self, PyObject *reference, ih_handle *out)
     const char *name = ih_name_text(reference, &length);
     if (!name)
         return -1;
-    if (ih_lookup(self->shared->store, name, length, out, &version, &error) == IH_OK)
+    ih_result result;
+    IH_MAY_WAIT(result, ih_lookup(self->shared->store, name, length, out, &version, &error));
+    if (result == IH_OK)
         return 0;
-    ih_raise_about(self->state, &error, reference);
+    ih_store_raise(self, &error, reference);
     return -1;
 }
 
 /* ---- put ------------------------------------------------------------------------------------ */
 
-/* Refuses what an embedded store has nobody to do it: the daemon keeps clocks and evicts. */
-static int refuse(ih_store_object *self, PyObject *value, const char *parameter)
+/* What put() was asked for. */
+typedef struct {
+    PyObject *object, *name; /* name: NULL or a str that is one */
+    unsigned flags;          /* IH_PUT_* */
+    uint32_t publish;        /* IH_PUBLISH_* */
+    uint64_t ttl_ns;
+} put_request;
+
+enum { PUT_OBJECT, PUT_NAME, PUT_TTL, PUT_PIN, PUT_EVICTABLE, PUT_SEAL, PUT_COUNT };
+
+/* 1, 0, or -1 with an exception. */
+static int is_wanted(PyObject *value) { return value ? PyObject_IsTrue(value) : 0; }
+
+/* Everything is checked before anything is copied. */
+static int take_put(ih_store_object *self, PyObject *const given[PUT_COUNT], put_request *put)
 {
-    if (!value)
-        return 0;
-    int wanted = value == Py_None ? 0 : PyObject_IsTrue(value);
-    if (wanted > 0)
-        PyErr_Format(
-            self->state->errors[IH_ERR_UNAVAILABLE],
-            "put(%s=...) needs the daemon's store, icehouse.connect(): an embedded store keeps "
-            "what was put until it is deleted; leave %s out",
-            parameter, parameter);
-    return wanted ? -1 : 0;
+    size_t length;
+    int pin = is_wanted(given[PUT_PIN]), evictable = is_wanted(given[PUT_EVICTABLE]);
+    int seal = is_wanted(given[PUT_SEAL]);
+    if (pin < 0 || evictable < 0 || seal < 0)
+        return -1;
+    bool expires = given[PUT_TTL] && given[PUT_TTL] != Py_None;
+    if ((expires && ih_store_need_daemon(self, "put(ttl=...)") < 0) ||
+        (pin && ih_store_need_daemon(self, "put(pin=...)") < 0) ||
+        (evictable && ih_store_need_daemon(self, "put(evictable=...)") < 0) ||
+        ih_take_duration(given[PUT_TTL], "ttl", 0, &put->ttl_ns) < 0)
+        return -1;
+    if (expires && put->ttl_ns == 0) {
+        PyErr_SetString(PyExc_ValueError, "ttl must be more than 0 seconds, or None for none");
+        return -1;
+    }
+    put->name = given[PUT_NAME] == Py_None ? NULL : given[PUT_NAME];
+    if (put->name && !ih_name_text(put->name, &length))
+        return -1;
+    put->flags = (seal ? IH_PUT_SEAL : 0) | (evictable ? IH_PUT_EVICTABLE : 0);
+    put->publish = (expires ? IH_PUBLISH_TTL : 0) | (pin ? IH_PUBLISH_PIN : 0);
+    if (seal && self->shared->socket)
+        put->publish |= IH_PUBLISH_SEALED;
+    return 0;
 }
 
 /* Whether an image of this store can stand for itself: it lives, and is sealed if that is asked
  * for. */
 static bool can_reuse(ih_store_object *self, ih_handle handle, unsigned flags)
 {
+    ih_result result;
+    /* What lies among others can't be dropped alone. */
+    if (flags & IH_PUT_EVICTABLE)
+        return false;
     if (flags & IH_PUT_SEAL) {
         ih_stat stat;
-        if (ih_store_stat(self->shared->store, handle, &stat, NULL) != IH_OK ||
-            !stat.sealed_by_kernel)
+        IH_MAY_WAIT(result, ih_store_stat(self->shared->store, handle, &stat, NULL));
+        if (result != IH_OK || !stat.sealed_by_kernel)
             return false;
     }
     ih_lease *lease;
-    if (ih_open(self->process, handle, &lease, NULL) != IH_OK)
+    IH_MAY_WAIT(result, ih_open(self->process, handle, &lease, NULL));
+    if (result != IH_OK)
         return false;
     ih_lease_release(lease);
     return true;
 }
 
-/* Binds a name to what was just put; `fresh` images are taken back if that fails, nobody knows them
- * yet. */
-static int bind_put(ih_store_object *self, PyObject *name, const ih_handle *handle, bool fresh)
+/* Takes back an image that nobody knows yet. The exception that is set stays. */
+static void take_back(ih_store_object *self, ih_handle handle)
 {
+    ih_result result;
+    IH_MAY_WAIT(result, ih_delete(self->shared->store, handle, false, NULL));
+    (void)result;
+}
+
+/* Tells whoever has to know of what was just put: the names, the daemon. 0, or -1 with an
+ * exception. */
+static int announce(ih_store_object *self, const put_request *put, const ih_handle *handle)
+{
+    if (!put->name && !put->publish)
+        return 0;
+    if (self->shared->socket)
+        return ih_store_publish(self, *handle, put->name, put->publish, put->ttl_ns, put->name);
     size_t length;
     uint64_t version;
     ih_error error = {0};
-    ih_store *store = self->shared->store;
-    const char *text = ih_name_text(name, &length);
-    if (text && ih_bind(store, text, length, handle, IH_ANY_VERSION, &version, &error) == IH_OK)
+    const char *text = ih_name_text(put->name, &length);
+    if (text && ih_bind(self->shared->store, text, length, handle, IH_ANY_VERSION, &version,
+                        &error) == IH_OK)
         return 0;
-    if (fresh)
-        (void)ih_delete(store, *handle, false, NULL);
     if (text)
-        ih_raise_about(self->state, &error, name);
+        ih_store_raise(self, &error, put->name);
     return -1;
+}
+
+/* Tells the innermost scope of this context: see store/scope.py. 0, or -1 with an exception. */
+static int note_in_scope(ih_store_object *self, PyObject *handle)
+{
+    PyObject *scope;
+    if (PyContextVar_Get(self->state->scope, NULL, &scope) < 0)
+        return -1;
+    PyObject *noted = NULL;
+    if (scope && scope != Py_None) {
+        noted = PyObject_CallMethod(scope, "_note", "OO", (PyObject *)self, handle);
+        if (!noted) {
+            Py_DECREF(scope);
+            return -1;
+        }
+    }
+    Py_XDECREF(noted);
+    Py_XDECREF(scope);
+    return 0;
+}
+
+/* An image of this store that is put as it is stays when its views go. */
+static PyObject *put_again(ih_store_object *self, put_request *put, ih_handle handle)
+{
+    ih_lease *lease = ((ih_view *)put->object)->image->lease;
+    bool fleeting = lease->fleeting;
+    if (fleeting && self->shared->socket)
+        put->publish |= IH_PUBLISH_KEEP;
+    put->publish &= ~(uint32_t)IH_PUBLISH_SEALED; /* it is, and the daemon knows */
+    if (announce(self, put, &handle) < 0)
+        return NULL;
+    ih_lease_set_fleeting(lease, false);
+    PyObject *result = ih_handle_new(self->state, handle);
+    if (result && fleeting && __atomic_load_n(&self->state->scopes, __ATOMIC_RELAXED) &&
+        note_in_scope(self, result) < 0)
+        Py_CLEAR(result);
+    return result;
+}
+
+static PyObject *put_fresh(ih_store_object *self, const put_request *put)
+{
+    ih_handle handle;
+    /* Found out before the copy, not after it. */
+    if (put->publish | (put->name != NULL) && self->shared->socket && !ih_patience()) {
+        ih_error error = {.result = IH_AGAIN, .what = "put"};
+        return ih_raise_arena(self->state, &error);
+    }
+    if (ih_freeze_into(self->state, self->shared->store, put->flags, put->object, &handle, NULL) <
+        0)
+        return NULL;
+    PyObject *result = ih_handle_new(self->state, handle);
+    if (result && announce(self, put, &handle) < 0)
+        Py_CLEAR(result);
+    if (result && __atomic_load_n(&self->state->scopes, __ATOMIC_RELAXED) &&
+        note_in_scope(self, result) < 0)
+        Py_CLEAR(result);
+    if (!result)
+        take_back(self, handle);
+    return result;
 }
 
 PyObject *ih_store_put_method(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                               PyObject *kwnames)
 {
-    enum { OBJECT, NAME, TTL, PIN, EVICTABLE, SEAL, COUNT };
     static const char *const names[] = {"object", "name", "ttl", "pin", "evictable", "seal", NULL};
     static const ih_signature signature = {"put", names, 1, 1};
     ih_store_object *self = self_of(object);
-    PyObject *given[COUNT];
+    PyObject *given[PUT_COUNT];
     ih_handle handle;
-    size_t length;
     if (ih_take_arguments(&signature, args, nargs, kwnames, given) < 0 ||
         ih_store_alive(self, "put") < 0)
         return NULL;
-    unsigned flags = 0;
-    if (kwnames) {
-        if (refuse(self, given[TTL], "ttl") < 0 || refuse(self, given[PIN], "pin") < 0 ||
-            refuse(self, given[EVICTABLE], "evictable") < 0)
-            return NULL;
-        int seal = given[SEAL] ? PyObject_IsTrue(given[SEAL]) : 0;
-        if (seal < 0)
-            return NULL;
-        flags = seal ? IH_PUT_SEAL : 0;
-        /* A bad name is refused before anything is copied. */
-        if (given[NAME] == Py_None)
-            given[NAME] = NULL;
-        if (given[NAME] && !ih_name_text(given[NAME], &length))
-            return NULL;
-    }
-    bool fresh = !(own_root(self, given[OBJECT], &handle) && can_reuse(self, handle, flags));
-    if (fresh &&
-        ih_freeze_into(self->state, self->shared->store, flags, given[OBJECT], &handle, NULL) < 0)
+    put_request put = {.object = given[PUT_OBJECT]};
+    if (kwnames && take_put(self, given, &put) < 0)
         return NULL;
-    PyObject *result = ih_handle_new(self->state, handle);
-    if (!result && fresh)
-        (void)ih_delete(self->shared->store, handle, false, NULL);
-    if (result && given[NAME] && bind_put(self, given[NAME], &handle, fresh) < 0)
-        Py_CLEAR(result);
-    if (result && !fresh)
-        ih_lease_set_fleeting(((ih_view *)given[OBJECT])->image->lease, false);
-    return result;
+    if (own_root(self, put.object, &handle) && can_reuse(self, handle, put.flags))
+        return put_again(self, &put, handle);
+    return put_fresh(self, &put);
 }
 
 PyObject *ih_store_freeze_method(PyObject *object, PyObject *value)
@@ -198,7 +278,8 @@ PyObject *ih_get_handle(ih_state *state, ih_process *process, ih_handle handle, 
 {
     ih_lease *lease;
     ih_error error = {0};
-    ih_result result = ih_open(process, handle, &lease, &error);
+    ih_result result;
+    IH_MAY_WAIT(result, ih_open(process, handle, &lease, &error));
     if (__builtin_expect(result == IH_OK, 1))
         return ih_open_lease(state, lease);
     if (fallback && result == IH_GONE)
@@ -228,12 +309,13 @@ PyObject *ih_store_get_method(PyObject *object, PyObject *const *args, Py_ssize_
         return NULL;
     ih_lease *lease;
     ih_error error = {0};
-    ih_result result = ih_open_name(self->shared->store, name, length, &lease, &error);
+    ih_result result;
+    IH_MAY_WAIT(result, ih_open_name(self->shared->store, name, length, &lease, &error));
     if (__builtin_expect(result == IH_OK, 1))
         return ih_open_lease(self->state, lease);
     if (given[1] && (result == IH_UNKNOWN || result == IH_GONE))
         return Py_NewRef(given[1]);
-    return ih_raise_about(self->state, &error, given[0]);
+    return ih_store_raise(self, &error, given[0]);
 }
 
 /* ---- delete and bind ------------------------------------------------------------------------ */
@@ -250,19 +332,21 @@ static int delete_named(ih_store_object *self, PyObject *name, bool force)
     const char *text = ih_name_text(name, &length);
     if (!text)
         return -1;
-    ih_result result = ih_lookup(store, text, length, &handle, &version, &error);
+    ih_result result;
+    IH_MAY_WAIT(result, ih_lookup(store, text, length, &handle, &version, &error));
     if (result == IH_OK && force)
-        result = ih_delete(store, handle, true, &error);
+        IH_MAY_WAIT(result, ih_delete(store, handle, true, &error));
     else if (result == IH_OK)
-        result = ih_bind(store, text, length, NULL, version, &version, &error);
+        IH_MAY_WAIT(result, ih_bind(store, text, length, NULL, version, &version, &error));
     if (result == IH_OK && !force) {
-        result = ih_delete(store, handle, false, &error);
+        IH_MAY_WAIT(result, ih_delete(store, handle, false, &error));
+        ih_result rebound;
         if (result == IH_CONFLICT)
-            (void)ih_bind(store, text, length, &handle, 0, &version, NULL);
+            IH_MAY_WAIT(rebound, ih_bind(store, text, length, &handle, 0, &version, NULL));
     }
     if (result == IH_OK)
         return 0;
-    ih_raise_about(self->state, &error, name);
+    ih_store_raise(self, &error, name);
     return -1;
 }
 
@@ -291,8 +375,10 @@ PyObject *ih_store_delete_method(PyObject *object, PyObject *const *args, Py_ssi
     }
     if (parsed == 0 && ih_store_resolve(self, given[0], &handle) < 0)
         return NULL;
-    if (ih_delete(self->shared->store, handle, force, &error) != IH_OK)
-        return ih_raise_about(self->state, &error, parsed ? given[0] : NULL);
+    ih_result result;
+    IH_MAY_WAIT(result, ih_delete(self->shared->store, handle, force, &error));
+    if (result != IH_OK)
+        return ih_store_raise(self, &error, parsed ? given[0] : NULL);
     Py_RETURN_NONE;
 }
 
@@ -329,11 +415,13 @@ PyObject *ih_store_bind_method(PyObject *object, PyObject *const *args, Py_ssize
         return NULL;
     if (own_root(self, given[1], &handle))
         ih_lease_set_fleeting(((ih_view *)given[1])->image->lease, false);
-    ih_result result = ih_bind(self->shared->store, name, length,
-                               given[1] == Py_None ? NULL : &handle, expected, &version, &error);
+    ih_result result;
+    const ih_handle *bound = given[1] == Py_None ? NULL : &handle;
+    IH_MAY_WAIT(result,
+                ih_bind(self->shared->store, name, length, bound, expected, &version, &error));
     if (result == IH_CONFLICT)
         return ih_raise_lost(self->state, given[0], error.version, expected);
     if (result != IH_OK)
-        return ih_raise_about(self->state, &error, given[0]);
+        return ih_store_raise(self, &error, given[0]);
     return PyLong_FromUnsignedLongLong(version);
 }

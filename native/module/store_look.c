@@ -64,8 +64,7 @@ int ih_init_store_look(PyObject *module, ih_state *state)
     return PyModule_AddObjectRef(module, "Usage", (PyObject *)state->usage_type);
 }
 
-/* A struct sequence of new references that takes them over; NULL if any of them is NULL. */
-static PyObject *fill(PyTypeObject *type, PyObject **values, size_t count)
+PyObject *ih_fill_sequence(PyTypeObject *type, PyObject **values, size_t count)
 {
     PyObject *result = PyStructSequence_New(type);
     for (size_t i = 0; i < count; i++) {
@@ -133,7 +132,9 @@ static const char *root_type(ih_store_object *self, const ih_stat *stat)
     ih_fault fault;
     uint32_t root;
     const char *name = NULL;
-    if (ih_open(self->process, stat->handle, &lease, NULL) != IH_OK)
+    ih_result result;
+    IH_MAY_WAIT(result, ih_open(self->process, stat->handle, &lease, NULL));
+    if (result != IH_OK)
         return NULL;
     if (ih_image_open(lease->image, lease->size, &image, &root, &fault) == 0 &&
         ih_read_node(&image, root, &node, &fault) == 0)
@@ -159,7 +160,7 @@ static PyObject *make_stat(ih_store_object *self, const ih_stat *stat, PyObject 
         PyBool_FromLong(stat->dedicated),
         PyLong_FromUnsignedLongLong(stat->block),
     };
-    return fill(self->state->stat_type, values, Py_ARRAY_LENGTH(values));
+    return ih_fill_sequence(self->state->stat_type, values, Py_ARRAY_LENGTH(values));
 }
 
 /* A snapshot of the names; the caller frees it. 0, or -1 with an exception. */
@@ -173,7 +174,7 @@ static int take_names(ih_store_object *self, const char *prefix, size_t length, 
     Py_END_ALLOW_THREADS
     if (result == IH_OK)
         return 0;
-    ih_raise_arena(self->state, &error);
+    ih_store_raise(self, &error, NULL);
     return -1;
 }
 
@@ -229,14 +230,16 @@ PyObject *ih_store_stat_method(PyObject *object, PyObject *reference)
     ih_error error = {0};
     if (ih_store_alive(self, "stat") < 0 || ih_store_resolve(self, reference, &handle) < 0)
         return NULL;
-    if (ih_store_stat(self->shared->store, handle, &stat, &error) != IH_OK)
-        return ih_raise_about(self->state, &error, reference);
+    ih_result result;
+    IH_MAY_WAIT(result, ih_store_stat(self->shared->store, handle, &stat, &error));
+    if (result != IH_OK)
+        return ih_store_raise(self, &error, reference);
     PyObject *by_handle = NULL;
     if (stat.names && !(by_handle = names_by_handle(self, &handle)))
         return NULL;
-    PyObject *result = stat_with_names(self, &stat, by_handle);
+    PyObject *made = stat_with_names(self, &stat, by_handle);
     Py_XDECREF(by_handle);
-    return result;
+    return made;
 }
 
 PyObject *ih_store_ls_method(PyObject *object, PyObject *Py_UNUSED(unused))
@@ -252,7 +255,7 @@ PyObject *ih_store_ls_method(PyObject *object, PyObject *Py_UNUSED(unused))
     result = ih_store_list(self->shared->store, &stats, &count, &error);
     Py_END_ALLOW_THREADS
     if (result != IH_OK)
-        return ih_raise_arena(self->state, &error);
+        return ih_store_raise(self, &error, NULL);
     PyObject *by_handle = names_by_handle(self, NULL);
     PyObject *list = by_handle ? PyList_New(0) : NULL;
     for (size_t i = 0; list && i < count; i++) {
@@ -306,10 +309,11 @@ static ih_result look_up(ih_store_object *self, PyObject *name, ih_handle *handl
     const char *text = ih_name_text(name, &length);
     if (!text || ih_store_alive(self, "lookup") < 0)
         return IH_INVALID;
-    ih_result result = ih_lookup(self->shared->store, text, length, handle, version, &error);
+    ih_result result;
+    IH_MAY_WAIT(result, ih_lookup(self->shared->store, text, length, handle, version, &error));
     if (result == IH_OK || result == IH_UNKNOWN)
         return result;
-    ih_raise_about(self->state, &error, name);
+    ih_store_raise(self, &error, name);
     return IH_INVALID;
 }
 
@@ -321,7 +325,7 @@ PyObject *ih_store_lookup_method(PyObject *object, PyObject *name)
     ih_result result = look_up(self, name, &handle, &version);
     if (result == IH_UNKNOWN) {
         ih_error error = {.result = IH_UNKNOWN, .what = "lookup"};
-        return ih_raise_about(self->state, &error, name);
+        return ih_store_raise(self, &error, name);
     }
     if (result != IH_OK)
         return NULL;
@@ -353,7 +357,7 @@ PyObject *ih_store_usage_method(PyObject *object, PyObject *Py_UNUSED(unused))
     result = ih_store_usage(self->shared->store, &usage, &error);
     Py_END_ALLOW_THREADS
     if (result != IH_OK)
-        return ih_raise_arena(self->state, &error);
+        return ih_store_raise(self, &error, NULL);
     const uint64_t figures[] = {
         usage.capacity, usage.committed, usage.used,  usage.free,        usage.largest_free,
         usage.warm,     usage.images,    usage.dying, usage.dying_bytes, usage.leases,
@@ -363,7 +367,7 @@ PyObject *ih_store_usage_method(PyObject *object, PyObject *Py_UNUSED(unused))
     for (size_t i = 0; i < Py_ARRAY_LENGTH(figures); i++)
         values[i] = PyLong_FromUnsignedLongLong(figures[i]);
     values[Py_ARRAY_LENGTH(figures)] = PyFloat_FromDouble(usage.fragmentation);
-    return fill(self->state->usage_type, values, Py_ARRAY_LENGTH(values));
+    return ih_fill_sequence(self->state->usage_type, values, Py_ARRAY_LENGTH(values));
 }
 
 PyObject *ih_store_check_method(PyObject *object, PyObject *Py_UNUSED(unused))
@@ -380,7 +384,7 @@ PyObject *ih_store_check_method(PyObject *object, PyObject *Py_UNUSED(unused))
         Py_RETURN_NONE;
     message[sizeof message - 1] = '\0';
     ih_error error = {.result = result, .what = message[0] ? message : "check"};
-    return ih_raise_arena(self->state, &error);
+    return ih_store_raise(self, &error, NULL);
 }
 
 PyObject *ih_store_trim_method(PyObject *object, PyObject *Py_UNUSED(unused))
@@ -394,6 +398,6 @@ PyObject *ih_store_trim_method(PyObject *object, PyObject *Py_UNUSED(unused))
     result = ih_store_trim(self->shared->store, &error);
     Py_END_ALLOW_THREADS
     if (result != IH_OK)
-        return ih_raise_arena(self->state, &error);
+        return ih_store_raise(self, &error, NULL);
     Py_RETURN_NONE;
 }

@@ -15,11 +15,12 @@ static ih_store_object *self_of(PyObject *self) { return (ih_store_object *)self
 /* ---- life ----------------------------------------------------------------------------------- */
 
 /* Takes over the reference to `shared`. */
-static PyObject *make(PyTypeObject *type, ih_shared_store *shared, bool owner)
+PyObject *ih_store_make(PyTypeObject *type, ih_shared_store *shared, bool owner)
 {
     PyObject *module = PyType_GetModuleByDef(type, &ih_module_def);
     ih_store_object *self = module ? self_of(type->tp_alloc(type, 0)) : NULL;
     if (!self) {
+        ih_shared_store_leave(shared);
         ih_shared_store_release(shared);
         return NULL;
     }
@@ -54,7 +55,7 @@ static PyObject *store_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         PyObject *module = PyType_GetModuleByDef(type, &ih_module_def);
         return module ? ih_raise_arena(ih_state_of(module), &error) : NULL;
     }
-    return make(type, shared, true);
+    return ih_store_make(type, shared, true);
 }
 
 static PyObject *store_attach(PyTypeObject *type, PyObject *token)
@@ -74,7 +75,7 @@ static PyObject *store_attach(PyTypeObject *type, PyObject *token)
         shared = ih_shared_store_find(number);
     }
     if (shared)
-        return make(type, shared, false);
+        return ih_store_make(type, shared, false);
     PyObject *module = PyType_GetModuleByDef(type, &ih_module_def);
     if (module)
         PyErr_Format(
@@ -95,8 +96,11 @@ static PyObject *store_token(PyObject *self, void *Py_UNUSED(closure))
 
 static void close_object(ih_store_object *self)
 {
-    if (!__atomic_exchange_n(&self->closed, 1, __ATOMIC_ACQ_REL) && self->owner)
+    if (__atomic_exchange_n(&self->closed, 1, __ATOMIC_ACQ_REL))
+        return;
+    if (self->owner)
         ih_shared_store_close(self->shared);
+    ih_shared_store_leave(self->shared);
 }
 
 static PyObject *store_close(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -113,6 +117,12 @@ static void store_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     if (self->weak_references)
         PyObject_ClearWeakRefs(object);
+    if (self->shared && self->shared->socket) {
+        /* Closing may wait for others who connect. */
+        Py_BEGIN_ALLOW_THREADS
+        close_object(self);
+        Py_END_ALLOW_THREADS
+    }
     if (self->shared)
         ih_shared_store_release(self->shared);
     type->tp_free(object);
@@ -129,17 +139,31 @@ static PyObject *store_exit(PyObject *self, PyObject *Py_UNUSED(args))
     return store_close(self, NULL);
 }
 
-static PyObject *store_reduce(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
+static PyObject *store_reduce(PyObject *self, PyObject *Py_UNUSED(unused))
 {
-    return PyErr_Format(
-        PyExc_TypeError,
-        "a Store can't be pickled; send handles, or store.token to an interpreter of this "
-        "process, or let both sides use the daemon's store: icehouse.connect()");
+    const ih_store_object *store = self_of(self);
+    if (store->shared->socket) {
+        PyObject *connect = PyObject_GetAttrString((PyObject *)Py_TYPE(self), "connect");
+        PyObject *socket = PyUnicode_DecodeFSDefault(store->shared->socket);
+        if (connect && socket)
+            return Py_BuildValue("N(N)", connect, socket);
+        Py_XDECREF(connect);
+        Py_XDECREF(socket);
+        return NULL;
+    }
+    return PyErr_Format(PyExc_TypeError,
+                        "an embedded Store can't be pickled; send handles, or store.token to an "
+                        "interpreter of this "
+                        "process, or let both sides use the daemon's store: icehouse.connect()");
 }
 
 static PyObject *store_repr(PyObject *self)
 {
     const ih_store_object *store = self_of(self);
+    const char *socket = store->shared->socket;
+    if (socket)
+        return PyUnicode_FromFormat("<%s connected to %s%s>", Py_TYPE(self)->tp_name, socket,
+                                    ih_store_is_closed(store) ? ", closed" : "");
     return PyUnicode_FromFormat("<%s of %llu bytes%s>", Py_TYPE(self)->tp_name,
                                 (unsigned long long)store->shared->capacity,
                                 ih_store_is_closed(store) ? ", closed" : "");
@@ -150,9 +174,20 @@ static PyObject *store_closed(PyObject *self, void *Py_UNUSED(closure))
     return PyBool_FromLong(ih_store_is_closed(self_of(self)));
 }
 
-static PyObject *store_capacity(PyObject *self, void *Py_UNUSED(closure))
+static PyObject *store_capacity(PyObject *object, void *Py_UNUSED(closure))
 {
-    return PyLong_FromUnsignedLongLong(self_of(self)->shared->capacity);
+    ih_store_object *self = self_of(object);
+    if (!self->shared->socket)
+        return PyLong_FromUnsignedLongLong(self->shared->capacity);
+    ih_usage usage = {0};
+    ih_error error = {0};
+    ih_result result;
+    if (ih_store_alive(self, "capacity") < 0)
+        return NULL;
+    IH_MAY_WAIT(result, ih_store_usage(self->shared->store, &usage, &error));
+    if (result != IH_OK)
+        return ih_store_raise(self, &error, NULL);
+    return PyLong_FromUnsignedLongLong(usage.capacity);
 }
 
 /* ---- methods -------------------------------------------------------------------------------- */
@@ -165,11 +200,18 @@ PyDoc_STRVAR(
     "copied:\n"
     "its own handle is returned. `name` is bound to it; `seal` gives it a segment of its own that "
     "nobody\n"
-    "at all can write. ttl, pin and evictable need the daemon (StoreUnavailable). "
+    "at all can write. In a connected store only: `ttl` (seconds, or a timedelta) is how long it "
+    "lives;\n"
+    "`pin` keeps it when its producer has ended; `evictable` lets it go when memory is short. "
+    "There "
+    "name,\n"
+    "ttl, pin and seal take a round trip to the daemon, and a put without them takes none. "
     "NotFreezableError,\n"
-    "StoreFull (the store stays usable), StoreClosed, StoreUnavailable in a forked child; "
-    "ValueError for\n"
-    "a bad name. One copy: O(size of the object graph).");
+    "StoreFull (the store stays usable), StoreClosed, NotPermitted; StoreUnavailable without a "
+    "daemon to\n"
+    "ask, and for what inherited an embedded store by fork; ValueError for a bad name or ttl. One "
+    "copy:\n"
+    "O(size of the object graph).");
 PyDoc_STRVAR(
     store_freeze_doc,
     "freeze($self, object, /)\n--\n\n"
@@ -231,13 +273,41 @@ PyDoc_STRVAR(close_doc,
              "close($self, /)\n--\n\n"
              "Closes the store for all interpreters of the process; closing again does nothing.\n\n"
              "Views stay readable and keep their memory; everything else goes. An attached Store "
-             "only lets go.");
+             "only lets go, and\n"
+             "so does a connected one: the process's last one ends the connection, and what was "
+             "put stays.");
 PyDoc_STRVAR(attach_doc,
              "attach(token, /)\n--\n\n"
              "The Store whose `token` this is, in another interpreter of the same process.\n\n"
              "It has all methods; its close() lets go of it and leaves the store open. StoreClosed "
              "if no such\n"
              "store is open in this process. O(1).");
+
+PyDoc_STRVAR(connect_doc,
+             "connect(socket, /)\n--\n\n"
+             "The store of the daemon that listens on this socket: see icehouse.connect().\n\n"
+             "All Store objects of the process share one connection, which the last close() ends. "
+             "StoreUnavailable,\n"
+             "NotPermitted, ProtocolError. One round trip, none if it is connected already.");
+PyDoc_STRVAR(explain_doc,
+             "explain($self, ref, /)\n--\n\n"
+             "Why an image is alive, or how it went: sentences, one a line.\n\n"
+             "UnknownName. O(names of the store); a round trip if the store is connected.");
+PyDoc_STRVAR(pin_doc,
+             "pin($self, ref, /)\n--\n\n"
+             "Keeps an image of a connected store although its producer has ended; delete() "
+             "still deletes it.\n\n"
+             "HandleGone, UnknownName, NotPermitted; StoreUnavailable if the store is "
+             "embedded. A round trip.");
+PyDoc_STRVAR(unpin_doc, "unpin($self, ref, /)\n--\n\n"
+                        "Takes back pin(). Errors and cost are the same; without a pin it does "
+                        "nothing.");
+PyDoc_STRVAR(expire_doc, "expire($self, ref, ttl, /)\n--\n\n"
+                         "Has an image of a connected store deleted in `ttl` seconds (or a "
+                         "timedelta) from now; None: never.\n\n"
+                         "Names don't keep it. ValueError, HandleGone, UnknownName, NotPermitted; "
+                         "StoreUnavailable if the\n"
+                         "store is embedded. A round trip.");
 
 #define FAST(function) (PyCFunction)(void *) function, METH_FASTCALL | METH_KEYWORDS
 
@@ -257,9 +327,18 @@ static PyMethodDef store_methods[] = {
     {"trim", ih_store_trim_method, METH_NOARGS, trim_doc},
     {"close", store_close, METH_NOARGS, close_doc},
     {"attach", (PyCFunction)(void *)store_attach, METH_O | METH_CLASS, attach_doc},
+    {"connect", (PyCFunction)(void *)ih_store_connect_method, METH_O | METH_CLASS, connect_doc},
+    {"explain", ih_store_explain_method, METH_O, explain_doc},
+    {"pin", ih_store_pin_method, METH_O, pin_doc},
+    {"unpin", ih_store_unpin_method, METH_O, unpin_doc},
+    {"expire", (PyCFunction)(void *)ih_store_expire_method, METH_FASTCALL, expire_doc},
+    {"_wait", (PyCFunction)(void *)ih_store_wait_method, METH_FASTCALL,
+     "_wait(name, version, timeout, /): (Handle or None, version) once the version is another one "
+     "(None: at once); None when the time has passed. For watch()."},
     {"__enter__", store_enter, METH_NOARGS, "The store itself."},
     {"__exit__", store_exit, METH_VARARGS, "Closes the store."},
-    {"__reduce__", store_reduce, METH_NOARGS, "Refuses to pickle."},
+    {"__reduce__", store_reduce, METH_NOARGS,
+     "A connected store pickles as its socket; an embedded one refuses."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -267,6 +346,8 @@ static PyGetSetDef store_getset[] = {
     {"closed", store_closed, NULL, "True once the store, or this object's hold on it, was closed.",
      NULL},
     {"capacity", store_capacity, NULL, "The bytes of memory that the store may take.", NULL},
+    {"remote", ih_store_remote_getter, NULL,
+     "How a connected store is reached (a Remote); None of an embedded one.", NULL},
     {"token", store_token, NULL, "A text that stands for the store in this process: see attach().",
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -308,5 +389,7 @@ static PyType_Spec store_spec = {
 int ih_init_store(PyObject *module, ih_state *state)
 {
     state->store_type = ih_add_type(module, &store_spec, NULL, true);
-    return state->store_type ? ih_init_store_look(module, state) : -1;
+    if (!state->store_type || ih_init_store_remote(module, state) < 0)
+        return -1;
+    return ih_init_store_look(module, state);
 }
