@@ -103,6 +103,12 @@ def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
         yield running
 
 
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A memory cgroup of 256 MiB, or a skip that says why not."""
+    yield from importlib.import_module("cgroups").cgroup()
+
+
 class Child(Protocol):
     """Runs a function of a module beside the test in a fresh process."""
 

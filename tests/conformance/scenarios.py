@@ -293,7 +293,10 @@ def watches_from_another_thread(store: Any) -> None:
     versions = []
     for count in range(3):
         versions.append(store.bind("later", handle))
+        end = time.monotonic() + 60
         while len(seen) <= count:
+            assert thread.is_alive() or len(seen) > count
+            assert time.monotonic() < end
             time.sleep(0.001)
     thread.join()
     assert seen == [(handle, version) for version in versions]
