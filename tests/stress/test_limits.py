@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cgroups import inside
 
 import icehouse
-from cgroups import inside
 from icehouse import Store, StoreFull
 
 pytestmark = pytest.mark.slow
