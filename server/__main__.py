@@ -1,0 +1,71 @@
+"""The daemon, as the keeper starts it: `python -m icehouse.server`. Alone it serves nothing."""
+
+import asyncio
+import contextlib
+import importlib
+import os
+import signal
+import socket
+import sys
+
+from icehouse.server import config, holdings, logs
+from icehouse.server.keeper import CHANNEL_VARIABLE, WATCHDOG_VARIABLE
+
+
+async def feed_watchdog(held: holdings.Holdings, seconds: float) -> None:
+    """Say three times within the watchdog's patience that the loop turns."""
+    while True:
+        held.alive()
+        await asyncio.sleep(seconds / 3)
+
+
+async def idle(settings: config.Config, held: holdings.Holdings, listener: socket.socket) -> None:
+    """Stand in for the daemon while there is none: nobody is answered."""
+    del settings, listener
+    held.ready()
+    await asyncio.get_running_loop().create_future()
+
+
+async def run(settings: config.Config, held: holdings.Holdings) -> None:
+    """Serve until SIGTERM, or until the keeper has ended."""
+    try:
+        serve = importlib.import_module("icehouse.server.daemon").main
+    except ModuleNotFoundError as error:
+        if error.name != "icehouse.server.daemon":
+            raise
+        serve = idle
+    loop = asyncio.get_running_loop()
+    serving = asyncio.ensure_future(serve(settings, held, held.listener))
+    loop.add_signal_handler(signal.SIGTERM, serving.cancel)
+    loop.add_reader(held.fileno(), serving.cancel)
+    seconds = float(os.environ.get(WATCHDOG_VARIABLE, "0"))
+    feeding = asyncio.ensure_future(feed_watchdog(held, seconds)) if seconds else None
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+    if feeding is not None:
+        feeding.cancel()
+
+
+def main() -> int:
+    """Take over what the keeper holds and serve."""
+    try:
+        number = int(os.environ.pop(CHANNEL_VARIABLE))
+        settings = config.from_environment()
+    except (KeyError, ValueError):
+        logs.complain("this is the daemon's own process: start it with `icehouse serve`")
+        return 2
+    try:
+        with socket.socket(fileno=number) as channel:
+            os.set_inheritable(number, False)  # noqa: FBT003
+            asyncio.run(run(settings, holdings.Holdings(channel)))
+    except holdings.KeeperGoneError:
+        # There is nothing left to do, and nobody to do it for.
+        return 0
+    except OSError as error:
+        logs.complain(f"the daemon ends: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
