@@ -1,5 +1,14 @@
-"""The store that lives in this process, and opening handles of any store of it."""
+"""The store, and opening handles of any store of this process.
 
-from icehouse.native._image import Stat, Store, Usage, get
+Most of it is compiled; the methods that are written in Python are added here, so that the layer
+below need not know this one.
+"""
 
-__all__ = ["Stat", "Store", "Usage", "get"]
+from icehouse.native._image import Remote, Stat, Store, Usage, get
+from icehouse.store.scope import Scope, scope
+from icehouse.store.watch import watch
+
+__all__ = ["Remote", "Scope", "Stat", "Store", "Usage", "get"]
+
+Store.watch = watch  # type: ignore[method-assign]
+Store.scope = scope  # type: ignore[method-assign]

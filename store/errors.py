@@ -6,11 +6,12 @@ attempted, why it failed with the figures, and what to do next.
     IcehouseError
         NotFreezableError (TypeError)             an object, or one that it reaches, can't be frozen
         FrozenError (TypeError, AttributeError)   a write to something frozen
-        HandleGone (LookupError)                  a handle names nothing that lives
+        HandleGone (LookupError)                  a handle names nothing that lives: .reason
         UnknownName (KeyError)                    nothing is bound to a name
         StoreFull (MemoryError)                   no memory for an image, with the figures
         CorruptImage (ValueError)                 damaged bytes, with offset and reason
         StoreUnavailable (ConnectionError)        not here: the system, a forked child, no daemon
+        NotPermitted (PermissionError)            the daemon gives this user no such role
         StoreClosed (ValueError)                  the store was closed before
         ProtocolError                             the other side broke the protocol
         Conflict                                  a compare-and-swap lost; names in a delete's way
@@ -24,6 +25,7 @@ from icehouse.native._image import (
     HandleGone,
     IcehouseError,
     NotFreezableError,
+    NotPermitted,
     ProtocolError,
     StoreClosed,
     StoreFull,
@@ -39,6 +41,7 @@ __all__ = [
     "IcehouseError",
     "InterpreterError",
     "NotFreezableError",
+    "NotPermitted",
     "ProtocolError",
     "StoreClosed",
     "StoreFull",

@@ -4,6 +4,7 @@
 machine then open it in about a microsecond and read only the parts that they touch.
 """
 
+from icehouse.client.connect import connect
 from icehouse.store.embedded import Store, get
 from icehouse.store.errors import (
     Conflict,
@@ -13,6 +14,7 @@ from icehouse.store.errors import (
     IcehouseError,
     InterpreterError,
     NotFreezableError,
+    NotPermitted,
     ProtocolError,
     StoreClosed,
     StoreFull,
@@ -53,12 +55,14 @@ __all__ = [
     "IcehouseError",
     "InterpreterError",
     "NotFreezableError",
+    "NotPermitted",
     "ProtocolError",
     "Store",
     "StoreClosed",
     "StoreFull",
     "StoreUnavailable",
     "UnknownName",
+    "connect",
     "dumps",
     "enc_hook",
     "freeze",

@@ -4,13 +4,13 @@ import icehouse
 
 EXPORTS = """
 Conflict CorruptImage FrozenArray FrozenBytes FrozenDict FrozenError FrozenList FrozenSet
-FrozenTuple Handle HandleGone IcehouseError InterpreterError NotFreezableError ProtocolError Store
-StoreClosed StoreFull StoreUnavailable UnknownName dumps enc_hook freeze get is_frozen json_default
-same thaw
+FrozenTuple Handle HandleGone IcehouseError InterpreterError NotFreezableError NotPermitted
+ProtocolError Store StoreClosed StoreFull StoreUnavailable UnknownName connect dumps enc_hook
+freeze get is_frozen json_default same thaw
 """.split()
 
 # Submodules that an import of the package brings along.
-MODULES = {"client", "interpreters", "native", "server", "store"}
+MODULES = {"aio", "client", "interpreters", "native", "server", "store"}
 
 
 def test_all_is_the_list() -> None:
