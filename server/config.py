@@ -7,6 +7,7 @@ file is the one that --config or ICEHOUSE_CONFIG names, else $XDG_CONFIG_HOME/ic
 The keeper gets the result as JSON in its environment, and its children from there.
 """
 
+import difflib
 import importlib.util
 import json
 import os
@@ -181,8 +182,7 @@ def known(key: str, source: str) -> str:
     key = ALIASES.get(key, key)
     if key in TABLE:
         return key
-    last = key.rpartition(".")[2]
-    similar = [name for name in TABLE if last in name or name.rpartition(".")[2] in key]
+    similar = difflib.get_close_matches(key, TABLE, 1)
     hint = f"; is it {similar[0]}?" if similar else "; `icehouse config show` lists them"
     raise ConfigError(f"{source}: no setting is called {key}{hint}")
 
@@ -232,8 +232,9 @@ def gather(
         if variable(key) in environment:
             found[key] = parsed(key, environment[variable(key)], variable(key))
     for name, value in flags.items():
-        key = known(name.replace("-", "_"), f"--{name}")
-        found[key] = parsed(key, value, f"--{name}")
+        source = f"--set {name}" if "." in name else f"--{name}"
+        key = known(name.replace("-", "_"), source)
+        found[key] = parsed(key, value, source)
     if not found["socket"].value:
         found["socket"] = Chosen(default_socket(environment), "default")
     if not found["capacity"].value:

@@ -358,8 +358,9 @@ class Keeper:
 
     def _ready(self) -> None:
         again, self.was_ready = self.was_ready, True
-        self.log.info("ready", socket=self.settings["socket"], again=again, pid=self.daemon.pid)
-        self.notifier.ready(f"serving {self.settings['socket']}")
+        place = self.settings["socket"]
+        self.log.info("ready", f"serving {place}", again=again, pid=self.daemon.pid, socket=place)
+        self.notifier.ready(f"serving {place}")
         if self.settings["http"] and self.admin.pid is None and self.admin.due is None:
             self.admin.due = time.monotonic()
 

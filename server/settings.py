@@ -104,6 +104,14 @@ def path(value: Any) -> str:
     raise WrongValueError("an absolute path")
 
 
+def path_or_off(value: Any) -> str:
+    """Make sure of an absolute path; "" is off."""
+    try:
+        return "" if value is False or value == "off" else path(value)
+    except WrongValueError:
+        raise WrongValueError("off, or an absolute path") from None
+
+
 def one_of(choices: Sequence[str]) -> Callable[[Any], str]:
     """Make a check for one of some words."""
 
@@ -173,14 +181,20 @@ def all_settings() -> list[Setting]:
         Setting("socket", "", path, str, "where clients connect"),
         Setting("capacity", 0, capacity, units.size_text, "bytes of all segments"),
         Setting("segment_size", 0, segment_size, units.size_text, "of a full-grown shared segment"),
-        Setting("spill", "", path, lambda value: value or "off", "folder that cold images go to"),
+        Setting(
+            "spill",
+            "off",
+            path_or_off,
+            lambda value: value or "off",
+            "folder that cold images go to",
+        ),
         Setting("spill_capacity", "16GiB", size, units.size_text, "bytes in that folder"),
         Setting("http", "off", loopback, lambda value: value or "off", "admin side, HOST:PORT"),
         Setting("orphan_ttl", "1h", seconds, units.seconds_text, "of what a dead producer left"),
         Setting("log_format", "auto", one_of(logs.FORMATS), str, "auto: text on a terminal"),
         Setting("log_level", "info", one_of(list(logs.LEVELS)), str, "the least that is told"),
         Setting("stop_seconds", "5s", seconds, units.seconds_text, "then SIGKILL"),
-        Setting("restart_delay_max", "5s", seconds, units.seconds_text, "of a daemon that dies"),
+        Setting("restart_delay_max", "1s", seconds, units.seconds_text, "of a daemon that dies"),
     ]
     for role in ROLES:
         made += [
