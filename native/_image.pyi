@@ -288,7 +288,24 @@ class FrozenArray:
 @final
 class Stat(
     structseq[Any],
-    tuple[Handle, int, str | None, str, tuple[str, ...], int, float, bool, bool, int],
+    tuple[
+        Handle,
+        int,
+        str | None,
+        str,
+        tuple[str, ...],
+        int,
+        float,
+        bool,
+        bool,
+        int,
+        int,
+        int,
+        float | None,
+        bool,
+        bool,
+        int | None,
+    ],
 ):
     __match_args__: Final = (
         "handle",
@@ -301,6 +318,12 @@ class Stat(
         "sealed",
         "dedicated",
         "block",
+        "links",
+        "linked",
+        "expires",
+        "pinned",
+        "evictable",
+        "pid",
     )
     @property
     def handle(self) -> Handle: ...
@@ -322,6 +345,18 @@ class Stat(
     def dedicated(self) -> bool: ...
     @property
     def block(self) -> int: ...
+    @property
+    def links(self) -> int: ...
+    @property
+    def linked(self) -> int: ...
+    @property
+    def expires(self) -> float | None: ...
+    @property
+    def pinned(self) -> bool: ...
+    @property
+    def evictable(self) -> bool: ...
+    @property
+    def pid(self) -> int | None: ...
 
 @final
 class Usage(structseq[Any], tuple[Any, ...]):

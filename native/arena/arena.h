@@ -249,6 +249,11 @@ typedef struct {
     uint32_t names;
     bool dying, dedicated, sealed_by_kernel;
     uint8_t image_header[16];
+    uint32_t links, linked; /* images that it links to; that link to it */
+    /* What the daemon knows besides: zeros in an embedded store. */
+    uint64_t expires_ns; /* since the epoch; 0: never */
+    uint32_t pid;        /* of its producer */
+    bool pinned, evictable, spilled, orphan;
 } ih_stat;
 
 ih_result ih_store_stat(ih_store *store, ih_handle handle, ih_stat *out, ih_error *error);

@@ -241,7 +241,8 @@ static PyObject *text_of_full(const ih_error *error)
             human(error->used, used), human(error->waiting, waiting), (unsigned)error->waiting_pid);
     return PyUnicode_FromFormat(
         "%s: %s wanted, and the store of %s has %s in use (longest free run %s); delete what is "
-        "not needed, drop its views, or open a larger Store(capacity=...)",
+        "not needed, drop its views, or give it more: Store(capacity=...), icehouse serve "
+        "--capacity ...",
         error->what, human(error->wanted, wanted), human(error->capacity, capacity),
         human(error->used, used), human(error->largest_free, largest));
 }

@@ -12,20 +12,28 @@ static PyStructSequence_Field stat_fields[] = {
     {"handle", "Handle of the image"},
     {"size", "bytes of the image, header included"},
     {"type", "name of the root's type ('dict', 'list', 'str', ...), or None if it can't be read"},
-    {"state", "'live', or 'deleted' while views of it are still open"},
+    {"state",
+     "'live'; 'deleted' while views or links keep it; 'spilled' to disk; 'orphan' after its "
+     "producer ended, with nothing that keeps it"},
     {"names", "tuple of the names bound to it"},
     {"leases", "how many processes read it"},
     {"created", "seconds since the epoch"},
     {"sealed", "True if the kernel lets nobody at all write it (put with seal=True)"},
     {"dedicated", "True if it has a segment of its own"},
     {"block", "bytes that it takes in its segment"},
+    {"links", "how many images it links to"},
+    {"linked", "how many images link to it"},
+    {"expires", "seconds since the epoch at which it is deleted, or None"},
+    {"pinned", "True if it is pinned"},
+    {"evictable", "True if it may be dropped when memory is short"},
+    {"pid", "the process that put it, or None where that is not known"},
     {NULL, NULL},
 };
 static PyStructSequence_Desc stat_desc = {
     "icehouse.store.embedded.Stat",
     "What is known of an image.",
     stat_fields,
-    10,
+    16,
 };
 
 static PyStructSequence_Field usage_fields[] = {
@@ -145,6 +153,13 @@ static const char *root_type(ih_store_object *self, const ih_stat *stat)
     return name;
 }
 
+static const char *state_name(const ih_stat *stat)
+{
+    if (stat->dying)
+        return "deleted";
+    return stat->spilled ? "spilled" : stat->orphan ? "orphan" : "live";
+}
+
 static PyObject *make_stat(ih_store_object *self, const ih_stat *stat, PyObject *names)
 {
     const char *type = root_type(self, stat);
@@ -152,13 +167,19 @@ static PyObject *make_stat(ih_store_object *self, const ih_stat *stat, PyObject 
         ih_handle_new(self->state, stat->handle),
         PyLong_FromUnsignedLongLong(stat->size),
         type ? PyUnicode_InternFromString(type) : Py_NewRef(Py_None),
-        PyUnicode_InternFromString(stat->dying ? "deleted" : "live"),
+        PyUnicode_InternFromString(state_name(stat)),
         names ? PySequence_Tuple(names) : PyTuple_New(0),
         PyLong_FromUnsignedLong(stat->leases),
         PyFloat_FromDouble((double)stat->created_ns / 1e9),
         PyBool_FromLong(stat->sealed_by_kernel),
         PyBool_FromLong(stat->dedicated),
         PyLong_FromUnsignedLongLong(stat->block),
+        PyLong_FromUnsignedLong(stat->links),
+        PyLong_FromUnsignedLong(stat->linked),
+        stat->expires_ns ? PyFloat_FromDouble((double)stat->expires_ns / 1e9) : Py_NewRef(Py_None),
+        PyBool_FromLong(stat->pinned),
+        PyBool_FromLong(stat->evictable),
+        stat->pid ? PyLong_FromUnsignedLong(stat->pid) : Py_NewRef(Py_None),
     };
     return ih_fill_sequence(self->state->stat_type, values, Py_ARRAY_LENGTH(values));
 }
