@@ -303,14 +303,15 @@ static const struct {
 } gone[] = {
     [IH_WHY_UNKNOWN] = {"unknown", NULL},
     [IH_WHY_DELETED] = {"deleted", "it was deleted; put the object again, or get it by its name"},
-    [IH_WHY_EXPIRED] = {"expired", "its time to live (ttl) passed; put the object again"},
+    [IH_WHY_EXPIRED] = {"expired",
+                        "it expired: its time to live (ttl) passed; put the object again"},
     [IH_WHY_EVICTED] = {"evicted",
-                        "it was dropped for want of memory, as evictable=True allows; make it "
+                        "it was evicted for want of memory, as evictable=True allows; make it "
                         "again"},
-    [IH_WHY_ORPHANED] = {"orphaned",
-                         "its producer ended, nothing named, pinned or read it for the daemon's "
-                         "orphan_ttl, and it was freed; name or pin what shall outlive its "
-                         "producer"},
+    [IH_WHY_ORPHANED] =
+        {"orphaned", "it was orphaned: its producer ended, and nothing named, pinned or read it "
+                     "for the daemon's orphan_ttl; name or pin what shall outlive its "
+                     "producer"},
     [IH_WHY_STORE] = {"store", "its store was closed, or its daemon is another one by now; connect "
                                "again and put the object again"},
 };

@@ -302,12 +302,13 @@ PyDoc_STRVAR(pin_doc,
 PyDoc_STRVAR(unpin_doc, "unpin($self, ref, /)\n--\n\n"
                         "Takes back pin(). Errors and cost are the same; without a pin it does "
                         "nothing.");
-PyDoc_STRVAR(expire_doc, "expire($self, ref, ttl, /)\n--\n\n"
-                         "Has an image of a connected store deleted in `ttl` seconds (or a "
-                         "timedelta) from now; None: never.\n\n"
-                         "Names don't keep it. ValueError, HandleGone, UnknownName, NotPermitted; "
-                         "StoreUnavailable if the\n"
-                         "store is embedded. A round trip.");
+PyDoc_STRVAR(expire_doc,
+             "expire($self, ref, ttl, /)\n--\n\n"
+             "Has an image of a connected store deleted in `ttl` seconds (or a "
+             "timedelta) from now; None: never.\n\n"
+             "ValueError, HandleGone, UnknownName, NotPermitted; StoreUnavailable if the "
+             "store is embedded.\n"
+             "A round trip.");
 
 #define FAST(function) (PyCFunction)(void *) function, METH_FASTCALL | METH_KEYWORDS
 

@@ -38,6 +38,11 @@ from icehouse.store.image import (
     thaw,
 )
 
+# Type checkers know this name by itself. They learn about icehouse.aio from its import.
+TYPE_CHECKING = False
+if not TYPE_CHECKING:
+    from icehouse.client.lazy import __getattr__ as __getattr__
+
 __version__ = "0.1.0.dev0"
 
 __all__ = [
