@@ -53,7 +53,6 @@ class Child:
 
     def ended(self, now: float, delay: float = 0.0) -> None:
         """Note an end, and when to start it again."""
-        self.pid = None
         self.crashes = self.crashes + 1 if now - self.started < CRASH_SECONDS else 1
         extra = self.crashes - CRASHES_FREE
         if extra > 0:
@@ -257,6 +256,8 @@ class Keeper:
         pid, status = os.waitpid(child.pid, os.WNOHANG)
         if pid == 0:
             return
+        # From here on the number may be another process's.
+        child.pid = None
         code = os.waitstatus_to_exitcode(status)
         if child is self.daemon:
             self._close_channel()
