@@ -1,13 +1,16 @@
 /* What all interpreters of the process share: the one ih_process, the private store of freeze(),
- * the list of open stores.
+ * the list of open and connected stores.
  *
  * Purpose.   Interpreters keep their types apart, but an image that one of them freezes can be
- * opened by all. The compiled module is loaded once however many interpreters import it, so this is
- * the only mutable file-scope state of the module layer. Threads.   Any thread, with or without the
- * GIL; one mutex, under which no Python runs and no data is copied. The order of locks is: this
- * mutex, then the arena's; a mutex of its own orders connecting and closing, which may wait for the
- * daemon and which no fork waits for. Forks.     Handlers are registered once. In a child the private store is
- * read-only, so the next freeze() makes another. Failure.   ih_result and ih_error as in arena.h.
+ *            opened by all. The compiled module is loaded once however many interpreters import
+ *            it, so this is the only mutable file-scope state of the module layer.
+ * Threads.   Any thread, with or without the GIL; one mutex, under which no Python runs and no data
+ *            is copied. Another one orders connecting and closing, which may wait for the daemon
+ *            (without the GIL) and which no fork waits for. The order of locks is: that one, this
+ *            one, the arena's.
+ * Forks.     Handlers are registered once. In a child the private store is read-only, so the next
+ *            freeze() makes another.
+ * Failure.   ih_result and ih_error as in arena.h.
  */
 #ifndef ICEHOUSE_MODULE_PROCESS_H
 #define ICEHOUSE_MODULE_PROCESS_H

@@ -57,8 +57,8 @@ PyObject *ih_store_unpin_method(PyObject *self, PyObject *reference);
 PyObject *ih_store_expire_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *ih_store_wait_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 int ih_init_store_remote(PyObject *module, ih_state *state);
-/* Seconds, a timedelta or None as nanoseconds; `none` for None and NULL. 0; -1 with an exception that
- * names `what`. */
+/* Seconds, a timedelta or None as nanoseconds; `none` for None and NULL. 0; -1 with an exception
+ * that names `what`. */
 int ih_take_duration(PyObject *value, const char *what, uint64_t none, uint64_t *out);
 /* 0; -1 with StoreUnavailable if an embedded store was asked for what `wanted` needs the daemon. */
 int ih_store_need_daemon(ih_store_object *self, const char *wanted);

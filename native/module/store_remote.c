@@ -1,5 +1,5 @@
-/* Store: what is there for the daemon's store: connecting, times to live, pins, explaining; and waiting
- * for a name, which embedded stores have too. */
+/* Store: what is there for the daemon's store: connecting, times to live, pins, explaining; and
+ * waiting for a name, which embedded stores have too. */
 #include <errno.h>
 #include <math.h>
 #include <time.h>
