@@ -104,6 +104,9 @@ typedef struct ih_lease {
 
 /* Opens the image of any store of this process. O(1), no system call. IH_GONE, IH_CLOSED. */
 ih_result ih_open(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error);
+/* The same of an image that one which the caller leases links to: it opens even where it was deleted
+ * or its store closed, since the link keeps it (H15). */
+ih_result ih_open_linked(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error);
 void ih_lease_retain(ih_lease *lease);
 /* Whether the image goes with its last lease unless a name is bound to it: so at first in an
  * ephemeral store, in others not. In a forked child it means nothing: the parent decides. */
@@ -247,6 +250,8 @@ typedef struct {
     uint64_t created_ns; /* since the epoch */
     uint32_t leases;     /* processes that hold it */
     uint32_t names;
+    uint32_t links;  /* images that it links to */
+    uint32_t linked; /* images that link to it */
     bool dying, dedicated, sealed_by_kernel;
     uint8_t image_header[16];
     uint32_t links, linked; /* images that it links to; that link to it */

@@ -9,10 +9,11 @@
  *     threads are making or unmapping.
  *  5. images and the images found agree; dying = dying bits set; both in bytes too.
  *  6. Each entry of the lease map leases a sealed image of its segment; counts of leases agree.
- *  7. The dying queue holds exactly the entries that are dying and not held here.
+ *  7. The dying queue holds exactly the entries that are dying and neither held nor linked here;
+ *     as many links lead from entries as lead to them.
  *  8. Names agree with each other and with the images (names.c).
  */
-#include "process.h"
+#include "links.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -109,7 +110,7 @@ static bool check_bins(const checking *c)
 static bool check_entries(const checking *c)
 {
     const ih_process *process = c->store->process;
-    uint64_t held = 0, retired = 0, queued = 0, queued_bytes = 0;
+    uint64_t held = 0, retired = 0, queued = 0, queued_bytes = 0, links = 0, linked = 0;
     size_t cursor = 0;
     for (const ih_entry *entry; (entry = ih_map_next(&process->map, &cursor)) != NULL;) {
         if (entry->lease.store != c->store)
@@ -122,8 +123,11 @@ static bool check_entries(const checking *c)
         if (!c->store->inherited && entry->dying != ih_is_dying(entry->segment, entry->unit))
             return fail(c, "the dying bit of %" PRIx64 " is wrong", entry->lease.handle.locator);
         held += ih_is_held(entry) ? 1u : 0u;
-        retired += !ih_is_held(entry) && entry->dying ? 1u : 0u;
-        if (!ih_is_held(entry) && !entry->dying && !entry->pinned)
+        bool kept = ih_is_held(entry) || entry->linked > 0;
+        links += ih_links_count(entry);
+        linked += entry->linked;
+        retired += !kept && entry->dying ? 1u : 0u;
+        if (!kept && !entry->dying && !entry->pinned && entry->links == NULL)
             return fail(c, "a lease of %" PRIx64 " is held by nobody", entry->lease.handle.locator);
     }
     for (const ih_entry *entry = c->store->queue; entry != NULL; entry = entry->next) {
@@ -132,6 +136,8 @@ static bool check_entries(const checking *c)
     }
     if (held != c->store->leases)
         return fail(c, "%" PRIu64 " leases are counted, %" PRIu64 " found", c->store->leases, held);
+    if (links != linked)
+        return fail(c, "%" PRIu64 " links lead from images, %" PRIu64 " to them", links, linked);
     if (queued != c->store->queue_count || queued_bytes != c->store->queue_bytes ||
         queued != retired)
         return fail(c, "the dying queue is wrong: %" PRIu64 " of %" PRIu64, queued, retired);

@@ -128,6 +128,9 @@ ih_entry *ih_map_next(const ih_lease_map *map, size_t *cursor)
 
 void ih_map_destroy(ih_lease_map *map)
 {
+    size_t cursor = 0;
+    for (ih_entry *entry; (entry = ih_map_next(map, &cursor)) != NULL;)
+        free(entry->links);
     for (slab *at = map->slabs; at != NULL;) {
         slab *next = at->next;
         free(at);

@@ -15,6 +15,8 @@
 
 #define IH_NO_SLOT UINT32_MAX
 
+typedef struct ih_links ih_links;
+
 typedef struct ih_entry {
     ih_lease lease; /* first: its address is the entry's */
     uint64_t count; /* decremented without the lock while it stays above 0 */
@@ -26,6 +28,8 @@ typedef struct ih_entry {
     bool dying;            /* deleted; freed when nobody holds it */
     bool pinned;           /* a child may hold it that can't be asked: never freed */
     bool held;             /* by another process, as the last scan saw */
+    uint32_t linked;       /* images that link to it; the owner's store only, as are links */
+    ih_links *links;       /* what it links to; NULL: nothing */
     struct ih_entry *next; /* in the dying queue of its store; in the list of unused entries */
 } ih_entry;
 

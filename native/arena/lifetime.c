@@ -20,7 +20,7 @@
  * Scans cost as much as there are slots, so frees wait in a queue until it is long, or until
  * somebody needs the memory.
  */
-#include "process.h"
+#include "links.h"
 
 #include <errno.h>
 
@@ -57,7 +57,7 @@ static void free_image(ih_segment *segment, uint32_t unit, uint32_t units)
     ih_block_free(segment, unit, units);
 }
 
-static void free_entry(ih_entry *entry)
+static void free_one(ih_entry *entry)
 {
     ih_segment *segment = entry->segment;
     ih_store *store = segment->store;
@@ -68,7 +68,20 @@ static void free_entry(ih_entry *entry)
     free_image(segment, unit, units);
 }
 
-static void enqueue(ih_entry *entry)
+/* And what only its links have kept, however long the chain. */
+static void free_entry(ih_entry *entry)
+{
+    entry->next = NULL;
+    while (entry != NULL) {
+        ih_entry *next = entry->next;
+        ih_links *links = entry->links;
+        entry->links = NULL;
+        free_one(entry);
+        entry = ih_links_release(links, next);
+    }
+}
+
+void ih_entry_enqueue(ih_entry *entry)
 {
     ih_store *store = entry->lease.store;
     entry->next = store->queue;
@@ -102,7 +115,7 @@ bool ih_reclaim(ih_store *store)
     while (waiting != NULL) {
         ih_entry *next = waiting->next;
         if (waiting->held || waiting->pinned) {
-            enqueue(waiting);
+            ih_entry_enqueue(waiting);
         } else {
             free_entry(waiting);
             any = true;
@@ -117,7 +130,7 @@ bool ih_reclaim(ih_store *store)
     return any;
 }
 
-static void set_dying(ih_entry *entry)
+void ih_entry_set_dying(ih_entry *entry)
 {
     ih_store *store = entry->lease.store;
     entry->dying = true;
@@ -134,7 +147,7 @@ static void retire(ih_entry *entry)
         free_entry(entry);
         return;
     }
-    enqueue(entry);
+    ih_entry_enqueue(entry);
     if (store->queue_count >= store->queue_count_scan ||
         store->queue_bytes >= store->queue_bytes_scan)
         (void)ih_reclaim(store);
@@ -150,12 +163,12 @@ ih_result ih_image_condemn(ih_segment *segment, uint32_t unit, const ih_header *
         free_image(segment, unit, header->units);
         return IH_OK;
     }
-    bool held = entry != NULL && ih_is_held(entry);
+    bool held = entry != NULL && (ih_is_held(entry) || entry->linked > 0);
     if (entry == NULL)
         entry = ih_lease_add(segment, unit, header);
     if (entry == NULL)
         return IH_MEMORY;
-    set_dying(entry);
+    ih_entry_set_dying(entry);
     if (!held)
         retire(entry);
     return IH_OK;
@@ -190,17 +203,21 @@ static void hold(ih_entry *entry)
     entry->lease.store->leases++;
 }
 
-static ih_result open_known(ih_entry *entry, ih_handle handle, ih_lease **out, ih_error *error)
+/* `linked`: an image that the caller leases links to it, and so keeps it, deleted or not; which the
+ * owner of a store need not take on trust. */
+static ih_result open_known(ih_entry *entry, ih_handle handle, bool linked, ih_lease **out,
+                            ih_error *error)
 {
     ih_store *store = entry->lease.store;
+    bool kept = linked && (ih_is_held(entry) || entry->linked > 0);
     if (entry->lease.handle.nonce != handle.nonce)
         return ih_fail(error, IH_GONE, 0, "open an image");
-    if (store->closed)
+    if (store->closed && !kept)
         return ih_fail(error, IH_CLOSED, 0, "open an image of a closed store");
     /* In a child a view of a result that was never put keeps it open, whoever else has dropped it.
      */
-    if (entry->dying ||
-        (store->inherited && !store->ephemeral && ih_is_dying(entry->segment, entry->unit)))
+    if (!kept && (entry->dying || (store->inherited && !store->ephemeral &&
+                                   ih_is_dying(entry->segment, entry->unit))))
         return ih_fail(error, IH_GONE, 0, "open a deleted image");
     if (!ih_is_held(entry))
         hold(entry);
@@ -211,14 +228,16 @@ static ih_result open_known(ih_entry *entry, ih_handle handle, ih_lease **out, i
     return IH_OK;
 }
 
-static ih_result open_new(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error)
+static ih_result open_new(ih_process *process, ih_handle handle, bool linked, ih_lease **out,
+                          ih_error *error)
 {
     uint32_t unit = ih_locator_unit(handle.locator), slot = IH_NO_SLOT;
     ih_segment *segment = ih_find_segment(process, ih_locator_id(handle.locator));
     if (!ih_may_hold(segment, unit))
         return ih_fail(error, IH_GONE, 0, "open an image");
     ih_store *store = segment->store;
-    if (store->closed)
+    linked = linked && store->inherited; /* the owner has an entry of all that is linked */
+    if (store->closed && !linked)
         return ih_fail(error, IH_CLOSED, 0, "open an image of a closed store");
     if (store->inherited) {
         if (store->family == NULL)
@@ -230,7 +249,7 @@ static ih_result open_new(ih_process *process, ih_handle handle, ih_lease **out,
     ih_header header;
     ih_entry *entry = NULL;
     ih_result result = IH_GONE;
-    if (!ih_is_dying(segment, unit) &&
+    if ((linked || !ih_is_dying(segment, unit)) &&
         ih_heap_sealed(&segment->heap, unit, &handle.nonce, &header)) {
         entry = ih_lease_add(segment, unit, &header);
         result = entry != NULL ? IH_OK : IH_MEMORY;
@@ -251,21 +270,38 @@ static ih_result open_new(ih_process *process, ih_handle handle, ih_lease **out,
     return IH_OK;
 }
 
-ih_result ih_open(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error)
+static ih_result open_any(ih_process *process, ih_handle handle, bool linked, ih_lease **out,
+                          ih_error *error)
 {
     if (ih_locator_id(handle.locator) == 0)
         return ih_fail(error, IH_GONE, 0, "open an image");
     ih_lock(process);
     ih_entry *entry = ih_map_find(&process->map, handle.locator);
-    ih_result result = entry != NULL ? open_known(entry, handle, out, error)
-                                     : open_new(process, handle, out, error);
+    ih_result result = entry != NULL ? open_known(entry, handle, linked, out, error)
+                                     : open_new(process, handle, linked, out, error);
     ih_unlock(process);
     return result;
+}
+
+ih_result ih_open(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error)
+{
+    return open_any(process, handle, false, out, error);
+}
+
+ih_result ih_open_linked(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error)
+{
+    return open_any(process, handle, true, out, error);
 }
 
 void ih_lease_retain(ih_lease *lease)
 {
     (void)__atomic_fetch_add(&((ih_entry *)(void *)lease)->count, 1, __ATOMIC_RELAXED);
+}
+
+bool ih_is_wanted(const ih_entry *entry)
+{
+    return !__atomic_load_n(&entry->lease.fleeting, __ATOMIC_RELAXED) ||
+           ih_names_count(&entry->lease.store->names, entry->lease.handle.locator) > 0;
 }
 
 /* The last lease of this process went. */
@@ -281,17 +317,17 @@ static void let_go(ih_entry *entry)
         if (entry->slot != IH_NO_SLOT)
             ih_family_withdraw(store->family, entry->slot);
         ih_map_remove(&store->process->map, entry);
-        if (store->closed && segment->leases == 0)
-            ih_space_drop(segment);
+        if (store->closed && store->leases == 0)
+            ih_space_drop_unleased(store);
         return;
     }
-    bool wanted = !__atomic_load_n(&entry->lease.fleeting, __ATOMIC_RELAXED) ||
-                  ih_names_count(&store->names, entry->lease.handle.locator) > 0;
-    if (!entry->dying && !wanted)
-        set_dying(entry);
+    if (entry->linked > 0)
+        return; /* the links keep it, and the last to go looks again */
+    if (!entry->dying && !ih_is_wanted(entry))
+        ih_entry_set_dying(entry);
     if (entry->dying)
         retire(entry);
-    else if (!entry->pinned)
+    else if (!entry->pinned && entry->links == NULL)
         ih_map_remove(&store->process->map, entry);
 }
 

@@ -14,7 +14,9 @@ static void lost_name(ih_store *store, ih_handle handle)
     if (!store->ephemeral || ih_names_count(&store->names, handle.locator) > 0 ||
         !ih_may_hold(segment, unit))
         return;
-    if (ih_map_find(&store->process->map, handle.locator) == NULL && !ih_is_dying(segment, unit) &&
+    const ih_entry *entry = ih_map_find(&store->process->map, handle.locator);
+    bool kept = entry != NULL && (ih_is_held(entry) || entry->linked > 0 || entry->pinned);
+    if (!kept && !ih_is_dying(segment, unit) &&
         ih_heap_sealed(&segment->heap, unit, &handle.nonce, &header))
         (void)ih_image_condemn(segment, unit, &header);
 }

@@ -299,6 +299,9 @@ void ih_process_fork_child(ih_process *process)
         ih_family *family = entry->lease.store->family;
         entry->slot = family != NULL && !family->blind ? entry->child_slot : IH_NO_SLOT;
         entry->pinned = false;
+        free(entry->links); /* the owner's business, as are the frees */
+        entry->links = NULL;
+        entry->linked = 0;
         if (!ih_is_held(entry)) {
             /* Deleted already, or pinned: the owner's business. Removal moves a later cell into the
              * hole, or one that was seen before: the hole is looked at again. */

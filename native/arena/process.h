@@ -46,6 +46,7 @@ struct ih_store {
     uint64_t references; /* the caller's, and one for each segment */
     uint64_t capacity, segment_size;
     bool ephemeral, closed, inherited, dropped;
+    bool closing; /* its segments are being walked: nothing is freed but where the walk is */
     uint64_t next_id;
     uint64_t first_bytes, next_bytes; /* of the next ordinary segment */
     uint64_t committed; /* bytes of all segments, those being made or unmapped included */
@@ -98,6 +99,8 @@ void ih_space_put_warm(ih_segment *segment);
 void ih_space_add(ih_store *store, ih_segment *segment);
 /* Detaches a segment that holds nothing and buries it. */
 void ih_space_drop(ih_segment *segment);
+/* All segments of a closed store, in a child, that nothing is leased in. */
+void ih_space_drop_unleased(ih_store *store);
 /* Drops what is empty: all of it, or what has been idle for long. True if anything went. */
 bool ih_space_shed(ih_store *store, bool all);
 void ih_space_sweep(ih_store *store);
@@ -127,6 +130,15 @@ ih_entry *ih_lease_add(ih_segment *segment, uint32_t unit, const ih_header *head
 ih_result ih_image_condemn(ih_segment *segment, uint32_t unit, const ih_header *header);
 /* Frees what is condemned and held by nobody. True if anything was freed. */
 bool ih_reclaim(ih_store *store);
+/* Sets the dying bit and counts it. */
+void ih_entry_set_dying(ih_entry *entry);
+/* For the next scan: dying, and held by nobody here. */
+void ih_entry_enqueue(ih_entry *entry);
+/* Not fleeting, or named. */
+bool ih_is_wanted(const ih_entry *entry);
+/* ih_publish() of a store that is no daemon's (links.c). */
+ih_result ih_publish_embedded(ih_store *store, ih_handle handle, const ih_publication *publication,
+                              uint64_t *version, ih_error *error);
 /* Gives back a block that never became an image, or is one no more. */
 void ih_block_free(ih_segment *segment, uint32_t unit, uint32_t units);
 

@@ -34,7 +34,8 @@ void ih_set_patience(bool patient) { (void)patient; }
 ih_result ih_publish(ih_store *store, ih_handle handle, const ih_publication *publication,
                      uint64_t *version, ih_error *error)
 {
-    (void)store, (void)handle, (void)publication, (void)version;
+    if (!ih_store_is_remote(store))
+        return ih_publish_embedded(store, handle, publication, version, error);
     return not_yet(error, "publish an image");
 }
 

@@ -213,6 +213,16 @@ void ih_space_put_warm(ih_segment *segment)
         ih_space_drop(store->warm_first);
 }
 
+void ih_space_drop_unleased(ih_store *store)
+{
+    for (ih_segment *segment = store->all; segment != NULL;) {
+        ih_segment *next = segment->all_next;
+        if (segment->leases == 0)
+            ih_space_drop(segment);
+        segment = next;
+    }
+}
+
 bool ih_space_shed(ih_store *store, bool all)
 {
     uint64_t now = ih_os_clock_ns();

@@ -1,5 +1,5 @@
 /* Looking: one image, all images, the store's figures. Snapshots under the lock. */
-#include "process.h"
+#include "links.h"
 
 #include "hash.h"
 
@@ -20,6 +20,8 @@ static void describe(const ih_segment *segment, uint32_t unit, const ih_header *
     out->created_ns = header->created_ns;
     out->leases = entry != NULL && ih_is_held(entry) ? 1u : 0u;
     out->names = (uint32_t)ih_names_count(&store->names, locator);
+    out->links = entry != NULL ? ih_links_count(entry) : 0u;
+    out->linked = entry != NULL ? entry->linked : 0u;
     out->dying = ih_is_dying(segment, unit);
     out->dedicated = segment->heap.kind == IH_DEDICATED;
     out->sealed_by_kernel = segment->kernel_sealed;

@@ -151,6 +151,7 @@ static void close_owned(ih_store *store)
 {
     /* No scan before the walk is over: it would drop segments that the walk still leads to. */
     store->queue_count_scan = store->queue_bytes_scan = UINT64_MAX;
+    store->closing = true;
     for (ih_segment *segment = store->all; segment != NULL;) {
         ih_segment *next = segment->all_next;
         bool ordinary = segment->heap.kind == IH_ORDINARY;
@@ -160,17 +161,15 @@ static void close_owned(ih_store *store)
             condemn_segment(segment);
         segment = next;
     }
+    store->closing = false;
     (void)ih_reclaim(store);
 }
 
+/* What a leased image links to may lie in any segment: they all stay until the last lease goes. */
 static void close_inherited(ih_store *store)
 {
-    for (ih_segment *segment = store->all; segment != NULL;) {
-        ih_segment *next = segment->all_next;
-        if (segment->leases == 0)
-            ih_space_drop(segment);
-        segment = next;
-    }
+    if (store->leases == 0)
+        ih_space_drop_unleased(store);
 }
 
 static void close_locked(ih_store *store)
