@@ -1,5 +1,6 @@
 """What a user writes, as mypy and pyright see it. Checked by `make types`, never run."""
 
+from datetime import timedelta
 from typing import assert_type
 
 import icehouse
@@ -18,6 +19,25 @@ def embedded() -> None:
     icehouse.get(str(handle))
 
 
+def connected() -> None:
+    store = icehouse.connect()
+    assert_type(store, icehouse.Store)
+    handle = store.put([1], name="a", ttl=timedelta(minutes=5), pin=True)
+    store.put([1], ttl=2.5, evictable=True)
+    store.expire(handle, None)
+    store.unpin("a")
+    assert_type(store.explain(handle), str)
+    for bound, version in store.watch("a", timeout=1.5):
+        assert_type(bound, icehouse.Handle | None)
+        assert_type(version, int)
+    with store.scope() as scope:
+        assert_type(scope.keep(store.put([2])), icehouse.Handle)
+        assert_type(scope.handles, tuple[icehouse.Handle, ...])
+    if store.remote is not None:
+        assert_type(store.remote.role, str)
+    assert_type(store.stat(handle).expires, float | None)
+
+
 def snapshots() -> None:
     view = icehouse.freeze({"model": {"layers": [64, 64]}})
     assert_type(icehouse.is_frozen(view), bool)
@@ -29,7 +49,13 @@ def snapshots() -> None:
 def failures() -> None:
     try:
         icehouse.get("ih1_")
+    except icehouse.NotPermitted as denied:
+        permission: PermissionError = denied
+        print(permission)
+    except icehouse.StoreUnavailable as unavailable:
+        assert_type(unavailable.socket, str | None)
     except icehouse.HandleGone as gone:
+        assert_type(gone.reason, str)
         lookup: LookupError = gone
         print(lookup)
     except icehouse.StoreFull as full:
