@@ -254,7 +254,6 @@ typedef struct {
     uint32_t linked; /* images that link to it */
     bool dying, dedicated, sealed_by_kernel;
     uint8_t image_header[16];
-    uint32_t links, linked; /* images that it links to; that link to it */
     /* What the daemon knows besides: zeros in an embedded store. */
     uint64_t expires_ns; /* since the epoch; 0: never */
     uint32_t pid;        /* of its producer */
