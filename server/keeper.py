@@ -97,8 +97,9 @@ def die_with_parent(parent: int) -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    except (ImportError, OSError, AttributeError):
-        # The daemon also ends when its channel closes, and the admin process harms nobody.
+    except (ImportError, OSError, AttributeError, MemoryError):
+        # Some ctypes needs writable code, which a hardened service may not have. The daemon also
+        # ends when its channel closes, and the admin process harms nobody.
         pass
     if os.getppid() != parent:
         os._exit(0)

@@ -1,5 +1,6 @@
 """Starts keepers for tests and talks to their daemons."""
 
+import itertools
 import json
 import os
 import select
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 HERE = Path(__file__).resolve().parent
+COUNT = itertools.count()
 
 
 def gone(pid: int) -> None:
@@ -49,7 +51,7 @@ class Keeper:
             "restart_delay_max": 0.0,
             **settings,
         }
-        self.log_file = folder / "log"
+        self.log_file = folder / f"log-{next(COUNT)}"
         command = [*prefix, sys.executable, str(HERE / "keeping.py"), json.dumps(document)]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
