@@ -14,6 +14,7 @@
  *  8. Names agree with each other and with the images (names.c).
  */
 #include "links.h"
+#include "remote.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -120,7 +121,8 @@ static bool check_entries(const checking *c)
                             &header) ||
             header.size != entry->lease.size || header.units != entry->block)
             return fail(c, "a lease of %" PRIx64 " holds no image", entry->lease.handle.locator);
-        if (!c->store->inherited && entry->dying != ih_is_dying(entry->segment, entry->unit))
+        if (!c->store->inherited && c->store->remote == NULL &&
+            entry->dying != ih_is_dying(entry->segment, entry->unit))
             return fail(c, "the dying bit of %" PRIx64 " is wrong", entry->lease.handle.locator);
         held += ih_is_held(entry) ? 1u : 0u;
         bool kept = ih_is_held(entry) || entry->linked > 0;
@@ -162,11 +164,29 @@ static bool check_figures(const checking *c)
     return true;
 }
 
+/* Of a daemon's store: what this process writes. */
+static bool check_own(const checking *c)
+{
+    for (const ih_segment *segment = c->store->all; segment != NULL; segment = segment->all_next) {
+        if (!segment->registered || ih_find_segment(c->store->process, segment->heap.id) != segment)
+            return fail(c, "segment %" PRIx64 " is wrongly registered", segment->heap.id);
+        if (segment->heap.kind != IH_ORDINARY || segment->heap.base == NULL)
+            continue;
+        if (ih_heap_check(&segment->heap, NULL, c->message, c->size) != IH_OK)
+            return false;
+        if (segment->bin != ih_heap_rank(&segment->heap))
+            return fail(c, "segment %" PRIx64 " is in bin %d", segment->heap.id, segment->bin);
+    }
+    return check_bins(c);
+}
+
 static bool check_locked(checking *c)
 {
     ih_store *store = c->store;
     if (!ih_names_check(&store->names))
         return fail(c, "the names are inconsistent");
+    if (store->remote != NULL)
+        return check_own(c) && check_entries(c);
     if (store->inherited)
         return check_entries(c);
     for (ih_segment *segment = store->all; segment != NULL; segment = segment->all_next) {
@@ -187,5 +207,7 @@ ih_result ih_store_check(ih_store *store, char *message, size_t size)
     ih_lock(store->process);
     bool good = check_locked(&c);
     ih_unlock(store->process);
+    if (good && store->remote != NULL)
+        return ih_remote_check(store, message, size);
     return good ? IH_OK : IH_CORRUPT;
 }

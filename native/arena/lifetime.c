@@ -21,6 +21,7 @@
  * somebody needs the memory.
  */
 #include "links.h"
+#include "remote.h"
 
 #include <errno.h>
 
@@ -32,6 +33,11 @@ void ih_block_free(ih_segment *segment, uint32_t unit, uint32_t units)
 {
     ih_store *store = segment->store;
     store->used -= ih_block_bytes(segment, units);
+    if (segment->range != NULL && segment->heap.kind == IH_DEDICATED) {
+        ih_remote_return(store, segment->heap.id);
+        ih_space_drop(segment);
+        return;
+    }
     if (segment->heap.kind == IH_DEDICATED) {
         segment->sealed = false;
         if (segment->kernel_sealed || segment->heap.base == NULL || segment->fd >= 0)
@@ -187,8 +193,8 @@ ih_entry *ih_lease_add(ih_segment *segment, uint32_t unit, const ih_header *head
     entry->lease.handle.nonce = header->u.nonce;
     entry->lease.store = store;
     entry->lease.fleeting = store->ephemeral;
-    entry->lease.trusted = true; /* an embedded store's segments are written by this process or
-                                    those it was forked from */
+    /* An embedded store's segments are written by this process or those it was forked from. */
+    entry->lease.trusted = !segment->foreign;
     entry->segment = segment;
     entry->unit = unit;
     entry->block = header->units;
@@ -199,8 +205,15 @@ ih_entry *ih_lease_add(ih_segment *segment, uint32_t unit, const ih_header *head
 static void hold(ih_entry *entry)
 {
     __atomic_store_n(&entry->count, 1, __ATOMIC_RELAXED);
-    entry->segment->leases++;
+    if (entry->segment->leases++ == 0 && entry->segment->range != NULL)
+        ih_remote_used(entry->segment);
     entry->lease.store->leases++;
+}
+
+/* Whether what this process leases is to be seen in its family's table. */
+static bool is_published(const ih_store *store)
+{
+    return store->inherited || store->remote != NULL;
 }
 
 /* `linked`: an image that the caller leases links to it, and so keeps it, deleted or not; which the
@@ -216,7 +229,7 @@ static ih_result open_known(ih_entry *entry, ih_handle handle, bool linked, ih_l
         return ih_fail(error, IH_CLOSED, 0, "open an image of a closed store");
     /* In a child a view of a result that was never put keeps it open, whoever else has dropped it.
      */
-    if (!kept && (entry->dying || (store->inherited && !store->ephemeral &&
+    if (!kept && (entry->dying || (is_published(store) && !store->ephemeral &&
                                    ih_is_dying(entry->segment, entry->unit))))
         return ih_fail(error, IH_GONE, 0, "open a deleted image");
     if (!ih_is_held(entry))
@@ -228,6 +241,16 @@ static ih_result open_known(ih_entry *entry, ih_handle handle, bool linked, ih_l
     return IH_OK;
 }
 
+/* Through a link also what was deleted, as long as its segment is there. */
+static bool may_open(const ih_segment *segment, uint32_t unit, bool linked)
+{
+    if (!linked)
+        return !ih_is_dying(segment, unit);
+    uint64_t found = segment->range != NULL ? __atomic_load_n(segment->range, __ATOMIC_ACQUIRE) : 0;
+    return segment->range == NULL || found == segment->heap.id ||
+           (segment->heap.kind == IH_DEDICATED && found == 0);
+}
+
 static ih_result open_new(ih_process *process, ih_handle handle, bool linked, ih_lease **out,
                           ih_error *error)
 {
@@ -236,10 +259,10 @@ static ih_result open_new(ih_process *process, ih_handle handle, bool linked, ih
     if (!ih_may_hold(segment, unit))
         return ih_fail(error, IH_GONE, 0, "open an image");
     ih_store *store = segment->store;
-    linked = linked && store->inherited; /* the owner has an entry of all that is linked */
+    linked = linked && is_published(store); /* the owner has an entry of all that is linked */
     if (store->closed && !linked)
         return ih_fail(error, IH_CLOSED, 0, "open an image of a closed store");
-    if (store->inherited) {
+    if (is_published(store)) {
         if (store->family == NULL)
             return ih_fail(error, IH_SYSTEM, EAGAIN, "open in a child that has no lease table");
         ih_result result = ih_family_publish(store->family, handle.locator, &slot, error);
@@ -249,7 +272,7 @@ static ih_result open_new(ih_process *process, ih_handle handle, bool linked, ih
     ih_header header;
     ih_entry *entry = NULL;
     ih_result result = IH_GONE;
-    if ((linked || !ih_is_dying(segment, unit)) &&
+    if (may_open(segment, unit, linked) &&
         ih_heap_sealed(&segment->heap, unit, &handle.nonce, &header)) {
         entry = ih_lease_add(segment, unit, &header);
         result = entry != NULL ? IH_OK : IH_MEMORY;
@@ -259,7 +282,7 @@ static ih_result open_new(ih_process *process, ih_handle handle, bool linked, ih
             ih_family_withdraw(store->family, slot);
         return ih_fail(error, result, 0, "open an image");
     }
-    if (store->inherited) {
+    if (is_published(store)) {
         /* What was poisoned before the fork may be in use since. */
         ih_heap_poison(&segment->heap, unit, header.units, false);
     }
@@ -270,17 +293,58 @@ static ih_result open_new(ih_process *process, ih_handle handle, bool linked, ih
     return IH_OK;
 }
 
-static ih_result open_any(ih_process *process, ih_handle handle, bool linked, ih_lease **out,
-                          ih_error *error)
+static ih_result open_mapped(ih_process *process, ih_handle handle, bool linked, ih_lease **out,
+                             ih_error *error)
 {
-    if (ih_locator_id(handle.locator) == 0)
-        return ih_fail(error, IH_GONE, 0, "open an image");
     ih_lock(process);
     ih_entry *entry = ih_map_find(&process->map, handle.locator);
     ih_result result = entry != NULL ? open_known(entry, handle, linked, out, error)
                                      : open_new(process, handle, linked, out, error);
     ih_unlock(process);
     return result;
+}
+
+/* The daemon's store that may know more of a handle, with a reference; of several the one of that
+ * number. NULL: none. */
+static ih_store *next_remote(ih_process *process, ih_handle handle, unsigned number)
+{
+    ih_lock(process);
+    const ih_segment *segment = ih_find_segment(process, ih_locator_id(handle.locator));
+    ih_store *store = process->stores;
+    for (; store != NULL; store = store->next) {
+        if (store->remote != NULL && !store->closed &&
+            (segment == NULL || segment->store == store) && number-- == 0)
+            break;
+    }
+    if (store != NULL)
+        store->references++;
+    ih_unlock(process);
+    return store;
+}
+
+static ih_result open_any(ih_process *process, ih_handle handle, bool linked, ih_lease **out,
+                          ih_error *error)
+{
+    if (ih_locator_id(handle.locator) == 0)
+        return ih_fail(error, IH_GONE, 0, "open an image");
+    ih_result result = open_mapped(process, handle, linked, out, error);
+    if (result != IH_GONE)
+        return result;
+    /* H12: a daemon is asked before anything is said to be gone. */
+    for (unsigned i = 0;; i++) {
+        ih_store *store = next_remote(process, handle, i);
+        if (store == NULL)
+            return result;
+        result = ih_remote_map(store, handle, linked, error);
+        bool mapped = result == IH_OK;
+        if (mapped)
+            result = open_mapped(process, handle, linked, out, error);
+        ih_lock(process);
+        ih_store_release(store);
+        ih_unlock(process);
+        if (mapped || result != IH_GONE)
+            return result;
+    }
 }
 
 ih_result ih_open(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error)
@@ -311,13 +375,17 @@ static void let_go(ih_entry *entry)
     ih_store *store = segment->store;
     segment->leases--;
     store->leases--;
-    if (store->inherited) {
+    if (is_published(store)) {
         if (entry->pinned)
             return;
         if (entry->slot != IH_NO_SLOT)
             ih_family_withdraw(store->family, entry->slot);
+        if (store->remote != NULL && __atomic_load_n(&entry->lease.fleeting, __ATOMIC_RELAXED))
+            ih_remote_drop_image(store, entry->lease.handle);
         ih_map_remove(&store->process->map, entry);
-        if (store->closed && store->leases == 0)
+        if (store->remote != NULL)
+            ih_remote_unused(segment);
+        else if (store->closed && store->leases == 0)
             ih_space_drop_unleased(store);
         return;
     }
@@ -372,8 +440,10 @@ static ih_result delete_locked(ih_store *store, ih_handle handle, bool force, ih
     ih_result result = ih_image_condemn(segment, unit, &header);
     if (result != IH_OK)
         return ih_fail(error, result, ENOMEM, "delete an image");
-    if (named)
+    if (named) {
         ih_names_unbind(&store->names, handle.locator);
+        ih_names_changed(store->process);
+    }
     store->deletes++;
     ih_space_sweep(store);
     return IH_OK;
@@ -381,6 +451,8 @@ static ih_result delete_locked(ih_store *store, ih_handle handle, bool force, ih
 
 ih_result ih_delete(ih_store *store, ih_handle handle, bool force, ih_error *error)
 {
+    if (store->remote != NULL)
+        return ih_remote_delete(store, handle, force, error);
     ih_lock(store->process);
     ih_result result = delete_locked(store, handle, force, error);
     ih_unlock(store->process);

@@ -1,5 +1,5 @@
 /* Binding, looking up and opening by name. */
-#include "process.h"
+#include "remote.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -54,6 +54,7 @@ static ih_result bind_locked(ih_store *store, const char *name, size_t length,
     ih_result result = ih_names_set(&store->names, name, length, handle, &now, &lost, &had);
     if (result != IH_OK)
         return ih_fail(error, result, ENOMEM, "bind a name");
+    ih_names_changed(store->process);
     if (version != NULL)
         *version = now;
     if (had)
@@ -66,6 +67,8 @@ ih_result ih_bind(ih_store *store, const char *name, size_t length, const ih_han
 {
     if (length == 0 || length > IH_NAME_MAX)
         return ih_fail(error, IH_INVALID, 0, "bind a name: it must have 1 to 512 bytes");
+    if (store->remote != NULL)
+        return ih_remote_bind(store, name, length, handle, expected, version, error);
     ih_lock(store->process);
     ih_result result = bind_locked(store, name, length, handle, expected, version, error);
     ih_unlock(store->process);
@@ -75,6 +78,8 @@ ih_result ih_bind(ih_store *store, const char *name, size_t length, const ih_han
 ih_result ih_lookup(ih_store *store, const char *name, size_t length, ih_handle *handle,
                     uint64_t *version, ih_error *error)
 {
+    if (store->remote != NULL)
+        return ih_remote_lookup(store, name, length, handle, version, error);
     ih_lock(store->process);
     const ih_name_entry *entry = ih_names_find(&store->names, name, length);
     ih_result result = store->closed                   ? IH_CLOSED
@@ -102,6 +107,64 @@ ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_leas
         result = ih_open(store->process, handle, out, error);
         if (result != IH_GONE)
             return result;
+    }
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+void ih_names_changed(ih_process *process)
+{
+    (void)__atomic_fetch_add(&process->changes, 1, __ATOMIC_RELEASE);
+    if (process->waiters > 0)
+        ih_os_wake(&process->changes);
+}
+
+/* Under the lock. True: there is something to tell, or to complain about. */
+static bool has_changed(const ih_store *store, const char *name, size_t length, uint64_t seen,
+                        ih_handle *handle, uint64_t *version, ih_result *result)
+{
+    *result = store->closed ? IH_CLOSED : store->inherited ? IH_FORKED : IH_OK;
+    if (*result != IH_OK)
+        return true;
+    const ih_name_entry *entry = ih_names_find(&store->names, name, length);
+    bool bound = entry != NULL && entry->bound;
+    if ((bound ? entry->version : 0) == seen)
+        return false;
+    *handle = bound ? entry->handle : (ih_handle){0};
+    *version = bound ? entry->version : 0;
+    return true;
+}
+
+ih_result ih_store_wait(ih_store *store, const char *name, size_t length, uint64_t seen,
+                        uint64_t timeout_ns, ih_handle *handle, uint64_t *version, ih_error *error)
+{
+    ih_process *process = store->process;
+    if (length == 0 || length > IH_NAME_MAX)
+        return ih_fail(error, IH_INVALID, 0, "wait for a name: it must have 1 to 512 bytes");
+    if (store->remote != NULL)
+        return ih_remote_wait(store, name, length, seen, timeout_ns, handle, version, error);
+    uint64_t start = ih_os_exact_ns();
+    for (;;) {
+        ih_result result;
+        ih_lock(process);
+        uint32_t ticket = __atomic_load_n(&process->changes, __ATOMIC_ACQUIRE);
+        bool told = has_changed(store, name, length, seen, handle, version, &result);
+        process->waiters += told ? 0 : 1u;
+        ih_unlock(process);
+        if (told)
+            return result == IH_OK ? IH_OK : ih_fail(error, result, 0, "wait for a name");
+        uint64_t past = ih_os_exact_ns() - start;
+        int code = ih_os_wait(&process->changes, ticket,
+                              timeout_ns == UINT64_MAX ? UINT64_MAX
+                              : past < timeout_ns      ? timeout_ns - past
+                                                       : 0);
+        ih_lock(process);
+        process->waiters--;
+        ih_unlock(process);
+        if (code == ETIMEDOUT)
+            return ih_fail(error, IH_AGAIN, 0, "wait for a name");
+        if (code != 0)
+            return ih_fail(error, IH_SYSTEM, code, "wait for a name");
     }
 }
 
@@ -155,6 +218,8 @@ static ih_result list_locked(const ih_names *names, const char *prefix, size_t l
 ih_result ih_store_names(ih_store *store, const char *prefix, size_t length, ih_name **out,
                          size_t *count, ih_error *error)
 {
+    if (store->remote != NULL)
+        return ih_remote_names(store, prefix, length, out, count, error);
     ih_lock(store->process);
     ih_result result =
         store->closed ? IH_CLOSED : list_locked(&store->names, prefix, length, out, count);

@@ -11,7 +11,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "process.h"
+#include "remote.h"
 
 #include "hash.h"
 
@@ -91,8 +91,16 @@ void ih_process_destroy(ih_process *process)
 void ih_unlock(ih_process *process)
 {
     ih_segment *dead = process->graveyard;
+    ih_store *flush = process->flush;
     process->graveyard = NULL;
+    process->flush = NULL;
     pthread_mutex_unlock(&process->lock);
+    if (flush != NULL) {
+        ih_remote_flush(flush);
+        ih_lock(process);
+        ih_store_release(flush);
+        pthread_mutex_unlock(&process->lock);
+    }
     while (dead != NULL) {
         ih_segment *next = dead->next;
         ih_store *store = dead->store;
@@ -200,7 +208,7 @@ uint64_t ih_new_id(ih_store *store)
 static bool join_own_family(ih_process *process)
 {
     for (ih_store *store = process->stores; store != NULL; store = store->next) {
-        if (store->inherited || store->family != NULL)
+        if (store->inherited || store->family != NULL || store->remote != NULL)
             continue;
         if (process->own == NULL) {
             if (ih_family_create(&process->own, NULL) != IH_OK)
@@ -265,7 +273,12 @@ static void disown_segments(ih_store *store)
         segment->heap.base = NULL;
         ih_os_close(segment->fd);
         segment->fd = -1;
-        segment->idle_ns = 0;
+        if (store->remote == NULL)
+            segment->idle_ns = 0;
+    }
+    if (store->remote != NULL) {
+        ih_remote_fork_child(store);
+        return;
     }
     store->inherited = true;
     store->queue = NULL;
@@ -288,6 +301,10 @@ void ih_process_fork_child(ih_process *process)
     }
     process->own = NULL;
     process->graveyard = NULL;
+    if (process->flush != NULL)
+        process->flush->references--;
+    process->flush = NULL;
+    process->waiters = 0;
     /* Inherited segments look at their bits in these pages, which are the owner's to give out: for
      * us they are full. */
     for (ih_bits *bits = process->bits; bits != NULL; bits = bits->next)
@@ -302,6 +319,8 @@ void ih_process_fork_child(ih_process *process)
         free(entry->links); /* the owner's business, as are the frees */
         entry->links = NULL;
         entry->linked = 0;
+        if (entry->lease.store->remote != NULL)
+            entry->lease.fleeting = false; /* the parent decides */
         if (!ih_is_held(entry)) {
             /* Deleted already, or pinned: the owner's business. Removal moves a later cell into the
              * hole, or one that was seen before: the hole is looked at again. */

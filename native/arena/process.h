@@ -23,6 +23,8 @@ typedef struct ih_bits {
     uint32_t count;
 } ih_bits;
 
+struct ih_remote;
+
 struct ih_process {
     pthread_mutex_t lock;
     ih_segment **segments; /* by id: open addressing, linear probing */
@@ -37,13 +39,18 @@ struct ih_process {
     uint64_t nonce_key[2];
     uint64_t nonce_count;    /* atomic */
     uint64_t maps, maps_max; /* mappings of segments */
+    uint32_t changes;        /* grows with each bind; who waits for a name waits for this word */
+    uint32_t waiters;        /* threads that do */
+    ih_store *flush;         /* has something to tell the daemon once the lock is released */
 };
 
 struct ih_store {
     ih_process *process;
     ih_store *next;
-    ih_family *family;   /* NULL until the owner forks */
-    uint64_t references; /* the caller's, and one for each segment */
+    ih_family *family;        /* NULL until the owner forks */
+    struct ih_remote *remote; /* NULL: embedded */
+    uint64_t references;      /* the callers', and one for each segment */
+    uint64_t connections;     /* of these, those of ih_store_connect() */
     uint64_t capacity, segment_size;
     bool ephemeral, closed, inherited, dropped;
     bool closing; /* its segments are being walked: nothing is freed but where the walk is */
@@ -96,6 +103,9 @@ void ih_space_unbin(ih_segment *segment);
 bool ih_space_place(ih_store *store, uint32_t units, ih_segment **segment, uint32_t *unit);
 ih_segment *ih_space_take_warm(ih_store *store, uint64_t bytes);
 void ih_space_put_warm(ih_segment *segment);
+/* The list of warm ones; in a daemon's store, of dedicated ones that are kept mapped unleased. */
+void ih_space_link_warm(ih_segment *segment);
+void ih_space_unlink_warm(ih_segment *segment);
 void ih_space_add(ih_store *store, ih_segment *segment);
 /* Detaches a segment that holds nothing and buries it. */
 void ih_space_drop(ih_segment *segment);
@@ -120,6 +130,11 @@ static inline bool ih_may_hold(const ih_segment *segment, uint32_t unit)
            (segment->heap.kind == IH_ORDINARY || segment->sealed);
 }
 
+/* ---- names (naming.c) ------------------------------------------------------------------------ */
+
+/* Names changed: who waits for one looks again. */
+void ih_names_changed(ih_process *process);
+
 /* ---- lifetimes (lifetime.c) ------------------------------------------------------------------ */
 
 /* A lease of a sealed image that this process does not lease yet; publishes nothing. NULL: no
@@ -139,6 +154,9 @@ bool ih_is_wanted(const ih_entry *entry);
 /* ih_publish() of a store that is no daemon's (links.c). */
 ih_result ih_publish_embedded(ih_store *store, ih_handle handle, const ih_publication *publication,
                               uint64_t *version, ih_error *error);
+/* Describes a block that was placed, and counts it. */
+void ih_block_fill(ih_block *out, ih_segment *segment, uint32_t unit, uint64_t size, uint32_t units,
+                   unsigned flags);
 /* Gives back a block that never became an image, or is one no more. */
 void ih_block_free(ih_segment *segment, uint32_t unit, uint32_t units);
 

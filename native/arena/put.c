@@ -5,7 +5,7 @@
  * can't exceed the capacity together. What stands in the way of a new segment goes first: deleted
  * images that no child holds, warm segments, empty ones.
  */
-#include "process.h"
+#include "remote.h"
 
 #include "hash.h"
 
@@ -30,18 +30,26 @@ typedef struct {
     uint64_t segment_bytes; /* of the segment to be made */
 } request;
 
-static void fill_block(ih_block *out, ih_segment *segment, uint32_t unit, const request *want)
+void ih_block_fill(ih_block *out, ih_segment *segment, uint32_t unit, uint64_t size, uint32_t units,
+                   unsigned flags)
 {
     ih_store *store = segment->store;
-    uint32_t units = want->dedicated ? segment->heap.end - segment->heap.first : want->units;
     store->used += ih_block_bytes(segment, units);
+    segment->writers++;
     out->store = store;
     out->memory =
         segment->heap.base != NULL ? segment->heap.base + ((size_t)unit << IH_UNIT_SHIFT) : NULL;
-    out->size = want->size;
+    out->size = size;
     out->locator = ih_locator(segment->heap.id, unit);
     out->segment = segment;
-    out->flags = want->seal ? IH_PUT_SEAL : 0u;
+    out->flags = flags;
+}
+
+static void fill_block(ih_block *out, ih_segment *segment, uint32_t unit, const request *want)
+{
+    ih_block_fill(out, segment, unit, want->size,
+                  want->dedicated ? segment->heap.end - segment->heap.first : want->units,
+                  want->seal ? IH_PUT_SEAL : 0u);
 }
 
 /* From what is there already. */
@@ -181,11 +189,12 @@ static ih_result make_segment(ih_store *store, const request *want, uint64_t byt
 static ih_result prepare_request(const ih_store *store, uint64_t size, unsigned flags,
                                  request *want, ih_error *error)
 {
-    if (size < IH_HEADER_SIZE || (flags & ~IH_PUT_SEAL) != 0)
+    unsigned known = store->remote != NULL ? IH_PUT_SEAL | IH_PUT_EVICTABLE : IH_PUT_SEAL;
+    if (size < IH_HEADER_SIZE || (flags & ~known) != 0)
         return ih_fail(error, IH_INVALID, 0,
                        "reserve a block: the size includes the header of 64 bytes");
     *want = (request){.size = size, .seal = (flags & IH_PUT_SEAL) != 0};
-    want->dedicated = want->seal || size > store->segment_size / 4u;
+    want->dedicated = (flags & known) != 0 || size > store->segment_size / 4u;
     if (size > store->capacity || size > DEDICATED_MAX) {
         ih_lock(store->process);
         ih_result result = ih_store_fail(store, error, IH_FULL, "reserve a block", size);
@@ -208,6 +217,11 @@ ih_result ih_reserve(ih_store *store, uint64_t size, unsigned flags, ih_block *o
     ih_result result = prepare_request(store, size, flags, &want, error);
     if (result != IH_OK)
         return result;
+    if (store->remote != NULL) {
+        ih_wanted wanted = {
+            .size = size, .units = want.units, .flags = flags, .dedicated = want.dedicated};
+        return ih_remote_reserve(store, &wanted, out, error);
+    }
     for (;;) {
         uint64_t bytes = 0;
         *error = (ih_error){0};
@@ -238,12 +252,21 @@ ih_result ih_reserve(ih_store *store, uint64_t size, unsigned flags, ih_block *o
 /* What failed for want of memory while a block was filled gets the store's figures. */
 static ih_result with_figures(const ih_block *block, ih_result result, ih_error *error)
 {
-    if (result != IH_MEMORY || error == NULL)
+    if (result != IH_MEMORY || error == NULL || block->store->remote != NULL)
         return result;
     ih_lock(block->store->process);
     (void)ih_store_fail(block->store, error, result, error->what, block->size);
     ih_unlock(block->store->process);
     return result;
+}
+
+/* A forked child has neither the writable mapping nor the descriptor of what its parent was filling.
+ */
+static bool is_inherited(const ih_block *block)
+{
+    const ih_segment *segment = block->segment;
+    return block->store->inherited || (segment->range != NULL && segment->heap.base == NULL &&
+                                       (block->memory != NULL || segment->fd < 0));
 }
 
 ih_result ih_block_write(ih_block *block, uint64_t offset, const void *source, uint64_t size,
@@ -253,21 +276,23 @@ ih_result ih_block_write(ih_block *block, uint64_t offset, const void *source, u
     if (segment == NULL || offset < IH_HEADER_SIZE || offset > block->size ||
         size > block->size - offset)
         return ih_fail(error, IH_INVALID, 0, "write into a block");
-    if (block->store->inherited)
+    if (is_inherited(block))
         return ih_fail(error, IH_FORKED, 0, "write into a block in a forked child");
     if (block->memory != NULL) {
         __builtin_memcpy(block->memory + offset, source, (size_t)size);
         return IH_OK;
     }
     uint64_t start = (uint64_t)segment->heap.first << IH_UNIT_SHIFT;
-    ih_result result = ih_segment_write(segment, &block->store->process->room, start + offset,
-                                        source, size, error);
+    /* What the daemon grants is committed (H13). */
+    ih_room *room = segment->range == NULL ? &block->store->process->room : NULL;
+    ih_result result = ih_segment_write(segment, room, start + offset, source, size, error);
     return with_figures(block, result, error);
 }
 
-/* Under the lock: counts the image and takes a lease if one is wanted. */
+/* Under the lock: counts the image and takes a lease if one is wanted. In a daemon's store the
+ * lease stands in the family's table already, before anybody else could find the image. */
 static ih_result publish(ih_block *block, const ih_header *header, const uint8_t image[16],
-                         ih_lease **lease, ih_error *error)
+                         uint32_t slot, ih_lease **lease, ih_error *error)
 {
     ih_segment *segment = block->segment;
     ih_store *store = block->store;
@@ -280,6 +305,7 @@ static ih_result publish(ih_block *block, const ih_header *header, const uint8_t
         if (entry == NULL)
             return ih_fail(error, IH_MEMORY, ENOMEM, "lease an image");
         entry->count = 1;
+        entry->slot = slot;
         segment->leases++;
         store->leases++;
         *lease = &entry->lease;
@@ -288,9 +314,34 @@ static ih_result publish(ih_block *block, const ih_header *header, const uint8_t
         ih_heap_seal(&segment->heap, ih_locator_unit(block->locator), header->u.nonce, header->size,
                      header->created_ns, header->flags, image);
     segment->sealed = true;
+    segment->writers--;
     store->images++;
     store->puts++;
+    if (store->remote != NULL)
+        ih_remote_count_put(store, header->size);
+    if (segment->range != NULL && segment->leases == 0)
+        ih_remote_unused(segment);
     return IH_OK;
+}
+
+static ih_result take_slot(ih_block *block, uint32_t *slot, ih_error *error)
+{
+    ih_store *store = block->store;
+    ih_lock(store->process);
+    ih_result result = refused(store);
+    result = result == IH_OK ? ih_family_publish(store->family, block->locator, slot, error)
+                             : ih_fail(error, result, 0, "seal an image");
+    ih_unlock(store->process);
+    return result;
+}
+
+static void give_slot(ih_store *store, uint32_t slot)
+{
+    if (slot == IH_NO_SLOT)
+        return;
+    ih_lock(store->process);
+    ih_family_withdraw(store->family, slot);
+    ih_unlock(store->process);
 }
 
 ih_result ih_block_seal(ih_block *block, const uint8_t image_header[16], ih_handle *out,
@@ -301,11 +352,16 @@ ih_result ih_block_seal(ih_block *block, const uint8_t image_header[16], ih_hand
         return ih_fail(error, IH_INVALID, 0, "seal a block twice");
     ih_store *store = block->store;
     ih_process *process = store->process;
-    if (store->inherited)
+    if (is_inherited(block))
         return ih_fail(error, IH_FORKED, 0, "seal an image in a forked child");
+    uint32_t slot = IH_NO_SLOT;
+    if (store->remote != NULL && lease != NULL) {
+        ih_result result = take_slot(block, &slot, error);
+        if (result != IH_OK)
+            return result;
+    }
     uint64_t count = __atomic_fetch_add(&process->nonce_count, 1, __ATOMIC_RELAXED);
     bool dedicated = segment->heap.kind == IH_DEDICATED;
-    uint32_t unit = ih_locator_unit(block->locator);
     ih_header header = {.units = dedicated
                                      ? segment->heap.end - segment->heap.first
                                      : (uint32_t)((block->size + IH_UNIT - 1u) >> IH_UNIT_SHIFT),
@@ -317,15 +373,19 @@ ih_result ih_block_seal(ih_block *block, const uint8_t image_header[16], ih_hand
         ih_result result =
             ih_segment_finish(segment, header.u.nonce, header.size, header.created_ns,
                               (block->flags & IH_PUT_SEAL) != 0, image_header, error);
-        if (result != IH_OK)
+        if (result != IH_OK) {
+            give_slot(store, slot);
             return with_figures(block, result, error);
+        }
     }
     ih_lock(process);
-    ih_result result = publish(block, &header, image_header, lease, error);
+    ih_result result = publish(block, &header, image_header, slot, lease, error);
     ih_unlock(process);
-    if (result != IH_OK)
+    if (result != IH_OK) {
+        give_slot(store, slot);
         return with_figures(block, result, error);
-    *out = (ih_handle){.locator = ih_locator(segment->heap.id, unit), .nonce = header.u.nonce};
+    }
+    *out = (ih_handle){.locator = block->locator, .nonce = header.u.nonce};
     block->segment = NULL;
     block->memory = NULL;
     return IH_OK;
@@ -341,7 +401,9 @@ void ih_block_abandon(ih_block *block)
     block->segment = NULL;
     block->memory = NULL;
     ih_lock(process);
-    if (!store->inherited) {
+    /* A child of a remote store has set the count of writers to 0. */
+    if (!store->inherited && segment->writers > 0) {
+        segment->writers--;
         bool dedicated = segment->heap.kind == IH_DEDICATED;
         uint32_t unit = ih_locator_unit(block->locator);
         if (segment->heap.base != NULL && dedicated && !segment->kernel_sealed)
@@ -351,4 +413,6 @@ void ih_block_abandon(ih_block *block)
                                 : ih_heap_at(&segment->heap, unit)->units);
     }
     ih_unlock(process);
+    if (store->remote != NULL)
+        ih_remote_settle(store);
 }

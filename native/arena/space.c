@@ -118,7 +118,7 @@ void ih_space_add(ih_store *store, ih_segment *segment)
     store->segment_count++;
 }
 
-static void unlink_warm(ih_segment *segment)
+void ih_space_unlink_warm(ih_segment *segment)
 {
     ih_store *store = segment->store;
     if (segment->previous != NULL)
@@ -135,6 +135,21 @@ static void unlink_warm(ih_segment *segment)
     store->warm_count--;
 }
 
+void ih_space_link_warm(ih_segment *segment)
+{
+    ih_store *store = segment->store;
+    segment->idle_ns = ih_os_clock_ns();
+    segment->previous = store->warm_last;
+    segment->next = NULL;
+    if (store->warm_last != NULL)
+        store->warm_last->next = segment;
+    else
+        store->warm_first = segment;
+    store->warm_last = segment;
+    store->warm += segment->bytes;
+    store->warm_count++;
+}
+
 static bool is_warm(const ih_segment *segment)
 {
     return segment->heap.kind == IH_DEDICATED && segment->idle_ns != 0;
@@ -145,7 +160,7 @@ void ih_space_drop(ih_segment *segment)
     ih_store *store = segment->store;
     ih_process *process = store->process;
     if (is_warm(segment))
-        unlink_warm(segment);
+        ih_space_unlink_warm(segment);
     ih_space_unbin(segment);
     if (segment->heap.kind == IH_ORDINARY && segment->idle_ns != 0)
         store->idle_count--;
@@ -154,7 +169,8 @@ void ih_space_drop(ih_segment *segment)
         store->next_bytes /= 2u;
     if (segment->registered)
         ih_unregister_segment(process, segment);
-    if (segment->heap.kind == IH_DEDICATED && segment->dying != NULL && !store->inherited)
+    if (segment->heap.kind == IH_DEDICATED && segment->dying != NULL && segment->range == NULL &&
+        !store->inherited)
         ih_give_dying_bit(process, segment);
     if (segment->all_previous != NULL)
         segment->all_previous->all_next = segment->all_next;
@@ -179,7 +195,7 @@ ih_segment *ih_space_take_warm(ih_store *store, uint64_t bytes)
     }
     if (best == NULL || !ih_reserve_registration(store->process))
         return NULL;
-    unlink_warm(best);
+    ih_space_unlink_warm(best);
     best->heap.id = ih_new_id(store);
     (void)ih_register_segment(store->process, best);
     ih_header *block = ih_heap_at(&best->heap, best->heap.first);
@@ -199,16 +215,7 @@ void ih_space_put_warm(ih_segment *segment)
     ih_unregister_segment(store->process, segment);
     ih_heap_poison(&segment->heap, segment->heap.first + 1u,
                    segment->heap.end - segment->heap.first - 1u, true);
-    segment->idle_ns = ih_os_clock_ns();
-    segment->previous = store->warm_last;
-    segment->next = NULL;
-    if (store->warm_last != NULL)
-        store->warm_last->next = segment;
-    else
-        store->warm_first = segment;
-    store->warm_last = segment;
-    store->warm += segment->bytes;
-    store->warm_count++;
+    ih_space_link_warm(segment);
     while (store->warm_count > WARM_MAX || store->warm > store->capacity / 2u)
         ih_space_drop(store->warm_first);
 }

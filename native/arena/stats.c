@@ -1,11 +1,17 @@
 /* Looking: one image, all images, the store's figures. Snapshots under the lock. */
 #include "links.h"
+#include "remote.h"
 
 #include "hash.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define EXPLANATION 1024u
 
 static void describe(const ih_segment *segment, uint32_t unit, const ih_header *header,
                      ih_stat *out)
@@ -30,6 +36,8 @@ static void describe(const ih_segment *segment, uint32_t unit, const ih_header *
 
 ih_result ih_store_stat(ih_store *store, ih_handle handle, ih_stat *out, ih_error *error)
 {
+    if (store->remote != NULL)
+        return ih_remote_stat(store, handle, out, error);
     uint32_t unit = ih_locator_unit(handle.locator);
     ih_header header;
     ih_lock(store->process);
@@ -123,6 +131,8 @@ static void count_lease(void *context, uint64_t locator)
 
 ih_result ih_store_list(ih_store *store, ih_stat **out, size_t *count, ih_error *error)
 {
+    if (store->remote != NULL)
+        return ih_remote_list(store, out, count, error);
     listing list = {0};
     bool good = true;
     ih_lock(store->process);
@@ -177,6 +187,8 @@ static void usage_locked(const ih_store *store, ih_usage *out)
 
 ih_result ih_store_usage(ih_store *store, ih_usage *out, ih_error *error)
 {
+    if (store->remote != NULL)
+        return ih_remote_usage(store, out, error);
     ih_lock(store->process);
     (void)ih_reclaim(store);
     ih_unlock(store->process); /* what that emptied is unmapped, and counted no more */
@@ -192,6 +204,8 @@ ih_result ih_store_usage(ih_store *store, ih_usage *out, ih_error *error)
 
 ih_result ih_store_trim(ih_store *store, ih_error *error)
 {
+    if (store->remote != NULL)
+        return ih_remote_trim(store, error);
     ih_lock(store->process);
     ih_result result = store->inherited ? IH_FORKED : IH_OK;
     if (result == IH_OK) {
@@ -200,4 +214,63 @@ ih_result ih_store_trim(ih_store *store, ih_error *error)
     }
     ih_unlock(store->process);
     return result == IH_OK ? IH_OK : ih_fail(error, result, 0, "trim a store in a forked child");
+}
+
+/* ---- reasons --------------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 3, 4))) static void say(char *text, size_t *length,
+                                                      const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int added = vsnprintf(text + *length, EXPLANATION - *length, format, arguments);
+    va_end(arguments);
+    *length += added > 0 ? (size_t)added : 0;
+    *length = *length < EXPLANATION ? *length : EXPLANATION - 1u;
+}
+
+static void explain(const ih_stat *found, bool fleeting, char *text)
+{
+    size_t length = 0;
+    if (found->dying)
+        say(text, &length, "It was deleted; its memory stays while somebody holds it.\n");
+    else if (fleeting && found->names == 0)
+        say(text, &length, "It is alive until its last view goes: it was frozen and never put.\n");
+    else
+        say(text, &length, "It is alive: it was put, and nobody has deleted it.\n");
+    if (found->names > 0)
+        say(text, &length, "Names bound to it: %" PRIu32 ".\n", found->names);
+    if (found->leases > 0)
+        say(text, &length, "Processes that hold views of it: %" PRIu32 ".\n", found->leases);
+    if (found->linked > 0)
+        say(text, &length, "Images that link to it: %" PRIu32 ".\n", found->linked);
+    if (found->dying && found->leases == 0 && found->linked == 0)
+        say(text, &length, "Nobody holds it: its memory goes with the next scan.\n");
+}
+
+ih_result ih_store_explain(ih_store *store, ih_handle handle, char **text, ih_error *error)
+{
+    if (store->remote != NULL)
+        return ih_remote_explain(store, handle, text, error);
+    ih_stat found;
+    ih_result result = ih_store_stat(store, handle, &found, NULL);
+    if (result != IH_OK && result != IH_GONE)
+        return ih_fail(error, result, 0, "explain an image");
+    char *out = malloc(EXPLANATION);
+    if (out == NULL)
+        return ih_fail(error, IH_MEMORY, ENOMEM, "explain an image");
+    ih_lock(store->process);
+    const ih_entry *entry = ih_map_find(&store->process->map, handle.locator);
+    bool fleeting = store->ephemeral || (entry != NULL && entry->lease.fleeting);
+    ih_unlock(store->process);
+    out[0] = '\0';
+    size_t length = 0;
+    if (result == IH_OK)
+        explain(&found, fleeting, out);
+    else
+        say(out, &length,
+            "It is gone: it was deleted and freed, or never was in this store, which keeps no "
+            "record of what went.\n");
+    *text = out;
+    return IH_OK;
 }

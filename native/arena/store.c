@@ -4,7 +4,7 @@
  * image: what nobody leases goes at once, the rest with its last lease; a segment goes when it is
  * empty. So nothing is ever unmapped under a reader, and the struct goes with the last of both.
  */
-#include "process.h"
+#include "remote.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -80,8 +80,21 @@ void ih_store_release(ih_store *store)
             break;
         }
     }
-    if (store->family != NULL)
-        store->family->stores--;
+    ih_process *process = store->process;
+    ih_family *family = store->family;
+    if (family != NULL)
+        family->stores--;
+    if (store->remote != NULL) {
+        ih_remote_destroy(store);
+        /* With the last lease goes the lock by which the daemon knows that we live. */
+        for (ih_family **link = &process->families; *link != NULL; link = &(*link)->next) {
+            if (*link == family && family != process->own) {
+                *link = family->next;
+                ih_family_destroy(family);
+                break;
+            }
+        }
+    }
     ih_names_destroy(&store->names);
     free(store);
 }
@@ -178,7 +191,10 @@ static void close_locked(ih_store *store)
         return;
     store->closed = true;
     ih_names_destroy(&store->names);
-    if (store->inherited)
+    ih_names_changed(store->process);
+    if (store->remote != NULL)
+        ih_remote_close(store);
+    else if (store->inherited)
         close_inherited(store);
     else
         close_owned(store);
@@ -195,8 +211,10 @@ void ih_store_drop(ih_store *store)
 {
     ih_process *process = store->process;
     ih_lock(process);
-    close_locked(store);
-    store->dropped = true;
+    if (store->remote == NULL || --store->connections == 0) {
+        close_locked(store);
+        store->dropped = true;
+    }
     ih_store_release(store);
     ih_unlock(process);
 }

@@ -127,7 +127,7 @@ _Static_assert(sizeof(ih_segment_reply) == 56, "segment reply");
 /* MAP, STAT, EXPLAIN, DROP; DELETE. */
 typedef struct {
     ih_handle handle;
-    uint32_t force; /* DELETE */
+    uint32_t force; /* DELETE: though it has names. MAP: through a link, so it may be dying */
     uint32_t reserved;
 } ih_image_request;
 _Static_assert(sizeof(ih_image_request) == 24, "image request");
@@ -236,6 +236,10 @@ _Static_assert(offsetof(ih_session_page, puts) == 192, "puts");
  * ordinary segment 64 bytes later the dying bits follow, one for each unit of the segment. Ranges
  * are used again: the first word tells whose they are. */
 #define IH_RANGE_HEAD 64u
+/* The second word of a range, counted in words: the daemon changes it when it has put other memory
+ * behind the same id (spilled): who maps the segment and leases nothing in it unmaps it soon, and
+ * asks again when it is needed. */
+#define IH_RANGE_MOVED 1u
 #define IH_RANGE_GONE UINT64_MAX
 
 #endif

@@ -91,6 +91,8 @@ int ih_os_connect(int fd, const char *path);
 /* Sends all of it, by the time `until_ns` of ih_os_exact_ns(): ETIMEDOUT. 0: at once or, if not a
  * byte could be sent, EAGAIN. Never raises SIGPIPE. */
 int ih_os_send(int fd, const void *source, size_t bytes, uint64_t until_ns);
+/* Ends the stream in both directions; who waits for it is woken. */
+void ih_os_shutdown(int fd);
 /* Waits for something to receive, the end of the stream included. */
 int ih_os_readable(int fd, uint64_t until_ns);
 /* Receives what is there: EAGAIN, ECONNRESET at the end of the stream. Descriptors that come with

@@ -116,6 +116,8 @@ int ih_os_send(int fd, const void *source, size_t bytes, uint64_t until_ns)
     return 0;
 }
 
+void ih_os_shutdown(int fd) { (void)shutdown(fd, SHUT_RDWR); }
+
 static void collect(struct msghdr *message, int *fds, unsigned *count)
 {
     for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL;
