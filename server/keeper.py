@@ -36,7 +36,14 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CRASH_SECONDS = 10.0
 CRASHES_FREE = 5
 FIRST_DELAY = 0.1
+# The admin process is worth less haste than the daemon.
+ADMIN_DELAY_FACTOR = 30.0
+# Seconds that a killed child may take to go; one that hangs in the kernel is left behind.
+KILLS_MAX = 5
 PR_SET_PDEATHSIG = 1
+# Descriptors that are never used for holding.
+FDS_SPARE = 16
+FDS_SPARE_MAX = 1024
 
 
 class Child:
@@ -116,7 +123,7 @@ class Keeper:
         self.notifier = notify.Notifier(environment)
         delay = float(str(settings["restart_delay_max"]))
         self.daemon = Child("daemon", "icehouse.server", delay)
-        self.admin = Child("admin", "icehouse.server.admin", delay)
+        self.admin = Child("admin", "icehouse.server.admin", delay * ADMIN_DELAY_FACTOR)
         self.environment = {
             name: value for name, value in environment.items() if name not in PRIVATE_VARIABLES
         }
@@ -124,11 +131,15 @@ class Keeper:
             self.environment[WATCHDOG_VARIABLE] = str(self.notifier.watchdog_seconds)
         self.held: dict[str, int] = {}
         self.offered: list[tuple[str, int]] = []
+        self.limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        # A daemon that starts gets all that is held, under the same limit, and needs more besides.
+        self.fds_max = self.limit - min(max(FDS_SPARE, self.limit // 8), FDS_SPARE_MAX)
         self.channel: socket.socket | None = None
         self.claim: listening.Claim | None = None
         self.was_ready = False
         self.status = 0
         self.stop_by: float | None = None
+        self.kills = 0
         self.poll = select.poll()
         inherited = notify.Inherited(environment)
         self.notifier.remember(inherited.names)
@@ -168,7 +179,8 @@ class Keeper:
                 if child.due is not None and child.due <= now and self.stop_by is None:
                     self._start(child)
             if self.stop_by is not None:
-                if self.daemon.pid is None and self.admin.pid is None:
+                over = self.daemon.pid is None and self.admin.pid is None
+                if over or self.kills >= KILLS_MAX:
                     break
                 if now >= self.stop_by:
                     self._kill_all()
@@ -217,6 +229,7 @@ class Keeper:
             child.kill(signal.SIGTERM)
 
     def _kill_all(self) -> None:
+        self.kills += 1
         self.stop_by = time.monotonic() + 1.0
         for child in (self.admin, self.daemon):
             if child.pid is not None:
@@ -233,23 +246,30 @@ class Keeper:
     def _start(self, child: Child) -> None:
         child.due = None
         child.started = time.monotonic()
-        environment = self.environment
-        passed = None
-        if child is self.daemon:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            environment = {**environment, CHANNEL_VARIABLE: str(theirs.fileno())}
-            passed = theirs.fileno()
         try:
-            child.pid = spawn(child.module, environment, passed)
+            if child is self.daemon:
+                self._start_daemon()
+            else:
+                child.pid = spawn(child.module, self.environment, None)
         except OSError as error:
+            # No memory, no process or no descriptor left: for now.
             self.log.error("cannot-start", str(error), child=child.name)
             child.ended(child.started, FIRST_DELAY)
-        if child is self.daemon:
-            theirs.close()
-            self.channel = ours
-            self.poll.register(ours, select.POLLIN)
-        if child.pid is not None:
+        else:
             self.log.info("started", child=child.name, pid=child.pid, held=len(self.held))
+
+    def _start_daemon(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            number = theirs.fileno()
+            environment = {**self.environment, CHANNEL_VARIABLE: str(number)}
+            try:
+                self.daemon.pid = spawn(self.daemon.module, environment, number)
+            except OSError:
+                ours.close()
+                raise
+        self.channel = ours
+        self.poll.register(ours, select.POLLIN)
 
     def _reap(self, child: Child) -> None:
         if child.pid is None:
@@ -328,13 +348,14 @@ class Keeper:
         return True
 
     def _hold(self, key: str, fds: list[int], *, whole: bool) -> bytes:
-        if not whole or len(fds) != 1 or not holdings.is_key(key):
+        # The kernel gives the lowest free number: a high one says that few are left.
+        full = not whole or any(fd >= self.fds_max for fd in fds)
+        if full or len(fds) != 1 or not holdings.is_key(key):
             for fd in fds:
                 os.close(fd)
-            if not whole:
-                limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-                self.log.warning("no-descriptor-left", limit=limit, held=len(self.held))
-                return b"Ethe keeper's limit of %d open files is reached (ulimit -n)" % limit
+            if full:
+                self.log.warning("no-descriptor-left", limit=self.limit, held=len(self.held))
+                return b"Ethe keeper's limit of %d open files is reached (ulimit -n)" % self.limit
             return b"Enot a key and one descriptor"
         before = self.held.pop(key, None)
         self.held[key] = fds[0]

@@ -148,20 +148,23 @@ def ids(kind: str, find: Callable[[str], int]) -> Callable[[Any], tuple[int, ...
     """Make a check for lists of users or groups, by number or name."""
 
     def check(value: Any) -> tuple[int, ...]:
-        items = [item.strip() for item in value.split(",")] if isinstance(value, str) else value
+        items: Any = value
+        if isinstance(value, str):
+            items = [item.strip() for item in value.split(",")]
         if not isinstance(items, list | tuple):
             raise WrongValueError(f"a list of {kind}s, by number or name")
         return tuple(sorted({one(item) for item in items if item != ""}))
 
     def one(item: Any) -> int:
-        if isinstance(item, str) and item.isdecimal() and len(item) < 11:
-            item = int(item)
-        if isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 2**32 - 1:
-            return item
-        try:
-            return find(item)
-        except (KeyError, TypeError, ValueError):
-            raise WrongValueError(f"{kind}s of this machine; {item!r} is none") from None
+        number = item
+        if isinstance(item, str):
+            try:
+                number = int(item) if item.isdecimal() and len(item) < 11 else find(item)
+            except (KeyError, ValueError):
+                number = None
+        if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**32 - 1:
+            return number
+        raise WrongValueError(f"{kind}s of this machine; {item!r} is none")
 
     return check
 

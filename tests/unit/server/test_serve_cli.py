@@ -31,10 +31,17 @@ def ended(arguments: list[str], environment: dict[str, str]) -> subprocess.Compl
 class Served:
     """A daemon started by the command line, told of by its log."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        command: list[str] | None = None,
+        pass_fds: tuple[int, ...] = (),
+    ) -> None:
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--log-format", "json", *arguments],
+            [*(command or [*COMMAND, "serve"]), "--log-format", "json", *arguments],
             env=environment,
+            pass_fds=pass_fds,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -71,6 +78,31 @@ def test_it_serves_where_clients_look(tmp_path: Path, environment: dict[str, str
         status = served.stop()
     assert status == 0
     assert not path.exists()
+
+
+def test_a_socket_of_systemd_is_used(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Through all the programs that `icehouse serve` becomes, descriptor 3 and the pid stay."""
+    program = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid());"
+        "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+    )
+    place = tmp_path / "given"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place))
+        listener.listen()
+        command = [sys.executable, "-c", program, str(listener.fileno()), *COMMAND[1:], "serve"]
+        served = Served(
+            [], {**environment, "LISTEN_FDS": "1"}, command, pass_fds=(listener.fileno(),)
+        )
+    try:
+        served.event("ready")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(place))
+        assert not (tmp_path / "icehouse").exists()
+    finally:
+        assert served.stop() == 0
+    # It is systemd's.
+    assert place.exists()
 
 
 def test_a_socket_for_other_users(tmp_path: Path, environment: dict[str, str]) -> None:
