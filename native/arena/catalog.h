@@ -61,9 +61,14 @@ typedef struct {
 /* Takes a range of the state map and writes nothing into it yet. */
 ih_result ih_catalog_take_range(ih_catalog *catalog, uint32_t kind, uint64_t bytes, uint64_t *state,
                                 ih_error *error);
+/* A range that was taken for a segment that was never added. */
+void ih_catalog_give_range(ih_catalog *catalog, uint32_t kind, uint64_t bytes, uint64_t state);
 /* Marks a range as taken: for segments that a restart finds. */
 ih_result ih_catalog_keep_range(ih_catalog *catalog, uint32_t kind, uint64_t bytes, uint64_t state);
-/* Maps it (a dedicated one: its first two pages) and, if `fresh`, writes its id into its range. */
+/* Maps it (a dedicated one: its first two pages; of a spilled one these are copied) and, if
+ * `fresh`, writes its id into its range. The range is taken already, and goes with
+ * ih_catalog_drop(). If not `fresh`, IH_GONE: the range says that it was never granted, or dropped:
+ * the caller gives the range back, and forgets the segment. */
 ih_result ih_catalog_add_segment(ih_catalog *catalog, const ih_segment_info *info, int fd,
                                  bool fresh, ih_error *error);
 ih_result ih_catalog_segment(const ih_catalog *catalog, uint64_t id, ih_segment_info *out);
@@ -130,7 +135,8 @@ ih_result ih_catalog_revive(ih_catalog *catalog, ih_handle handle);
  * families once for what is queued (H1, H2); hands what nobody holds to its producer's ring, or, in
  * retired and dedicated segments, marks it as freed itself. Frees the blocks of slots of dead
  * members. Writes at most `room` handles that are freed for good, *freed says how many: they are
- * told once. Segments that hold nothing any more are told by ih_catalog_empty(). With `force` it
+ * told once, those of retired and dedicated segments after a restart perhaps once more; what a
+ * producer gave back while no daemon ran is not told, ih_catalog_find() says it. Segments that hold nothing any more are told by ih_catalog_empty(). With `force` it
  * scans although little is queued. O(slots + queue) if it scans. */
 ih_result ih_catalog_reclaim(ih_catalog *catalog, bool force, ih_handle *out, size_t room,
                              size_t *freed);

@@ -318,7 +318,35 @@ bool ih_family_scan(ih_family *family, void (*mark)(void *context, uint64_t loca
     return anybody;
 }
 
-uint32_t ih_family_count(const ih_family *family, uint64_t locator)
+void ih_family_peek(const ih_family *family, void (*mark)(void *context, uint64_t locator),
+                    void *context)
+{
+    if (!ih_os_is_same(family->fd, &family->file))
+        return;
+    uint32_t blocks = count_blocks(family);
+    for (uint32_t i = 0; i < blocks; i++) {
+        if (__atomic_load_n(&owners(family)[i], __ATOMIC_ACQUIRE) != 0)
+            scan_block(family, i, mark, context);
+    }
+}
+
+bool ih_family_is_alive(const ih_family *family, uint32_t member)
+{
+    return !ih_os_is_same(family->fd, &family->file) ||
+           is_alive(family, member, member == 0 ? 0 : 1);
+}
+
+uint32_t ih_family_new_member(ih_family *family)
+{
+    uint32_t member;
+    do {
+        member = __atomic_fetch_add(&header(family)->next_member, 1, __ATOMIC_SEQ_CST);
+    } while (member == 0);
+    return member;
+}
+
+uint32_t ih_family_lessees(const ih_family *family, uint64_t locator, uint32_t *members,
+                           size_t room)
 {
     if (!ih_os_is_same(family->fd, &family->file))
         return 0;
@@ -328,13 +356,22 @@ uint32_t ih_family_count(const ih_family *family, uint64_t locator)
         if (member == 0 || member == family->member || member == last)
             continue;
         for (uint32_t j = 0; j < IH_SLOTS && member != last; j++) {
-            if (__atomic_load_n(slot_at(family, i * IH_SLOTS + j), __ATOMIC_RELAXED) == locator) {
-                found += is_alive(family, member, 1) ? 1u : 0u;
-                last = member;
-            }
+            if (__atomic_load_n(slot_at(family, i * IH_SLOTS + j), __ATOMIC_RELAXED) != locator)
+                continue;
+            last = member;
+            if (!is_alive(family, member, 1))
+                continue;
+            if (found < room)
+                members[found] = member;
+            found++;
         }
     }
     return found;
+}
+
+uint32_t ih_family_count(const ih_family *family, uint64_t locator)
+{
+    return ih_family_lessees(family, locator, NULL, 0);
 }
 
 /* ---- fork ------------------------------------------------------------------------------------ */

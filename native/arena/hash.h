@@ -1,4 +1,5 @@
-/* SipHash-2-4 of two words and of texts, and the mixing function of our hash tables. Pure functions. */
+/* SipHash-2-4 of two words, hashes of texts, and the mixing function of our hash tables. Pure
+ * functions. */
 #ifndef ICEHOUSE_ARENA_HASH_H
 #define ICEHOUSE_ARENA_HASH_H
 

@@ -153,7 +153,7 @@ _Static_assert(offsetof(ih_family_header, next_member) == 12, "next_member");
 #define IH_FAMILY_SLOTS_OFFSET (IH_FAMILY_OWNERS_OFFSET + 4u * IH_LEASE_BLOCKS_MAX)
 #define IH_FAMILY_BYTES_MAX (IH_FAMILY_SLOTS_OFFSET + 8u * IH_SLOTS * (uint64_t)IH_LEASE_BLOCKS_MAX)
 
-/* ---- the names board (board.h) ---------------------------------------------------------------- */
+/* ---- the names board (board.h) --------------------------------------------------------------- */
 
 #define IH_BOARD_MAGIC UINT64_C(0x316472616f626869) /* "ihboard1" */
 #define IH_BOARD_VERSION 1u

@@ -104,6 +104,16 @@ void ih_family_withdraw(ih_family *family, uint32_t slot);
  * be freed. */
 bool ih_family_scan(ih_family *family, void (*mark)(void *context, uint64_t locator),
                     void *context);
+/* The same for figures: looks only, at what members publish that may be dead. */
+void ih_family_peek(const ih_family *family, void (*mark)(void *context, uint64_t locator),
+                    void *context);
+/* Whether the member lives; 0: any of them. */
+bool ih_family_is_alive(const ih_family *family, uint32_t member);
+/* The number of a member to be. */
+uint32_t ih_family_new_member(ih_family *family);
+/* The living members that publish the locator: at most `room` are written; how many there are. */
+uint32_t ih_family_lessees(const ih_family *family, uint64_t locator, uint32_t *members,
+                           size_t room);
 /* Any process: counts the members that publish the locator, this process left out. */
 uint32_t ih_family_count(const ih_family *family, uint64_t locator);
 

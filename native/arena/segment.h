@@ -82,18 +82,21 @@ static inline uint64_t *ih_dying_word(const ih_segment *segment, uint32_t unit, 
     return ordinary ? segment->dying + unit / 64u : segment->dying;
 }
 
-/* In a daemon's store also: its segment is no more what it was. */
+/* In a daemon's store also: its segment is no more what it was. The range of the state map may be
+ * given to another segment at any time: only if it still is this one's afterwards was the bit its
+ * own, and so the word comes second. */
 static inline bool ih_is_dying(const ih_segment *segment, uint32_t unit)
 {
     uint64_t mask;
-    if (segment->range != NULL) {
-        if (__atomic_load_n(segment->range, __ATOMIC_ACQUIRE) != segment->heap.id)
-            return true;
-        if (segment->heap.kind == IH_DEDICATED)
-            return false;
+    bool dying = false;
+    if (segment->range == NULL || segment->heap.kind == IH_ORDINARY) {
+        const uint64_t *word = ih_dying_word(segment, unit, &mask);
+        dying = (__atomic_load_n(word, __ATOMIC_ACQUIRE) & mask) != 0;
     }
-    const uint64_t *word = ih_dying_word(segment, unit, &mask);
-    return (__atomic_load_n(word, __ATOMIC_ACQUIRE) & mask) != 0;
+    if (segment->range != NULL &&
+        __atomic_load_n(segment->range, __ATOMIC_ACQUIRE) != segment->heap.id)
+        return true;
+    return dying;
 }
 
 static inline void ih_set_dying(const ih_segment *segment, uint32_t unit)

@@ -232,9 +232,14 @@ _Static_assert(offsetof(ih_session_page, puts) == 192, "puts");
 
 /* One memory file, written by the daemon alone. Each segment has a range of it. Its first word is
  * the segment's id while it may be opened; 0 while its one image is deleted (dedicated) and after
- * that as long as its producer may fill it again; anything else: the segment is gone. Of an
- * ordinary segment 64 bytes later the dying bits follow, one for each unit of the segment. Ranges
- * are used again: the first word tells whose they are. */
+ * that as long as its producer may fill it again; anything else: the segment is gone. Its second
+ * word grows by one when the segment is moved to another file of the same contents (spilled): who
+ * has the first one mapped keeps its memory, and may map the other. Of an ordinary segment 64 bytes
+ * later the dying bits follow, one for each unit of the segment.
+ *
+ * Ranges are used again, and the first word tells whose they are. A reader looks at the dying bit,
+ * THEN at the first word, then at the image's header. If the word is still the id, the bit was the
+ * segment's own; in the other order the range could change hands between the two looks. */
 #define IH_RANGE_HEAD 64u
 /* The second word of a range, counted in words: the daemon changes it when it has put other memory
  * behind the same id (spilled): who maps the segment and leases nothing in it unmaps it soon, and

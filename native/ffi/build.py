@@ -10,20 +10,22 @@ from pathlib import Path
 from cffi import FFI
 
 NATIVE = Path(__file__).resolve().parent.parent
-HEADERS = ("arena/arena.h", "arena/admin.h")
+HEADERS = ("arena/arena.h", "arena/admin.h", "arena/board.h", "arena/catalog.h", "arena/wire.h")
 FOLDERS = ("native/arena", "native/arena/os")
 
 
 def declarations(header: str) -> str:
-    """A header without comments and preprocessor lines, which cffi does not read."""
+    """A header without comments, preprocessor lines and assertions, which cffi does not read."""
     text = re.sub(r"/\*.*?\*/", "", (NATIVE / header).read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"^_Static_assert\(.*?\);$", "", text, flags=re.DOTALL | re.MULTILINE)
     return "\n".join(line for line in text.splitlines() if not line.startswith("#"))
 
 
 def constants(header: str) -> str:
     """The header's plain integer macros; the compiler fills in their values."""
     text = (NATIVE / header).read_text(encoding="utf-8")
-    names = re.findall(r"^#define (IH_\w+) (?:\d+u?|UINT64_MAX)\b", text, flags=re.MULTILINE)
+    number = r"(?:0x)?[0-9a-f]+u?|UINT64_MAX|UINT64_C\(\w+\)|\(4096u \+ .*\)"
+    names = re.findall(rf"^#define (IH_\w+) (?:{number})(?:\s|$)", text, flags=re.MULTILINE)
     return "\n".join(f"#define {name} ..." for name in names)
 
 

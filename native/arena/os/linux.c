@@ -55,6 +55,15 @@ int ih_os_file_reopen(int fd, bool writable, int *out)
     return 0;
 }
 
+int ih_os_duplicate(int fd, int *out)
+{
+    int again = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (again < 0)
+        return errno;
+    *out = again;
+    return 0;
+}
+
 int ih_os_file_seal(int fd, unsigned seals)
 {
     int flags = 0;
@@ -110,6 +119,23 @@ int ih_os_file_write(int fd, uint64_t offset, const void *source, uint64_t bytes
         if (done <= 0)
             return done < 0 ? errno : EIO;
         from += done;
+        offset += (uint64_t)done;
+        bytes -= (uint64_t)done;
+    }
+    return 0;
+}
+
+int ih_os_file_read(int fd, uint64_t offset, void *out, uint64_t bytes)
+{
+    char *to = out;
+    while (bytes > 0) {
+        size_t part = bytes < (UINT64_C(1) << 30) ? (size_t)bytes : (size_t)1 << 30;
+        ssize_t done = pread(fd, to, part, (off_t)offset);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return done < 0 ? errno : EIO;
+        to += done;
         offset += (uint64_t)done;
         bytes -= (uint64_t)done;
     }

@@ -26,6 +26,8 @@ int ih_os_file_reopen(int fd, bool writable, int *out);
 /* Adds seals and reads them back. IH_OS_SEAL_WRITE needs that no writable mapping is left, else
  * EBUSY. */
 int ih_os_file_seal(int fd, unsigned seals);
+/* Another descriptor for the same open file description. */
+int ih_os_duplicate(int fd, int *out);
 int ih_os_file_size(int fd, uint64_t *bytes);
 /* Sets the size. A file sealed against shrinking refuses a smaller one with EPERM. */
 int ih_os_file_resize(int fd, uint64_t bytes);
@@ -34,6 +36,8 @@ int ih_os_file_resize(int fd, uint64_t bytes);
 int ih_os_file_commit(int fd, uint64_t offset, uint64_t bytes);
 /* Writes all of it. Fresh pages count as for commit. */
 int ih_os_file_write(int fd, uint64_t offset, const void *source, uint64_t bytes);
+/* Reads all of it; EIO where the file ends before. */
+int ih_os_file_read(int fd, uint64_t offset, void *out, uint64_t bytes);
 void ih_os_close(int fd);
 
 /* ---- mappings -------------------------------------------------------------------------------- */
