@@ -229,7 +229,29 @@ __attribute__((format(printf, 3, 4))) static void say(char *text, size_t *length
     *length = *length < EXPLANATION ? *length : EXPLANATION - 1u;
 }
 
-static void explain(const ih_stat *found, bool fleeting, char *text)
+#define NAMES_TOLD 8u
+
+/* The first few of the names, those that fit whole. */
+static void say_names(ih_store *store, const ih_stat *found, char *text, size_t *length)
+{
+    ih_name *names;
+    size_t count, told = 0;
+    if (ih_store_names(store, "", 0, &names, &count, NULL) != IH_OK)
+        return;
+    say(text, length, "Names bound to it: %" PRIu32, found->names);
+    for (size_t i = 0; i < count && told < NAMES_TOLD; i++) {
+        if (names[i].handle.locator != found->handle.locator ||
+            names[i].handle.nonce != found->handle.nonce ||
+            *length + names[i].length + 200u > EXPLANATION)
+            continue;
+        say(text, length, "%s'%s'", told == 0 ? ": " : ", ", names[i].name);
+        told++;
+    }
+    say(text, length, "%s.\n", told > 0 && told < found->names ? ", ..." : "");
+    free(names);
+}
+
+static void explain(ih_store *store, const ih_stat *found, bool fleeting, char *text)
 {
     size_t length = 0;
     if (found->dying)
@@ -239,9 +261,10 @@ static void explain(const ih_stat *found, bool fleeting, char *text)
     else
         say(text, &length, "It is alive: it was put, and nobody has deleted it.\n");
     if (found->names > 0)
-        say(text, &length, "Names bound to it: %" PRIu32 ".\n", found->names);
+        say_names(store, found, text, &length);
     if (found->leases > 0)
-        say(text, &length, "Processes that hold views of it: %" PRIu32 ".\n", found->leases);
+        say(text, &length, "Processes with a lease on it, for views of it: %" PRIu32 ".\n",
+            found->leases);
     if (found->linked > 0)
         say(text, &length, "Images that link to it: %" PRIu32 ".\n", found->linked);
     if (found->dying && found->leases == 0 && found->linked == 0)
@@ -266,7 +289,7 @@ ih_result ih_store_explain(ih_store *store, ih_handle handle, char **text, ih_er
     out[0] = '\0';
     size_t length = 0;
     if (result == IH_OK)
-        explain(&found, fleeting, out);
+        explain(store, &found, fleeting, out);
     else
         say(out, &length,
             "It is gone: it was deleted and freed, or never was in this store, which keeps no "
