@@ -1,0 +1,356 @@
+"""The control family: what asyncio clients, the admin process and the command line ask the daemon.
+
+Frames of store/wire/framing.py with messages of store/wire/messages.py. Nothing here waits, so a
+request is answered before the next one is looked at. A connection may watch names: changes are
+kept by name, one each, until the client has read what was sent before (H14: a client that does not
+read loses what lies between, never the last state, and costs a bounded piece of memory).
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from icehouse.server import telling
+from icehouse.server.frames import (
+    ANY_VERSION,
+    HANDLE,
+    NAME_MAX,
+    Figures,
+    Handle,
+    ProtocolError,
+    RefusedError,
+    Result,
+    Role,
+    Why,
+    check_name,
+)
+from icehouse.store.wire import messages
+from icehouse.store.wire.framing import HEAD, frame
+
+if TYPE_CHECKING:
+    from icehouse.server.connection import Connection
+    from icehouse.server.daemon import Daemon
+
+ENCODER = msgspec.msgpack.Encoder()
+DECODER = msgspec.msgpack.Decoder(messages.REQUESTS)
+
+NEEDS: dict[type, Role] = {
+    messages.AskMetrics: Role.ADMIN,
+    messages.AskClients: Role.ADMIN,
+    messages.AskSegments: Role.ADMIN,
+    messages.Delete: Role.PRODUCER,
+    messages.Bind: Role.PRODUCER,
+    messages.Pin: Role.PRODUCER,
+    messages.Expire: Role.PRODUCER,
+}
+LISTS = (messages.AskObjects, messages.AskClients, messages.AskSegments, messages.AskNames)
+TTL_MAX_NS = 2**62
+# Changes sent at a time to a client; the rest waits until it has read these.
+CHANGES_AT_ONCE = 64
+
+
+def checked(name: str) -> str:
+    """Give a name that may be one."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise RefusedError(Result.INVALID, "a name must be UTF-8") from None
+    if not 0 < size <= NAME_MAX:
+        raise RefusedError(Result.INVALID, f"a name must have 1 to {NAME_MAX} bytes, not {size}")
+    check_name(name)
+    return name
+
+
+def packed(handle: Handle | None) -> bytes:
+    """Write a handle; none is empty."""
+    return b"" if handle is None else HANDLE.pack(*handle)
+
+
+def failure_of(error: RefusedError, number: int) -> messages.Failure:
+    """Tell why a request was not done."""
+    figures = {name: value for name, value in error.figures._asdict().items() if value}
+    return messages.Failure(
+        id=number,
+        code=error.result.name.lower(),
+        text=error.text,
+        why=Why(error.why).name.lower() if error.result == Result.GONE else "",
+        figures=figures,
+    )
+
+
+class Watches:
+    """The names that one connection watches, and what it has to be told of them."""
+
+    def __init__(self, daemon: "Daemon", connection: "Connection") -> None:
+        self._daemon = daemon
+        self._connection = connection
+        self._stops: dict[str, Callable[[], None]] = {}
+        self._changed: dict[str, tuple[bytes, int]] = {}
+        self._scheduled = False
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return len(self._stops)
+
+    def add(self, name: str) -> messages.Bound:
+        """Watch a name from now on; gives its state."""
+        most = self._daemon.config.limits.watches_max
+        if name not in self._stops:
+            if len(self._stops) >= most:
+                raise RefusedError(
+                    Result.FULL,
+                    f"watch {name!r}: this connection watches {most} names, and"
+                    " limits.watches_max allows no more",
+                    figures=Figures(wanted=1, capacity=most, used=most),
+                )
+            self._stops[name] = self._daemon.names.watch(name, self._note)
+        handle, version = self._daemon.names.lookup(name)
+        # What was noted before is in the state that is told now.
+        self._changed.pop(name, None)
+        return messages.Bound(name=name, handle=packed(handle), version=version)
+
+    def remove(self, name: str) -> None:
+        """Watch a name no longer."""
+        stop = self._stops.pop(name, None)
+        if stop is not None:
+            stop()
+        self._changed.pop(name, None)
+
+    def stop(self) -> None:
+        """Watch nothing any more."""
+        for name in list(self._stops):
+            self.remove(name)
+
+    def _note(self, name: str, handle: Handle | None, version: int) -> None:
+        self._changed[name] = (packed(handle), version)
+        if not self._scheduled:
+            # Whoever binds must not be slowed by those who watch, and many changes are one.
+            self._scheduled = True
+            self._connection.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Tell what has changed, if the client has read what it was told before."""
+        self._scheduled = False
+        while self._changed and not self._connection.out_bytes:
+            if self._connection.is_closed:
+                return
+            told = b""
+            for name in list(self._changed)[:CHANGES_AT_ONCE]:
+                handle, version = self._changed.pop(name)
+                change = messages.Changed(name=name, handle=handle, version=version)
+                told += frame(ENCODER.encode(change))
+            self._connection.send(told)
+
+
+class Control:
+    """One connection of this family; its first frame is a hello."""
+
+    def __init__(self, daemon: "Daemon", connection: "Connection") -> None:
+        self.daemon = daemon
+        self.connection = connection
+        self.watches = Watches(daemon, connection)
+        self.session = 0
+        self._greeted = False
+
+    # --- the seam of connection.py ---
+
+    def size(self, data: bytes, start: int) -> int:
+        """Bytes of the frame at `start`; 0: not known yet."""
+        if len(data) - start < HEAD:
+            return 0
+        length = int.from_bytes(data[start : start + HEAD], "little")
+        most = self.daemon.config.limits.request_bytes_max
+        if not 0 < length <= most:
+            raise ProtocolError(f"a request has {length} bytes; 1 to {most} are allowed")
+        return HEAD + length
+
+    @property
+    def is_greeted(self) -> bool:
+        """Whether its hello was accepted."""
+        return self._greeted
+
+    def receive(self, data: bytes) -> None:
+        """Serve one frame."""
+        try:
+            request = DECODER.decode(memoryview(data)[HEAD:])
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ProtocolError(f"a request can't be read: {error}") from None
+        if isinstance(request, messages.Hello) == self._greeted:
+            raise ProtocolError("a connection's first request, and no other, is a hello")
+        name = str(request.__struct_config__.tag)
+        self.daemon.counters.requests[name] += 1
+        try:
+            needed = NEEDS.get(type(request), Role.READER)
+            if self._greeted and self.connection.role < needed:
+                self.daemon.denied(self.connection, name, needed)
+            reply = HANDLERS[type(request)](self, request)
+            reply.id = request.id
+            body = self._encode(reply, request)
+        except RefusedError as error:
+            self._refuse(error, request)
+            return
+        except OSError as error:
+            self.daemon.log.warning("system_error", str(error), op=name)
+            self._refuse(RefusedError(Result.SYSTEM, f"the daemon: {error}"), request)
+            return
+        self.connection.send(frame(body))
+
+    def refuse(self, error: ProtocolError) -> None:
+        """Say why the connection ends."""
+        failure = messages.Failure(code="protocol", text=str(error))
+        self.connection.send(frame(ENCODER.encode(failure)))
+
+    def drained(self) -> None:
+        """All that was sent has been taken: there is room for changes."""
+        self.watches.flush()
+
+    def closed(self) -> None:
+        """Forget what was watched: the connection has ended."""
+        self.watches.stop()
+
+    # --- replies ---
+
+    def _encode(self, reply: messages.Reply, request: messages.Request) -> bytes:
+        body = ENCODER.encode(reply)
+        most = self.daemon.config.limits.reply_bytes_max
+        while len(body) > most:
+            # Long names fill a reply before the limit of its items does.
+            limit = len(getattr(reply, "items", ())) // 2
+            if not isinstance(request, LISTS) or not limit:
+                raise RefusedError(Result.INVALID, f"the reply has {len(body)} bytes, over {most}")
+            request.limit = limit
+            reply = HANDLERS[type(request)](self, request)
+            reply.id = request.id
+            body = ENCODER.encode(reply)
+        return body
+
+    def _refuse(self, error: RefusedError, request: messages.Request) -> None:
+        self.daemon.counters.refusals[error.result.name.lower()] += 1
+        failure = failure_of(error, request.id)
+        if isinstance(request, messages.Bind) and error.result == Result.CONFLICT:
+            failure.version = error.version
+        self.connection.send(frame(ENCODER.encode(failure)))
+        if not self._greeted:
+            self.connection.loop.call_soon(self.connection.close, error.text)
+
+    # --- requests ---
+
+    def hello(self, request: messages.Hello) -> messages.Reply:
+        """Greet a client that may be here."""
+        connection = self.connection
+        if request.version != messages.VERSION:
+            raise RefusedError(
+                Result.PROTOCOL,
+                f"the client speaks version {request.version} of the protocol, the daemon"
+                f" {messages.VERSION}: use the same release of icehouse for both",
+            )
+        if connection.role < Role.READER:
+            self.daemon.denied(connection, "connect", Role.READER)
+        session = self.daemon.sessions.by_id.get(request.session)
+        if session is not None:
+            if (session.key.uid, session.key.pid) != (connection.uid, connection.pid):
+                raise RefusedError(
+                    Result.DENIED, f"session {request.session} belongs to another process"
+                )
+            self.session = session.id
+        self._greeted = True
+        limits = self.daemon.config.limits
+        return messages.Welcome(
+            store=telling.identity(self.daemon),
+            role=Role(connection.role).name.lower(),
+            session=self.session,
+            request_bytes_max=limits.request_bytes_max,
+            reply_bytes_max=limits.reply_bytes_max,
+        )
+
+    def ping(self, _request: messages.Ping) -> messages.Reply:
+        """Answer."""
+        return messages.Done()
+
+    def status(self, _request: messages.AskStatus) -> messages.Reply:
+        """Tell how the daemon is."""
+        return telling.status(self.daemon)
+
+    def metrics(self, _request: messages.AskMetrics) -> messages.Reply:
+        """Tell what is measured and counted."""
+        # The kept answer has somebody else's id.
+        return msgspec.structs.replace(self.daemon.measures.take())
+
+    def objects(self, request: messages.AskObjects) -> messages.Reply:
+        """List images."""
+        return telling.objects(self.daemon, request)
+
+    def one_object(self, request: messages.AskObject) -> messages.Reply:
+        """Tell of one image."""
+        return telling.one_object(self.daemon, request.handle)
+
+    def clients(self, request: messages.AskClients) -> messages.Reply:
+        """List processes."""
+        return telling.clients(self.daemon, request)
+
+    def segments(self, request: messages.AskSegments) -> messages.Reply:
+        """List segments."""
+        return telling.segments(self.daemon, request)
+
+    def names(self, request: messages.AskNames) -> messages.Reply:
+        """List names."""
+        return telling.names(self.daemon, request)
+
+    def watch(self, request: messages.Watch) -> messages.Reply:
+        """Watch a name."""
+        return self.watches.add(checked(request.name))
+
+    def unwatch(self, request: messages.Unwatch) -> messages.Reply:
+        """Watch a name no longer."""
+        self.watches.remove(request.name)
+        return messages.Done()
+
+    def delete(self, request: messages.Delete) -> messages.Reply:
+        """Delete an image."""
+        self.daemon.delete(telling.unpack(request.handle), force=request.force)
+        return messages.Done()
+
+    def bind(self, request: messages.Bind) -> messages.Reply:
+        """Bind a name or unbind it."""
+        handle = telling.unpack(request.handle) if request.handle else None
+        expected = ANY_VERSION if request.expected is None else request.expected
+        if not 0 <= expected <= ANY_VERSION:
+            raise RefusedError(Result.INVALID, f"no name has version {expected}")
+        return messages.Version(version=self.daemon.bind(checked(request.name), handle, expected))
+
+    def pin(self, request: messages.Pin) -> messages.Reply:
+        """Pin an image, or no longer."""
+        self.daemon.set_life(telling.unpack(request.handle), pinned=request.pinned)
+        return messages.Done()
+
+    def expire(self, request: messages.Expire) -> messages.Reply:
+        """Give an image a time to live."""
+        if not 0 <= request.ttl_ns <= TTL_MAX_NS:
+            raise RefusedError(Result.INVALID, f"no time to live is {request.ttl_ns} ns")
+        self.daemon.set_life(telling.unpack(request.handle), ttl_ns=request.ttl_ns)
+        return messages.Done()
+
+    def explain(self, request: messages.Explain) -> messages.Reply:
+        """Say why an image lives, or how it went."""
+        return messages.Text(text=self.daemon.explain(telling.unpack(request.handle)))
+
+
+HANDLERS: dict[type, Callable[[Control, Any], messages.Reply]] = {
+    messages.Hello: Control.hello,
+    messages.Ping: Control.ping,
+    messages.AskStatus: Control.status,
+    messages.AskMetrics: Control.metrics,
+    messages.AskObjects: Control.objects,
+    messages.AskObject: Control.one_object,
+    messages.AskClients: Control.clients,
+    messages.AskSegments: Control.segments,
+    messages.AskNames: Control.names,
+    messages.Watch: Control.watch,
+    messages.Unwatch: Control.unwatch,
+    messages.Delete: Control.delete,
+    messages.Bind: Control.bind,
+    messages.Pin: Control.pin,
+    messages.Expire: Control.expire,
+    messages.Explain: Control.explain,
+}

@@ -1,0 +1,268 @@
+"""What the daemon tells of itself in the control family, as plain messages.
+
+Each list is made in bounded steps, since everybody else waits meanwhile: so many items are looked
+at, and a cursor says where to go on.
+"""
+
+import os
+import resource
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import icehouse
+from icehouse.server.catalog import Stat
+from icehouse.server.frames import HANDLE, ORDINARY, Handle, RefusedError, Result, Role
+from icehouse.server.kinds import root_type
+from icehouse.store.wire import messages
+
+if TYPE_CHECKING:
+    from icehouse.server.daemon import Daemon
+    from icehouse.server.segments import Segment
+    from icehouse.server.sessions import Session
+
+STATES = ("live", "deleted", "spilled", "orphan")
+# Images looked at for one reply that takes only those of one state.
+LOOKS_MAX = 2048
+# Each of them is walked, which takes long for a large one full of small images.
+SEGMENTS_MAX = 32
+
+
+def unpack(handle: bytes) -> Handle:
+    """Read a handle."""
+    if len(handle) != HANDLE.size:
+        raise RefusedError(Result.INVALID, f"a handle has 16 bytes, this has {len(handle)}")
+    locator, nonce = HANDLE.unpack(handle)
+    return locator, nonce
+
+
+def bounded(limit: int, most: int = messages.LIMIT_MAX) -> int:
+    """Keep a limit within bounds."""
+    return max(1, min(limit, most))
+
+
+def place(cursor: str) -> int:
+    """Read a cursor that is a number."""
+    if not cursor:
+        return 0
+    try:
+        number = int(cursor, 16)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 2**64 or len(cursor) > 16:
+        raise RefusedError(Result.INVALID, "the cursor is not one that the daemon gave")
+    return number
+
+
+# --- images ---
+
+
+def state_of(daemon: "Daemon", stat: Stat) -> str:
+    """Say in one word how an image is."""
+    if stat.dying:
+        return "deleted"
+    number = stat.handle[0] >> 24
+    segment = daemon.segments.by_id.get(number)
+    if segment is not None and segment.key.spilled:
+        return "spilled"
+    return "orphan" if daemon.is_orphan(stat.handle) else "live"
+
+
+def an_object(daemon: "Daemon", stat: Stat, state: str) -> messages.Object:
+    """Tell all that is known of an image."""
+    handle = stat.handle
+    segment = daemon.segments.by_id.get(handle[0] >> 24)
+    life = daemon.lifetimes.of(handle)
+    names = daemon.names.of(handle)
+    told = messages.Object(
+        HANDLE.pack(*handle),
+        stat.size,
+        stat.block,
+        stat.created_ns,
+        state,
+        names=names[: messages.NAMES_TOLD_MAX],
+        names_total=len(names),
+        leases=stat.leases,
+        linked=daemon.lifetimes.linked(handle),
+        dedicated=stat.dedicated,
+        sealed=stat.kernel_sealed,
+        segment=handle[0] >> 24,
+    )
+    if life is not None:
+        told.pinned = life.pinned
+        told.expires_ns = life.expires_ns
+        told.links = len(life.links)
+    if segment is not None:
+        key = segment.key
+        told.type = root_type(stat.image_header, segment.fd, handle[0], stat.size)
+        told.evictable = key.evictable
+        told.pid, told.uid, told.session = key.pid, key.uid, key.session
+    return told
+
+
+def one_object(daemon: "Daemon", packed: bytes) -> messages.OneObject:
+    """Tell of one image; GONE says how it went."""
+    stat = daemon.find(unpack(packed), leases=True)
+    return messages.OneObject(item=an_object(daemon, stat, state_of(daemon, stat)))
+
+
+def objects(daemon: "Daemon", asked: messages.AskObjects) -> messages.Objects:
+    """Tell of images in the order of their places."""
+    if asked.state and asked.state not in STATES:
+        raise RefusedError(
+            Result.INVALID, f"no image is in the state {asked.state!r}; {', '.join(STATES)} are"
+        )
+    limit = bounded(asked.limit)
+    cursor = place(asked.cursor)
+    items: list[messages.Object] = []
+    looks = LOOKS_MAX
+    while len(items) < limit and looks > 0:
+        room = min(limit if not asked.state else messages.LIMIT_MAX, looks)
+        batch = daemon.catalog.list(cursor, room)
+        looks -= room
+        for stat in batch:
+            cursor = stat.handle[0]
+            state = state_of(daemon, stat)
+            if not asked.state or state == asked.state:
+                items.append(an_object(daemon, stat, state))
+                if len(items) == limit:
+                    break
+        else:
+            if len(batch) < room:
+                return messages.Objects(items=items)
+    return messages.Objects(items=items, cursor=f"{cursor:x}")
+
+
+def names(daemon: "Daemon", asked: messages.AskNames) -> messages.Names:
+    """Tell which names are bound."""
+    limit = bounded(asked.limit)
+    found = list(islice(daemon.names.list(asked.prefix, asked.cursor, limit), limit))
+    items = [messages.Name(name, HANDLE.pack(*handle), version) for name, handle, version in found]
+    return messages.Names(items=items, cursor=found[-1][0] if len(found) == limit else "")
+
+
+# --- processes and segments ---
+
+
+def a_client(daemon: "Daemon", session: "Session") -> messages.Client:
+    """Tell of a process."""
+    key = session.key
+    puts, put_bytes, opens, maps, fulls = daemon.catalog.page_counters(session.id)[:5]
+    mine = daemon.segments.of(session.id)
+    return messages.Client(
+        session=session.id,
+        pid=key.pid,
+        uid=key.uid,
+        gid=key.gid,
+        role=Role(session.role).name.lower(),
+        family=key.family,
+        member=key.member,
+        connected=session.connection is not None,
+        opened=session.opened,
+        segments=len(mine),
+        bytes=sum(daemon.segments.by_id[number].key.bytes for number in mine),
+        # Of the whole family: a lease table is shared by a process and what was forked from it.
+        leases=daemon.catalog.leases(key.family),
+        waiting=daemon.catalog.waiting(session.id),
+        puts=puts,
+        put_bytes=put_bytes,
+        opens=opens,
+        maps=maps,
+        fulls=fulls,
+    )
+
+
+def clients(daemon: "Daemon", asked: messages.AskClients) -> messages.Clients:
+    """Tell of processes in the order in which they came."""
+    limit, after = bounded(asked.limit), place(asked.cursor)
+    found = sorted(number for number in daemon.sessions.by_id if number > after)[:limit]
+    items = [a_client(daemon, daemon.sessions.by_id[number]) for number in found]
+    return messages.Clients(items=items, cursor=f"{found[-1]:x}" if len(found) == limit else "")
+
+
+def segment_state(daemon: "Daemon", segment: "Segment") -> str:
+    """Say in one word what becomes of a segment."""
+    key = segment.key
+    if key.warm:
+        return "warm"
+    if key.spilled:
+        return "spilled"
+    return "retired" if key.id in daemon.lifetimes.retired else "granted"
+
+
+def a_segment(daemon: "Daemon", segment: "Segment") -> messages.Segment:
+    """Tell of a segment; walks it."""
+    key = segment.key
+    content = daemon.catalog.content(key.id)
+    return messages.Segment(
+        id=key.id,
+        kind="ordinary" if key.kind == ORDINARY else "dedicated",
+        bytes=key.bytes,
+        state=segment_state(daemon, segment),
+        session=key.session,
+        uid=key.uid,
+        pid=key.pid,
+        evictable=key.evictable,
+        sealed=key.kernel,
+        images=content.images,
+        image_bytes=content.image_bytes,
+        dying=content.dying,
+        dying_bytes=content.dying_bytes,
+        free_bytes=content.free_bytes,
+        largest_free=content.largest_free,
+    )
+
+
+def segments(daemon: "Daemon", asked: messages.AskSegments) -> messages.Segments:
+    """Tell of segments in the order of their ids."""
+    limit, after = bounded(asked.limit, SEGMENTS_MAX), place(asked.cursor)
+    found = sorted(number for number in daemon.segments.by_id if number > after)[:limit]
+    items = [a_segment(daemon, daemon.segments.by_id[number]) for number in found]
+    return messages.Segments(items=items, cursor=f"{found[-1]:x}" if len(found) == limit else "")
+
+
+# --- the whole ---
+
+
+def identity(daemon: "Daemon") -> str:
+    """Write the store's identity as clients do: two numbers."""
+    low, high = HANDLE.unpack(daemon.identity)
+    return f"{low:016x}{high:016x}"
+
+
+def status(daemon: "Daemon") -> messages.Status:
+    """Tell how the daemon is, without a walk."""
+    config, kept = daemon.config, daemon.segments
+    return messages.Status(
+        version=icehouse.__version__,
+        store=identity(daemon),
+        pid=os.getpid(),
+        started=daemon.started,
+        socket=config.socket,
+        capacity=config.capacity,
+        committed=kept.committed,
+        warm=kept.warm_bytes,
+        spilled=kept.spilled_bytes,
+        segment_size=config.segment_size,
+        segments=len(kept.by_id),
+        clients=len(daemon.sessions.by_id),
+        connections=len(daemon.connections),
+        names=daemon.names.bound,
+        waiting=sum(daemon.catalog.waiting(number) for number in daemon.sessions.by_id),
+        spill=bool(config.spill),
+        orphan_ttl=config.orphan_ttl,
+    )
+
+
+def descriptors() -> tuple[int, int]:
+    """How many descriptors this process has, and how many it may have."""
+    with os.scandir("/proc/self/fd") as found:
+        # The scan has one of its own.
+        open_now = sum(1 for _ in found) - 1
+    return open_now, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def memory() -> int:
+    """Bytes of memory that this process has to itself."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - no pathlib per scrape
+        fields = file.read().split()
+    return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,1 @@
+"""The control family of the protocol without any input or output: messages, frames, a session."""

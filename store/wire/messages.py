@@ -1,0 +1,372 @@
+"""The messages of the control family: MessagePack maps, one struct for each (docs/protocol.md).
+
+A request has an `op` and an `id`, which its reply repeats. Fields that have their default may be
+left out; fields that a peer does not know are passed over, so either side can be the newer one.
+Handles are their 16 bytes, places in a list are opaque text.
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+MAGIC = b"ihmsg001"
+VERSION = 1
+REQUEST_BYTES_MAX = 64 * 1024
+REPLY_BYTES_MAX = 1024 * 1024
+NAME_BYTES_MAX = 512
+# Of a list in one reply, which the daemon makes while everybody else waits; more are asked for with
+# its cursor.
+LIMIT_MAX = 256
+# Names that are told with one object; `names_total` says how many it has.
+NAMES_TOLD_MAX = 16
+
+
+class Request(msgspec.Struct, omit_defaults=True, tag_field="op"):
+    """What a client asks. The session gives the id."""
+
+    id: int = 0
+
+
+class Hello(Request, tag="hello"):
+    """The first request of a connection, and only that.
+
+    `session` joins the connection to the session of the same process (H14): it is then told with
+    that client, and refused if it is another process's.
+    """
+
+    version: int = VERSION
+    pid: int = 0
+    session: int = 0
+
+
+class Ping(Request, tag="ping"):
+    """Nothing, and back."""
+
+
+class AskStatus(Request, tag="status"):
+    """How the daemon is."""
+
+
+class AskMetrics(Request, tag="metrics"):
+    """Everything that is counted and measured; admins."""
+
+
+class AskObjects(Request, tag="objects"):
+    """Images in the order of their places; dying ones too. `state` picks those of one state."""
+
+    cursor: str = ""
+    limit: int = 100
+    state: str = ""
+
+
+class AskObject(Request, tag="object"):
+    """One image."""
+
+    handle: bytes = b""
+
+
+class AskClients(Request, tag="clients"):
+    """Connected processes; admins."""
+
+    cursor: str = ""
+    limit: int = 100
+
+
+class AskSegments(Request, tag="segments"):
+    """Segments; admins."""
+
+    cursor: str = ""
+    limit: int = 100
+
+
+class AskNames(Request, tag="names"):
+    """Bound names in their order."""
+
+    prefix: str = ""
+    cursor: str = ""
+    limit: int = 100
+
+
+class Watch(Request, tag="watch"):
+    """Tell what a name is bound to, and each change until unwatch."""
+
+    name: str = ""
+
+
+class Unwatch(Request, tag="unwatch"):
+    """No more changes of a name; one that is under way may still come."""
+
+    name: str = ""
+
+
+class Delete(Request, tag="delete"):
+    """Delete an image; producers."""
+
+    handle: bytes = b""
+    force: bool = False
+
+
+class Bind(Request, tag="bind"):
+    """Bind a name to an image, or to nothing (no handle), by compare-and-swap; producers."""
+
+    name: str = ""
+    handle: bytes = b""
+    expected: int | None = None
+
+
+class Pin(Request, tag="pin"):
+    """Pin an image, or no longer; producers."""
+
+    handle: bytes = b""
+    pinned: bool = True
+
+
+class Expire(Request, tag="expire"):
+    """Give an image a time to live from now on, or none (0); producers."""
+
+    handle: bytes = b""
+    ttl_ns: int = 0
+
+
+class Explain(Request, tag="explain"):
+    """Why an image is alive, or how it went."""
+
+    handle: bytes = b""
+
+
+class Reply(msgspec.Struct, omit_defaults=True, tag_field="op"):
+    """What the daemon answers, or says by itself."""
+
+    id: int = 0
+
+
+class Welcome(Reply, tag="welcome"):
+    """Answers hello."""
+
+    version: int = VERSION
+    store: str = ""
+    role: str = ""
+    session: int = 0
+    request_bytes_max: int = REQUEST_BYTES_MAX
+    reply_bytes_max: int = REPLY_BYTES_MAX
+
+
+class Done(Reply, tag="done"):
+    """It was done, and there is nothing to tell."""
+
+
+class Failure(Reply, tag="failure"):
+    """It was not done. `code` names an ih_result; the figures are those of want of room."""
+
+    code: str = ""
+    text: str = ""
+    why: str = ""
+    version: int | None = None
+    figures: dict[str, int] = {}
+
+
+class Version(Reply, tag="version"):
+    """Answers bind."""
+
+    version: int = 0
+
+
+class Text(Reply, tag="text"):
+    """Answers explain."""
+
+    text: str = ""
+
+
+class Bound(Reply, tag="bound"):
+    """Answers watch: what the name is bound to now (nothing: no handle)."""
+
+    name: str = ""
+    handle: bytes = b""
+    version: int = 0
+
+
+class Changed(Reply, tag="changed"):
+    """Nobody asked: a watched name is bound otherwise now. Changes between two are left out."""
+
+    name: str = ""
+    handle: bytes = b""
+    version: int = 0
+
+
+class Status(Reply, tag="status"):
+    """How the daemon is, in what needs no walk."""
+
+    version: str = ""
+    store: str = ""
+    pid: int = 0
+    started: float = 0.0
+    socket: str = ""
+    capacity: int = 0
+    committed: int = 0
+    warm: int = 0
+    spilled: int = 0
+    segment_size: int = 0
+    segments: int = 0
+    clients: int = 0
+    connections: int = 0
+    names: int = 0
+    waiting: int = 0
+    spill: bool = False
+    orphan_ttl: float = 0.0
+
+
+class Object(msgspec.Struct, omit_defaults=True):
+    """One image. Times are ns since the epoch."""
+
+    handle: bytes
+    size: int
+    block: int
+    created_ns: int
+    state: str
+    type: str | None = None
+    names: tuple[str, ...] = ()
+    names_total: int = 0
+    leases: int = 0
+    links: int = 0
+    linked: int = 0
+    expires_ns: int = 0
+    dedicated: bool = False
+    sealed: bool = False
+    pinned: bool = False
+    evictable: bool = False
+    pid: int = 0
+    uid: int = 0
+    segment: int = 0
+    session: int = 0
+
+
+class Client(msgspec.Struct, omit_defaults=True):
+    """One process with a session."""
+
+    session: int
+    pid: int
+    uid: int
+    gid: int
+    role: str
+    family: int
+    member: int
+    connected: bool
+    opened: float
+    segments: int = 0
+    bytes: int = 0
+    leases: int = 0
+    waiting: int = 0
+    puts: int = 0
+    put_bytes: int = 0
+    opens: int = 0
+    maps: int = 0
+    fulls: int = 0
+    watches: int = 0
+
+
+class Segment(msgspec.Struct, omit_defaults=True):
+    """One segment."""
+
+    id: int
+    kind: str
+    bytes: int
+    state: str
+    session: int = 0
+    uid: int = 0
+    pid: int = 0
+    evictable: bool = False
+    sealed: bool = False
+    images: int = 0
+    image_bytes: int = 0
+    dying: int = 0
+    dying_bytes: int = 0
+    free_bytes: int = 0
+    largest_free: int = 0
+
+
+class Name(msgspec.Struct):
+    """One bound name."""
+
+    name: str
+    handle: bytes
+    version: int
+
+
+class Objects(Reply, tag="objects"):
+    """Some images, and where to go on; no cursor: that was all."""
+
+    items: list[Object] = []
+    cursor: str = ""
+
+
+class OneObject(Reply, tag="object", kw_only=True):
+    """Answers for one image."""
+
+    item: Object
+
+
+class Clients(Reply, tag="clients"):
+    """Some processes, and where to go on."""
+
+    items: list[Client] = []
+    cursor: str = ""
+
+
+class Segments(Reply, tag="segments"):
+    """Some segments, and where to go on."""
+
+    items: list[Segment] = []
+    cursor: str = ""
+
+
+class Names(Reply, tag="names"):
+    """Some names, and where to go on."""
+
+    items: list[Name] = []
+    cursor: str = ""
+
+
+class Metrics(Reply, tag="metrics"):
+    """Gauges are so now; counters grow while the daemon runs, by the label that each has."""
+
+    started: float = 0.0
+    gauges: dict[str, float] = {}
+    labelled: dict[str, dict[str, float]] = {}
+    counters: dict[str, dict[str, int]] = {}
+    histograms: dict[str, dict[str, Any]] = {}
+
+
+REQUESTS: TypeAlias = (
+    Hello
+    | Ping
+    | AskStatus
+    | AskMetrics
+    | AskObjects
+    | AskObject
+    | AskClients
+    | AskSegments
+    | AskNames
+    | Watch
+    | Unwatch
+    | Delete
+    | Bind
+    | Pin
+    | Expire
+    | Explain
+)
+REPLIES: TypeAlias = (
+    Welcome
+    | Done
+    | Failure
+    | Version
+    | Text
+    | Bound
+    | Changed
+    | Status
+    | Objects
+    | OneObject
+    | Clients
+    | Segments
+    | Names
+    | Metrics
+)
