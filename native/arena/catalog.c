@@ -13,7 +13,7 @@ static size_t home(const ih_table *table, uint64_t key)
     return (size_t)ih_mix(key) & table->mask;
 }
 
-ih_cell *ih_table_find(const ih_table *table, uint64_t key)
+ih_cell *ih_table_cell(const ih_table *table, uint64_t key)
 {
     if (table->cells == NULL || key == 0)
         return NULL;
@@ -59,7 +59,7 @@ void ih_table_put(ih_table *table, uint64_t key, void *value)
 /* Later cells move into the hole, so that there are no tombstones. */
 void ih_table_remove(ih_table *table, uint64_t key)
 {
-    ih_cell *cell = ih_table_find(table, key);
+    ih_cell *cell = ih_table_cell(table, key);
     if (cell == NULL)
         return;
     size_t hole = (size_t)(cell - table->cells);

@@ -128,7 +128,7 @@ ih_result ih_catalog_revive(ih_catalog *catalog, ih_handle handle)
 
 ih_result ih_catalog_hold(ih_catalog *catalog, uint64_t locator)
 {
-    ih_cell *cell = ih_table_find(&catalog->holds, locator);
+    ih_cell *cell = ih_table_cell(&catalog->holds, locator);
     if (cell != NULL) {
         cell->value = (void *)((uintptr_t)cell->value + 1u);
         return IH_OK;
@@ -143,7 +143,7 @@ ih_result ih_catalog_hold(ih_catalog *catalog, uint64_t locator)
 
 void ih_catalog_unhold(ih_catalog *catalog, uint64_t locator)
 {
-    ih_cell *cell = ih_table_find(&catalog->holds, locator);
+    ih_cell *cell = ih_table_cell(&catalog->holds, locator);
     if (cell == NULL)
         return;
     uintptr_t count = (uintptr_t)cell->value - 1u;

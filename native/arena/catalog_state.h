@@ -32,7 +32,7 @@ typedef struct {
 } ih_table;
 
 /* The cell of that key; NULL: not there. Valid until the next change. */
-ih_cell *ih_table_find(const ih_table *table, uint64_t key);
+ih_cell *ih_table_cell(const ih_table *table, uint64_t key);
 /* Makes room for one more key, so that ih_table_put() of it can't fail. */
 bool ih_table_reserve(ih_table *table);
 void ih_table_put(ih_table *table, uint64_t key, void *value);
@@ -43,7 +43,7 @@ void ih_table_destroy(ih_table *table);
 
 static inline void *ih_table_get(const ih_table *table, uint64_t key)
 {
-    const ih_cell *cell = ih_table_find(table, key);
+    const ih_cell *cell = ih_table_cell(table, key);
     return cell != NULL ? cell->value : NULL;
 }
 
