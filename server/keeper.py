@@ -382,7 +382,8 @@ class Keeper:
     def _ready(self) -> None:
         again, self.was_ready = self.was_ready, True
         place = self.settings["socket"]
-        self.log.info("ready", f"serving {place}", again=again, pid=self.daemon.pid, socket=place)
+        fields = {"again": True} if again else {}
+        self.log.info("ready", "serving", socket=place, daemon=self.daemon.pid, **fields)
         self.notifier.ready(f"serving {place}")
         if self.settings["http"] and self.admin.pid is None and self.admin.due is None:
             self.admin.due = time.monotonic()
