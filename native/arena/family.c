@@ -128,7 +128,8 @@ ih_result ih_family_attach(int fd, uint32_t member, uint32_t blocks_max, ih_fami
     bool good = bytes >= IH_FAMILY_SLOTS_OFFSET && (seals & IH_OS_SEAL_SHRINK) != 0;
     if (code == 0 && good)
         code = ih_os_map_family(fd, IH_FAMILY_BYTES_MAX, &family->base);
-    if (code == 0 && good && header(family)->magic != IH_FAMILY_MAGIC) {
+    /* The daemon knows its files without: members may have scribbled over them. */
+    if (code == 0 && good && member != 0 && header(family)->magic != IH_FAMILY_MAGIC) {
         ih_os_unmap(family->base, IH_FAMILY_BYTES_MAX);
         good = false;
     }

@@ -18,7 +18,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#define STATE_BYTES (UINT64_C(1) << 20)
+#define STATE_BYTES (UINT64_C(4) << 20)
 
 static ih_error error;
 
@@ -93,13 +93,16 @@ static inline granted grant(ih_catalog *catalog, const uint8_t *state, uint64_t 
     CHECK_OK(ih_catalog_take_range(catalog, kind, bytes, &g.info.state, &error));
     CHECK_OK(ih_catalog_make_file(what, bytes, &g.fd, &error));
     CHECK_OK(ih_catalog_add_segment(catalog, &g.info, g.fd, true, &error));
+    int reader; /* a read-only mapping of a writable one would keep F_SEAL_WRITE away */
+    CHECK_OK(ih_catalog_reopen(g.fd, false, &reader, &error));
     g.heap = (ih_heap){.base = map_file(g.fd, bytes, true),
-                       .view = map_file(g.fd, bytes, false),
+                       .view = map_file(reader, bytes, false),
                        .id = id,
                        .secret = {g.info.secret[0], g.info.secret[1]},
                        .first = ih_heap_first_unit(kind, bytes),
                        .end = (uint32_t)(bytes / IH_UNIT),
                        .kind = kind};
+    close(reader);
     g.range = (const uint64_t *)(const void *)(state + g.info.state);
     ih_heap_format(&g.heap, bytes, 1);
     return g;
@@ -221,6 +224,87 @@ static inline void drain_ring(producer *p, granted *(*find)(uint64_t id), uint64
         g->blocks--;
         p->cleared[i] = p->cleared[--p->count];
     }
+}
+
+/* ---- all of it ------------------------------------------------------------------------------- */
+
+#define PRODUCERS 3u
+#define READERS 4u
+#define SEGMENTS 64u
+
+typedef struct {
+    int state_file;
+    uint8_t *state;
+    ih_catalog *catalog;
+    producer producers[PRODUCERS];
+    member readers[READERS];
+    granted segments[SEGMENTS];
+    uint64_t random, next_id, next_session, next_family, restarts;
+} world;
+
+static world w;
+
+static inline granted *find_segment(uint64_t id)
+{
+    for (size_t i = 0; i < SEGMENTS; i++) {
+        if (!w.segments[i].gone && w.segments[i].info.id == id)
+            return &w.segments[i];
+    }
+    return NULL;
+}
+
+static inline void open_world(uint64_t seed)
+{
+    memset(&w, 0, sizeof w);
+    w.random = seed * 2 + 1;
+    w.next_id = 1000;
+    for (size_t i = 0; i < SEGMENTS; i++)
+        w.segments[i].gone = true;
+    CHECK_OK(ih_catalog_make_file(IH_FILE_STATE, STATE_BYTES, &w.state_file, &error));
+    w.state = map_file(w.state_file, STATE_BYTES, false);
+    CHECK_OK(ih_catalog_create(w.state_file, STATE_BYTES, &w.catalog, &error));
+    for (size_t i = 0; i < PRODUCERS; i++)
+        w.producers[i] = open_session(w.catalog, ++w.next_session);
+    for (size_t i = 0; i < READERS; i++)
+        w.readers[i] = join_family(w.catalog, ++w.next_family);
+}
+
+static inline void close_world(void)
+{
+    ih_catalog_destroy(w.catalog);
+    for (size_t i = 0; i < SEGMENTS; i++) {
+        if (!w.segments[i].gone)
+            ungrant(&w.segments[i]);
+    }
+    for (size_t i = 0; i < PRODUCERS; i++)
+        close_session(&w.producers[i]);
+    for (size_t i = 0; i < READERS; i++) {
+        die(&w.readers[i]);
+        close(w.readers[i].file);
+    }
+    munmap(w.state, STATE_BYTES);
+    close(w.state_file);
+}
+
+/* A new daemon takes over what the old one had. */
+static inline void reopen_world(void)
+{
+    ih_catalog_destroy(w.catalog);
+    CHECK_OK(ih_catalog_create(w.state_file, STATE_BYTES, &w.catalog, &error));
+    for (size_t i = 0; i < SEGMENTS; i++) {
+        const granted *g = &w.segments[i];
+        if (g->gone)
+            continue;
+        CHECK_OK(ih_catalog_keep_range(w.catalog, g->info.kind, g->info.bytes, g->info.state));
+        CHECK_OK(ih_catalog_add_segment(w.catalog, &g->info, g->fd, false, &error));
+    }
+    for (size_t i = 0; i < READERS; i++)
+        CHECK_OK(
+            ih_catalog_add_family(w.catalog, w.readers[i].number, w.readers[i].file, 64, &error));
+    for (size_t i = 0; i < PRODUCERS; i++)
+        CHECK_OK(
+            ih_catalog_add_page(w.catalog, w.producers[i].session, w.producers[i].file, &error));
+    CHECK_OK(ih_catalog_recover(w.catalog, &error));
 }
 
 #endif
