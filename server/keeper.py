@@ -8,7 +8,8 @@ Lifecycle. `python -m icehouse.server.keeper` reads the configuration, then exec
            the admin process if `http` is set. SIGTERM, SIGINT and SIGHUP stop everything within
            `stop_seconds`; its children die with it (PR_SET_PDEATHSIG).
 Threads.   One. Signals come through a pipe; everything happens in the loop of run().
-Failure.   A daemon that gives up before it was ever ready ends the keeper with its status; one that
+Failure.   A fault of its own is logged and survived: its death would be the end of all data. A
+           daemon that gives up before it was ever ready ends the keeper with its status; one that
            dies is started again, at once at first, then with growing delays.
 """
 
@@ -36,6 +37,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CRASH_SECONDS = 10.0
 CRASHES_FREE = 5
 FIRST_DELAY = 0.1
+ERROR_SECONDS = 0.1
 # The admin process is worth less haste than the daemon.
 ADMIN_DELAY_FACTOR = 30.0
 # Seconds that a killed child may take to go; one that hangs in the kernel is left behind.
@@ -159,8 +161,10 @@ class Keeper:
         self._wake_write = write
         signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
-            # The handler does nothing: its number comes through the pipe.
-            signal.signal(number, lambda *_: None)
+            # nohup, and a shell's & in a script, have signals ignored for a reason.
+            if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGCHLD:
+                # The handler does nothing: its number comes through the pipe.
+                signal.signal(number, lambda *_: None)
         self.poll.register(read, select.POLLIN)
         return read
 
@@ -170,27 +174,43 @@ class Keeper:
         """Keep until told to stop; the exit status."""
         pid = os.getpid()
         self.log.info(
-            "keeper-started", pid=pid, socket=self.settings["socket"], held=len(self.held)
+            "keeper_started", pid=pid, socket=self.settings["socket"], held=len(self.held)
         )
         self.daemon.due = time.monotonic()
-        while True:
-            now = time.monotonic()
-            for child in (self.daemon, self.admin):
-                if child.due is not None and child.due <= now and self.stop_by is None:
-                    self._start(child)
-            if self.stop_by is not None:
-                over = self.daemon.pid is None and self.admin.pid is None
-                if over or self.kills >= KILLS_MAX:
-                    break
-                if now >= self.stop_by:
-                    self._kill_all()
-            for fd, _ in self.poll.poll(self._patience(now)):
-                if fd == self.wake.fileno():
-                    self._signals()
-                elif self.channel is not None and fd == self.channel.fileno():
-                    self._serve(self.channel)
+        going = True
+        while going:
+            try:
+                going = self._turn()
+            except Exception as error:
+                # Whatever is wrong, everybody's data goes with us: stay, but don't spin.
+                where = error.__traceback__
+                lines = []
+                while where is not None:
+                    lines.append(where.tb_lineno)
+                    where = where.tb_next
+                self.log.error("internal_error", f"{type(error).__name__}: {error}", lines=lines)
+                time.sleep(ERROR_SECONDS)
         self._end()
         return self.status
+
+    def _turn(self) -> bool:
+        """Do what is due and what comes next; False: all is over."""
+        now = time.monotonic()
+        for child in (self.daemon, self.admin):
+            if child.due is not None and child.due <= now and self.stop_by is None:
+                self._start(child)
+        if self.stop_by is not None:
+            over = self.daemon.pid is None and self.admin.pid is None
+            if over or self.kills >= KILLS_MAX:
+                return False
+            if now >= self.stop_by:
+                self._kill_all()
+        for fd, _ in self.poll.poll(self._patience(now)):
+            if fd == self.wake.fileno():
+                self._signals()
+            elif self.channel is not None and fd == self.channel.fileno():
+                self._serve(self.channel)
+        return True
 
     def _patience(self, now: float) -> int | None:
         """Milliseconds until something is due; None: nothing is."""
@@ -253,7 +273,7 @@ class Keeper:
                 child.pid = spawn(child.module, self.environment, None)
         except OSError as error:
             # No memory, no process or no descriptor left: for now.
-            self.log.error("cannot-start", str(error), child=child.name)
+            self.log.error("cannot_start", str(error), child=child.name)
             child.ended(child.started, FIRST_DELAY)
         else:
             self.log.info("started", child=child.name, pid=child.pid, held=len(self.held))
@@ -288,7 +308,7 @@ class Keeper:
             return
         gave_up = child is self.daemon and not self.was_ready and code >= 0
         if gave_up:
-            self.log.error("gave-up", "the daemon ended before it was ready", pid=pid, status=code)
+            self.log.error("gave_up", "the daemon ended before it was ready", pid=pid, status=code)
             self.status = max(code, 1)
             child.due = None
             self._begin_stop()
@@ -354,7 +374,7 @@ class Keeper:
             for fd in fds:
                 os.close(fd)
             if full:
-                self.log.warning("no-descriptor-left", limit=self.limit, held=len(self.held))
+                self.log.warning("no_descriptor_left", limit=self.limit, held=len(self.held))
                 return b"Ethe keeper's limit of %d open files is reached (ulimit -n)" % self.limit
             return b"Enot a key and one descriptor"
         before = self.held.pop(key, None)

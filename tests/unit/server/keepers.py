@@ -65,7 +65,7 @@ class Keeper:
 
     def __enter__(self) -> Self:
         # The line is there before the daemon: the socket takes connections from then on.
-        self.wait_for("keeper-started")
+        self.wait_for("keeper_started")
         return self
 
     def __exit__(

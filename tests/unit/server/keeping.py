@@ -8,8 +8,18 @@ The descriptors are passed on as systemd would pass them: from 3 on, with LISTEN
 import json
 import os
 import sys
+from typing import Any
 
 from icehouse.server import keeper, listening, logs
+
+
+class Faulty(dict[str, int]):
+    """A dict that fails when it should find one key."""
+
+    def pop(self, key: str, *default: Any) -> Any:
+        if key == "fault":
+            raise RuntimeError("a fault of the keeper")
+        return super().pop(key, *default)
 
 
 def main() -> int:
@@ -26,6 +36,8 @@ def main() -> int:
     except listening.CannotListenError as error:
         logs.complain(str(error))
         return 1
+    if "FAKE_FAULT" in os.environ:
+        made.held = Faulty(made.held)
     made.daemon.module = "fake_daemon"
     made.admin.module = "fake_admin"
     return made.run()

@@ -77,7 +77,7 @@ class TestHolding:
             assert 30 < held < 64
             assert answers[:held] == ["held"] * held
             assert all("64 open files" in answer for answer in answers[held:])
-            assert keeper.lines("no-descriptor-left")
+            assert keeper.lines("no_descriptor_left")
             # The next daemon has the same limit, and still gets all that is held.
             keeper.kill_daemon()
             assert len(keeper.ask("inherited")) == held
@@ -117,7 +117,7 @@ class TestChildren:
     def test_one_that_gives_up_before_it_was_ready_ends_all(self, tmp_path: Path) -> None:
         with Keeper(tmp_path, environment={"FAKE_DAEMON": "refuse"}) as keeper:
             assert keeper.process.wait() == 3
-            assert keeper.lines("gave-up")
+            assert keeper.lines("gave_up")
         assert not Path(keeper.socket).exists()
 
     def test_one_that_lives_without_its_channel_is_killed(self, tmp_path: Path) -> None:
@@ -156,6 +156,16 @@ class TestChildren:
             assert [line["child"] for line in keeper.lines("started")].count("admin") == 2
             assert keeper.stop() == 0
 
+    def test_a_fault_of_its_own_costs_nobody_their_data(self, tmp_path: Path) -> None:
+        with Keeper(tmp_path, environment={"FAKE_FAULT": "1"}) as keeper:
+            keeper.hold(a="1")
+            assert keeper.ask("drop", "fault") == "dropped"
+            told = keeper.wait_for("internal_error")
+            assert told[0]["message"] == "RuntimeError: a fault of the keeper"
+            keeper.hold(b="2")
+            keeper.kill_daemon()
+            assert keeper.ask("inherited") == [["a", "1"], ["b", "2"]]
+
 
 class TestStop:
     def test_sigterm_stops_all_and_removes_the_socket(self, tmp_path: Path) -> None:
@@ -172,6 +182,19 @@ class TestStop:
             assert keeper.stop() == 0
             gone(pid)
             assert [line["child"] for line in keeper.lines("killed")] == ["daemon"]
+
+    def test_nohup_is_respected(self, tmp_path: Path) -> None:
+        with Keeper(tmp_path, prefix=("nohup",)) as keeper:
+            pid = keeper.ask("pid")
+            keeper.process.send_signal(signal.SIGHUP)
+            assert keeper.ask("pid") == pid
+            assert keeper.stop() == 0
+            assert [line["signal"] for line in keeper.lines("stopping")] == ["SIGTERM"]
+
+    def test_a_terminal_that_closes_stops_it(self, tmp_path: Path) -> None:
+        with Keeper(tmp_path) as keeper:
+            keeper.process.send_signal(signal.SIGHUP)
+            assert keeper.process.wait() == 0
 
     def test_a_second_signal_is_impatient(self, tmp_path: Path) -> None:
         with Keeper(tmp_path, stop_seconds=3600.0) as keeper:
