@@ -359,6 +359,8 @@ ih_result ih_board_attach(int fd, uint64_t bytes, bool writable, ih_board **out,
 
 void ih_board_destroy(ih_board *board)
 {
+    if (board == NULL)
+        return;
     ih_os_unmap(board->base, board->bytes);
     free(board);
 }

@@ -34,7 +34,7 @@ ih_result ih_board_create(uint64_t number, uint32_t names, ih_board **out, int *
 /* Maps a board of `bytes` bytes. Checks the header against the size; IH_CORRUPT. The descriptor
  * stays the caller's. */
 ih_result ih_board_attach(int fd, uint64_t bytes, bool writable, ih_board **out, ih_error *error);
-void ih_board_destroy(ih_board *board);
+void ih_board_destroy(ih_board *board); /* NULL: nothing */
 
 uint64_t ih_board_number(const ih_board *board);
 uint64_t ih_board_bytes(const ih_board *board);
