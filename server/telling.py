@@ -117,7 +117,7 @@ def objects(daemon: "Daemon", asked: messages.AskObjects) -> messages.Objects:
     looks = LOOKS_MAX
     while len(items) < limit and looks > 0:
         room = min(limit if not asked.state else messages.LIMIT_MAX, looks)
-        batch = daemon.catalog.list(cursor, room)
+        batch = daemon.catalog.images(cursor, room)
         looks -= room
         for stat in batch:
             cursor = stat.handle[0]

@@ -1,0 +1,207 @@
+"""Names: the private index of the board's only writer, and who watches.
+
+The board (native/arena/board.h) is what clients read and what survives; this is rebuilt from it.
+"""
+
+import bisect
+from collections.abc import Callable, Iterator
+
+from icehouse.server.catalog import Board
+from icehouse.server.failpoints import failpoint
+from icehouse.server.frames import ANY_VERSION, Figures, Handle, RefusedError, Result
+from icehouse.server.journal import Journal, Kind, Record
+from icehouse.server.keys import NumberedKey
+
+NOBODY: Handle = (0, 0)
+FIRST_NAMES = 1024
+
+Watcher = Callable[[str, Handle | None, int], None]
+
+
+class Names:
+    """Text -> handle and version."""
+
+    def __init__(
+        self,
+        board: Board,
+        journal: Journal,
+        hold: Callable[[str, int], None],
+        drop: Callable[[str], None],
+        names_max: int,
+    ) -> None:
+        self.board = board
+        self.journal = journal
+        self.hold = hold
+        self.drop = drop
+        self.names_max = names_max
+        self.floor = 0
+        # Of every entry of the board, unbound ones (NOBODY) too: their versions count.
+        self.entries: dict[str, tuple[Handle, int]] = {}
+        self.by_image: dict[int, tuple[str, ...]] = {}
+        self.bound = 0
+        self.changes = 0
+        self._sorted: list[str] | None = None
+        self.watchers: dict[str, set[Watcher]] = {}
+        for name, handle, version in board.entries():
+            self.entries[name] = (handle, version)
+            if handle != NOBODY:
+                self._gained(name, handle)
+
+    # --- looking ---
+
+    def of(self, handle: Handle) -> tuple[str, ...]:
+        """Give the names of an image."""
+        return self.by_image.get(handle[0], ())
+
+    def lookup(self, name: str) -> tuple[Handle | None, int]:
+        """Give what a name is bound to, and its version; (None, the last version) if it is not."""
+        handle, version = self.entries.get(name, (NOBODY, 0))
+        return (None if handle == NOBODY else handle), version
+
+    def list(self, prefix: str, after: str, count: int) -> Iterator[tuple[str, Handle, int]]:
+        """Give bound names in order: those with the prefix, behind `after`."""
+        if self._sorted is None:
+            self._sorted = sorted(self.entries)
+        at = bisect.bisect_left(self._sorted, prefix)
+        if after:
+            at = max(at, bisect.bisect_right(self._sorted, after))
+        while count > 0 and at < len(self._sorted):
+            name = self._sorted[at]
+            at += 1
+            if not name.startswith(prefix):
+                return
+            handle, version = self.entries[name]
+            if handle != NOBODY:
+                count -= 1
+                yield name, handle, version
+
+    # --- binding ---
+
+    def bind(self, name: str, handle: Handle | None, expected: int = ANY_VERSION) -> int:
+        """Bind a name, or unbind it (None), if its version is the expected one; the new version.
+
+        As ih_bind() of arena.h: 0 expects "not bound". The caller has seen that the image lives.
+        """
+        before, version = self.entries.get(name, (NOBODY, 0))
+        found = 0 if before == NOBODY else version
+        if expected not in (ANY_VERSION, found):
+            raise RefusedError(
+                Result.CONFLICT,
+                f"the name {name!r} has version {found}, not {expected}",
+                version=found,
+            )
+        if handle is None and before == NOBODY:
+            return version
+        after = handle or NOBODY
+        if before == NOBODY and self.bound >= self.names_max:
+            raise RefusedError(
+                Result.FULL,
+                f"the store has {self.bound} names, and limits.names_max allows no more",
+                figures=Figures(wanted=1, capacity=self.names_max, used=self.bound),
+            )
+        new = max(version, self.floor if name not in self.entries else 0) + 1
+        self._write(name, after, new)
+        failpoint("bind.written")
+        self._moved(name, before, after, new)
+        return new
+
+    def _write(self, name: str, handle: Handle, version: int) -> None:
+        data = name.encode()
+        if not self.board.set(data, handle, version):
+            self._enlarge()
+            if not self.board.set(data, handle, version):
+                raise RefusedError(Result.FULL, "a fresh names board has no room for a name")
+
+    def _moved(self, name: str, before: Handle, after: Handle, version: int) -> None:
+        if self._sorted is not None and name not in self.entries:
+            bisect.insort(self._sorted, name)
+        self.entries[name] = (after, version)
+        self.changes += 1
+        if before != NOBODY:
+            self._lost(name, before)
+        if after != NOBODY:
+            self._gained(name, after)
+        for watcher in tuple(self.watchers.get(name, ())):
+            watcher(name, None if after == NOBODY else after, version)
+
+    def _gained(self, name: str, handle: Handle) -> None:
+        self.by_image[handle[0]] = (*self.by_image.get(handle[0], ()), name)
+        self.bound += 1
+
+    def _lost(self, name: str, handle: Handle) -> None:
+        left = tuple(other for other in self.by_image[handle[0]] if other != name)
+        self.bound -= 1
+        if left:
+            self.by_image[handle[0]] = left
+        else:
+            del self.by_image[handle[0]]
+
+    def unbind_all(self, handle: Handle) -> None:
+        """Unbind every name of an image."""
+        for name in self.of(handle):
+            self.bind(name, None)
+            failpoint("delete.unbound")
+
+    # --- boards ---
+
+    def _enlarge(self) -> None:
+        """Copy what is bound to a larger board, which takes this one's place.
+
+        Unbound names are kept for their versions, unless they are the majority: then they are
+        forgotten, and `floor` makes every later version of such a name higher than any it had.
+        """
+        keep = {name: entry for name, entry in self.entries.items() if entry[0] != NOBODY}
+        if len(self.entries) <= 2 * len(keep):
+            keep = self.entries
+        else:
+            highest = max(version for _, version in self.entries.values())
+            self.journal.append(Kind.FLOOR, 0, NOBODY, max(self.floor, highest))
+            self.floor = max(self.floor, highest)
+        room = max(FIRST_NAMES, 2 * len(keep))
+        while True:
+            board = Board.create(self.board.number + 1, room)
+            if all(
+                board.set(name.encode(), handle, version)
+                for name, (handle, version) in keep.items()
+            ):
+                break
+            # Longer names than the average.
+            board.close()
+            room *= 2
+        failpoint("board.copied")
+        try:
+            self.hold(str(NumberedKey("board", board.number)), board.fd)
+        except OSError:
+            board.close()
+            raise
+        failpoint("board.held")
+        old, self.board = self.board, board
+        old.retire()
+        failpoint("board.retired")
+        self.drop(str(NumberedKey("board", old.number)))
+        old.close()
+        if keep is not self.entries:
+            self.entries = keep
+            self._sorted = None
+
+    # --- watching ---
+
+    def watch(self, name: str, watcher: Watcher) -> Callable[[], None]:
+        """Call back after each change of a name until the function that this gives is called."""
+        self.watchers.setdefault(name, set()).add(watcher)
+
+        def stop() -> None:
+            watchers = self.watchers.get(name)
+            if watchers is not None:
+                watchers.discard(watcher)
+                if not watchers:
+                    del self.watchers[name]
+
+        return stop
+
+    # --- restart ---
+
+    def records(self) -> Iterator[Record]:
+        """Give what the journal has to say."""
+        if self.floor:
+            yield Record(Kind.FLOOR, 0, NOBODY, self.floor)

@@ -1,0 +1,74 @@
+"""What the daemon tells of itself in the binary family (telling.py has the control family's)."""
+
+from icehouse.server import frames
+from icehouse.server.catalog import Stat
+from icehouse.server.frames import STAT_REPLY, USAGE_REPLY
+from icehouse.server.operations import Operations
+
+
+class Reports(Operations):
+    """Packs what is looked at."""
+
+    def stat_reply(self, stat: Stat) -> bytes:
+        """Pack an ih_stat_reply."""
+        handle = stat.handle
+        segment = self.segments.by_id[handle[0] >> 24]
+        key = segment.key
+        life = self.lifetimes.of(handle)
+        flags = frames.STAT_DYING if stat.dying else 0
+        flags |= frames.STAT_DEDICATED if stat.dedicated else 0
+        flags |= frames.STAT_KERNEL if stat.kernel_sealed else 0
+        flags |= frames.STAT_EVICTABLE if key.evictable else 0
+        flags |= frames.STAT_SPILLED if key.spilled else 0
+        if life is not None and life.pinned:
+            flags |= frames.STAT_PINNED
+        if self.is_orphan(handle):
+            flags |= frames.STAT_ORPHAN
+        return STAT_REPLY.pack(
+            *handle,
+            stat.size,
+            stat.block,
+            stat.created_ns,
+            life.expires_ns if life is not None else 0,
+            stat.leases,
+            len(self.names.of(handle)),
+            len(life.links) if life is not None else 0,
+            self.lifetimes.linked(handle),
+            flags,
+            key.pid,
+            key.uid,
+            0,
+            stat.image_header,
+        )
+
+    def usage_reply(self) -> bytes:
+        """Pack an ih_usage."""
+        totals = self.catalog.total()
+        puts, _, opens, _, _ = self.client_counters()
+        free = totals.free_bytes
+        return USAGE_REPLY.pack(
+            self.config.capacity,
+            self.segments.committed,
+            totals.image_bytes + totals.dying_bytes,
+            free,
+            totals.largest_free,
+            self.segments.warm_bytes,
+            totals.images,
+            totals.dying,
+            totals.dying_bytes,
+            totals.leases,
+            self.names.bound,
+            len(self.segments.by_id),
+            puts,
+            opens,
+            sum(self.counters.deletes.values()),
+            1.0 - totals.largest_free / free if free else 0.0,
+        )
+
+    def client_counters(self) -> list[int]:
+        """Sums of puts, put_bytes, opens, maps, fulls that clients counted, dead ones too."""
+        sums = list(self.counters.dead_puts)
+        for session in self.sessions.by_id:
+            for at, count in enumerate(self.catalog.page_counters(session)):
+                sums[at] += count
+        return sums
