@@ -50,6 +50,17 @@ class Scope:
         _scopes(1)
         return self
 
+    def leave(self) -> list[Handle]:
+        """End without deleting anything; gives what was put inside."""
+        self.is_open = False
+        _scopes(-1)
+        # Another context may end it than began it: then the scope stands there, without effect.
+        with contextlib.suppress(ValueError):
+            _scope.reset(self._reset)
+        self._reset = self.outer = None
+        handles, self._handles = list(self._handles), {}
+        return handles
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -60,13 +71,7 @@ class Scope:
 
         Goes on after a failure and raises the first one, unless the body raised.
         """
-        self.is_open = False
-        _scopes(-1)
-        # Another context may end it than began it: then the scope stands there, without effect.
-        with contextlib.suppress(ValueError):
-            _scope.reset(self._reset)
-        self._reset = self.outer = None
-        handles, self._handles = list(self._handles), {}
+        handles = self.leave()
         failures: list[Exception] = []
         for handle in reversed(handles):
             try:
