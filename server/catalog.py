@@ -188,7 +188,7 @@ class Catalog:
     def add_segment(self, key: SegmentKey, fd: int, *, fresh: bool) -> None:
         """Map a segment; `fresh`: write its id into its range."""
         info = ffi.new("ih_segment_info *")
-        info.id, info.bytes, info.state = key.id, key.bytes, key.state
+        info.id, info.bytes, info.state = key.id, key.size, key.state
         ffi.memmove(info.secret, key.secret, 16)
         info.session, info.kind, info.uid = key.session, key.kind, key.uid
         info.evictable, info.kernel_sealed = key.evictable, key.kernel

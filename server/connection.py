@@ -1,10 +1,12 @@
-"""One client's connection: bytes in, whole frames to the family that its first 8 bytes name, replies
-out, descriptors with them. Own non-blocking sockets on the loop: asyncio's streams cost twice a frame.
+"""One client's connection: bytes in, whole frames to its family, replies and descriptors out.
 
-Bounds, all of them: a frame has at most `frame_max` bytes of its family; a connection that says no
-hello within some seconds is closed; one that does not read is closed when what waits for it passes a
-limit, or has waited too long; requests of one connection are served in order, one at a time, and while
-one waits nothing more is read. Nothing that a client sends raises into the loop.
+The first 8 bytes name the family. Own non-blocking sockets on the loop: asyncio's streams cost
+twice a frame.
+
+Bounds, all of them: a frame has at most the bytes that its family allows; a connection that says no
+hello within some seconds is closed; one that does not read is closed when what waits for it passes
+a limit, or has waited too long; requests of one connection are served in order, one at a time, and
+while one waits nothing more is read. Nothing that a client sends raises into the loop.
 """
 
 import array
@@ -19,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
+from icehouse.server.config import Limits
 from icehouse.server.counters import Counters
 from icehouse.server.frames import ProtocolError
 from icehouse.server.logs import Log
@@ -52,10 +55,10 @@ class Family(Protocol):
         """Say why the connection ends, if that can be said: connection.send() and nothing else."""
 
     def drained(self) -> None:
-        """What had to wait to be sent has been sent."""
+        """Note that what had to wait has been sent."""
 
     def closed(self) -> None:
-        """The connection has ended; it is told once."""
+        """Note that the connection has ended; told once."""
 
     @property
     def is_greeted(self) -> bool:
@@ -63,14 +66,6 @@ class Family(Protocol):
 
 
 Factory = Callable[["Connection"], Family]
-
-
-class Limits(Protocol):
-    """Of config.Limits, what is used here."""
-
-    backlog_bytes_max: int
-    hello_seconds: float
-    stall_seconds: float
 
 
 def peer_of(sock: socket.socket) -> tuple[int, int, int, tuple[int, ...]]:
@@ -234,7 +229,7 @@ class Connection:
     # --- out ---
 
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        """Send, at once as far as the socket takes it. The descriptors are closed here, when sent."""
+        """Send, at once as far as the socket takes it; the descriptors are closed when sent."""
         if self.is_closed:
             for fd in fds:
                 os.close(fd)

@@ -1,5 +1,7 @@
-"""The daemon: one loop that accepts clients, serves them, and looks once a second at what passes
-without a message: processes that ended, times to live, orphans, warm segments.
+"""The daemon: one loop that accepts clients and serves them.
+
+Once a second it looks at what passes without a message: processes that ended, times to live,
+orphans, warm segments.
 
 The families of frames are in FAMILIES: the first 8 bytes of a connection, and what makes of the
 Daemon and a Connection the object that speaks it (connection.Family). A family calls the methods of

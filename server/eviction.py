@@ -1,5 +1,7 @@
-"""Making room at capacity: what is free already, then warm segments, then images that were put with
-evictable=True, least recently leased first (sampled once a second), then spilling; else StoreFull.
+"""Making room at capacity.
+
+What is free already goes first, then warm segments, then images that were put with evictable=True,
+least recently leased first (sampled once a second); then cold ones are spilled; else StoreFull.
 """
 
 import asyncio
@@ -67,7 +69,7 @@ class Room:
         return size
 
     def relieve(self) -> bool:
-        """The machine is short of memory, whatever the capacity: give back what is not needed."""
+        """Give back what is not needed: the machine is short of memory, whatever the capacity."""
         self.reclaimer.all(keep_warm=False)
         if self.segments.drop_warm(float("inf")):
             return True
@@ -155,7 +157,7 @@ class Room:
             if segment.key.kind == DEDICATED
             and not (segment.key.spilled or segment.key.warm or segment.key.kernel)
             and not segment.sealing
-            and self.segments.spilled_bytes + segment.key.bytes <= self.spill.capacity
+            and self.segments.spilled_bytes + segment.key.size <= self.spill.capacity
         ]
         candidates.sort(key=lambda segment: segment.made)
         for segment in self._coldest(candidates):
@@ -168,7 +170,7 @@ class Room:
         loop = asyncio.get_running_loop()
         held = os.dup(segment.fd)
         try:
-            reader = await loop.run_in_executor(None, self.spill.copy, old.id, held, old.bytes)
+            reader = await loop.run_in_executor(None, self.spill.copy, old.id, held, old.size)
         except OSError as error:
             self.counters.spill_failures[error.strerror or "error"] += 1
             self.log.warning("spill_failed", error=error.strerror, segment=old.id)
@@ -204,6 +206,6 @@ class Room:
             self.spill.unlink(old.id)
             return False
         self.counters.spills += 1
-        self.counters.spilled_bytes += old.bytes
-        self.log.info("spilled", segment=old.id, bytes=old.bytes)
+        self.counters.spilled_bytes += old.size
+        self.log.info("spilled", segment=old.id, bytes=old.size)
         return True

@@ -7,7 +7,8 @@ ICEHOUSE_FAILPOINTS is read once, at the start:
     log:PATH        appends the name of each place that is passed to a file, and kills nothing
 
 A daemon that was killed so starts again with the same environment, so the file named by
-ICEHOUSE_FAILPOINTS_ONCE, where it is set, is made by the kill, and nothing is killed while it exists.
+ICEHOUSE_FAILPOINTS_ONCE, where it is set, is made by the kill, and nothing is killed while it
+exists.
 """
 
 import os

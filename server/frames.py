@@ -195,13 +195,13 @@ def reply(op: int, request: int, result: int, body: bytes = b"") -> bytes:
 
 
 def utf8_text(text: str) -> bytes:
-    """A text as the end of a reply: cut to what a frame holds, without a NUL."""
+    """Give a text as the end of a reply: cut to what a frame holds, without a NUL."""
     data = text.encode("utf-8", "replace").replace(b"\0", b"?")
     return data[: FRAME_MAX - 16].decode("utf-8", "ignore").encode()
 
 
 def name_of(data: bytes) -> str:
-    """A name that a client sent, checked."""
+    """Check a name that a client sent."""
     if not 0 < len(data) <= NAME_MAX:
         raise RefusedError(
             Result.INVALID, f"a name must have 1 to {NAME_MAX} bytes, this has {len(data)}"

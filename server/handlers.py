@@ -1,8 +1,9 @@
 """The binary family: what each frame of native/arena/wire.h asks of the store.
 
 A handler takes the body of a frame and gives the body of the reply and descriptors; it refuses with
-RefusedError. Those that may take long are coroutines: only their own connection waits. Handlers check
-who asks: a producer may change what lies in its own segments, and delete, bind, pin and expire any.
+RefusedError. Those that may take long are coroutines: only their own connection waits. Handlers
+check who asks: a producer may change what lies in its own segments, and delete, bind, pin and
+expire any image.
 """
 
 import struct
@@ -131,7 +132,7 @@ class Binary:
         """Nothing waits for it: each reply is asked for."""
 
     def closed(self) -> None:
-        """The connection has ended; the session may go on in another."""
+        """Note that the connection has ended; the session may go on in another."""
         session, self.session = self.session, None
         if session is not None and session.connection is self.connection:
             session.connection = None

@@ -1,4 +1,4 @@
-"""The daemon's own memory file of what no segment says: pins, times to live, links, how images went.
+"""The daemon's own memory file: pins, times to live, links, how images went.
 
 Records of one size, each written before the count that makes it valid, so that a daemon that was
 killed at any instant leaves whole records only. When the file is full, what still counts is written

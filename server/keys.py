@@ -62,7 +62,7 @@ class SegmentKey:
 
     id: int
     kind: int
-    bytes: int
+    size: int
     session: int
     uid: int
     pid: int
@@ -82,7 +82,7 @@ class SegmentKey:
             if is_set
         )
         return (
-            f"segment-{self.id}-{self.kind}-{self.bytes}-{self.session}-{self.uid}-{self.pid}"
+            f"segment-{self.id}-{self.kind}-{self.size}-{self.session}-{self.uid}-{self.pid}"
             f"-{self.secret.hex()}-{self.state}-{flags or 'n'}"
         )
 

@@ -5,10 +5,10 @@ are linked and were deleted. The rules:
 
 - An image lives until it is deleted. `delete` refuses while names are bound to it.
 - A time to live that passes deletes it, names and all, unless it is pinned.
-- An image in a segment whose producer is gone is an orphan: deleted `orphan_ttl` after its last lease,
-  as sampled, unless it is named, pinned or linked.
-- What an image links to keeps its memory for as long as that image has its own. A deleted image that
-  gains a link lives again; with its last link it is deleted again.
+- An image in a segment whose producer is gone is an orphan: deleted `orphan_ttl` after its last
+  lease, as sampled, unless it is named, pinned or linked.
+- What an image links to keeps its memory for as long as that image has its own. A deleted image
+  that gains a link lives again; with its last link it is deleted again.
 """
 
 import heapq
@@ -189,7 +189,7 @@ class Lifetimes:
             self.touched[target[0]] = now_ns()
 
     def _spare(self, handle: Handle, life: Life) -> None:
-        """A pin or a name has come to an image that was revived: it is like any other now."""
+        """Let a revived image, to which a pin or a name has come, be like any other."""
         life.doomed = 0
         self.journal.append(Kind.DOOMED, 0, handle, 0)
         self._tidy(handle)

@@ -87,7 +87,7 @@ class Operations(Parts):
         return session, body, fds
 
     def left(self, session: Session) -> None:
-        """A session has lost its connection: perhaps its process has ended."""
+        """Note that a session has lost its connection: perhaps its process has ended."""
         if not session.dead and self.sessions.is_dead(session):
             self.reaper.reap(session)
 
@@ -100,7 +100,7 @@ class Operations(Parts):
         flags |= frames.SEGMENT_FILE if key.spilled else 0
         flags |= frames.SEGMENT_FOREIGN if key.uid != session.key.uid else 0
         return frames.SEGMENT_REPLY.pack(
-            key.id, key.bytes, key.secret, key.state, reuse, key.kind, flags
+            key.id, key.size, key.secret, key.state, reuse, key.kind, flags
         )
 
     async def grant(self, session: Session, size: int, kind: int, flags: int) -> Reply:
@@ -143,11 +143,11 @@ class Operations(Parts):
         if session.dead:
             self.segments.drop(segment)
             raise RefusedError(Result.UNAVAILABLE, f"{attempt}: the session has ended")
-        self.counters.granted_bytes += segment.key.bytes
+        self.counters.granted_bytes += segment.key.size
         return self.segment_reply(segment, session), [os.dup(segment.fd)]
 
     def _ordinary_sizes(self, session: Session, block: int) -> tuple[int, int]:
-        """Give the size to wish for and the least one: a session's segments grow as it fills them."""
+        """Give the size to wish for, and the least: segments grow as a session fills them."""
         most = self.config.segment_size
         wish = min(most, self.segments.ordinary_bytes(session.id))
         # A small store is not filled by the first who comes.
@@ -170,7 +170,7 @@ class Operations(Parts):
         )
 
     def _forget_offer(self, session: Session) -> None:
-        """The warm segment that was offered is not mapped any more: nobody can write it."""
+        """Drop the warm segment that was offered: nobody has it mapped any more."""
         segment = self.segments.by_id.get(session.offered)
         session.offered = 0
         if segment is not None and segment.key.session == session.id:
@@ -342,7 +342,7 @@ class Operations(Parts):
     def _check_parts(self) -> str:
         segments = self.segments
         committed = sum(
-            segment.key.bytes for segment in segments.by_id.values() if not segment.key.spilled
+            segment.key.size for segment in segments.by_id.values() if not segment.key.spilled
         )
         if committed != segments.committed:
             return f"{segments.committed} bytes are counted as committed, {committed} are"
@@ -428,7 +428,7 @@ class Operations(Parts):
         return lines
 
     def lessee_pids(self, locator: int) -> set[int]:
-        """Processes that hold an image, as far as they have sessions."""
+        """Give the processes that hold an image, as far as they have sessions."""
         found = set()
         for family, member in self.catalog.lessees(locator)[1]:
             known = self.sessions.families.get(family)

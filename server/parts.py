@@ -32,10 +32,10 @@ class Keeper(Protocol):
     """What holds descriptors: holdings.Holdings."""
 
     def all(self) -> list[tuple[str, int]]:
-        """What a former daemon left, oldest first."""
+        """Give what a former daemon left, oldest first."""
 
     def hold(self, key: str, fd: int) -> None:
-        """Returns when the keeper has it; OSError."""
+        """Return when the keeper has it; OSError."""
 
     def drop(self, key: str) -> None:
         """Let go of it."""
@@ -184,7 +184,7 @@ class Parts:
     def _take_up_segments(self, found: Inherited) -> None:
         chosen = found.choose_segments()
         for key, _ in chosen:
-            self.catalog.keep_range(key.kind, key.bytes, key.state)
+            self.catalog.keep_range(key.kind, key.size, key.state)
         for key, fd in chosen:
             try:
                 self.segments.adopt(key, fd)

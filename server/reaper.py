@@ -1,5 +1,7 @@
-"""What is left of producers that went (H8, H9, H15): their segments retire, what nobody keeps of it
-becomes an orphan, and orphans go some time after their last lease.
+"""What is left of producers that went (H8, H9, H15).
+
+Their segments retire, what nobody keeps of it becomes an orphan, and orphans go some time after
+their last lease.
 """
 
 import asyncio

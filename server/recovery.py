@@ -64,7 +64,7 @@ class Inherited:
 
     @property
     def is_whole(self) -> bool:
-        """Whether there is a store. The first clients come when state, journal and board are held."""
+        """Whether there is a store: clients come when state, journal and board are held."""
         return None not in (self.state, self.board, self.journal)
 
     def everything(self) -> list[tuple[object, int]]:

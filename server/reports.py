@@ -66,7 +66,7 @@ class Reports(Operations):
         )
 
     def client_counters(self) -> list[int]:
-        """Sums of puts, put_bytes, opens, maps, fulls that clients counted, dead ones too."""
+        """Sum up puts, put_bytes, opens, maps, fulls that clients counted, dead ones too."""
         sums = list(self.counters.dead_puts)
         for session in self.sessions.by_id:
             for at, count in enumerate(self.catalog.page_counters(session)):

@@ -105,7 +105,7 @@ class Segments:
     def ordinary_bytes(self, session: int) -> int:
         """Bytes of the ordinary segments of a session."""
         return sum(
-            self.by_id[number].key.bytes
+            self.by_id[number].key.size
             for number in self.of(session)
             if self.by_id[number].key.kind == ORDINARY
         )
@@ -123,12 +123,12 @@ class Segments:
         self.by_id[key.id] = segment
         self.by_session.setdefault(key.session, set()).add(key.id)
         if key.spilled:
-            self.spilled_bytes += key.bytes
+            self.spilled_bytes += key.size
         else:
-            self.committed += key.bytes
+            self.committed += key.size
         if key.warm:
             self.warm[key.id] = segment
-            self.warm_bytes += key.bytes
+            self.warm_bytes += key.size
             segment.warm_since = time.monotonic()
         if key.evictable:
             self.evictable.add(key.id)
@@ -142,11 +142,11 @@ class Segments:
         if not mine:
             del self.by_session[key.session]
         if key.spilled:
-            self.spilled_bytes -= key.bytes
+            self.spilled_bytes -= key.size
         else:
-            self.committed -= key.bytes
+            self.committed -= key.size
         if self.warm.pop(key.id, None) is not None:
-            self.warm_bytes -= key.bytes
+            self.warm_bytes -= key.size
         self.evictable.discard(key.id)
 
     async def make(
@@ -215,9 +215,9 @@ class Segments:
         best: Segment | None = None
         for number in self.of(session):
             at = self.warm.get(number)
-            if at is None or at.key.bytes < size or at.key.bytes // 2 > size:
+            if at is None or at.key.size < size or at.key.size // 2 > size:
                 continue
-            if best is None or at.key.bytes < best.key.bytes:
+            if best is None or at.key.size < best.key.size:
                 best = at
         if best is None:
             return None
@@ -254,7 +254,7 @@ class Segments:
                 and key.kind == DEDICATED
                 and not (key.kernel or key.spilled)
                 and number not in self.lifetimes.retired
-                and self.warm_bytes + key.bytes <= self.capacity // 4
+                and self.warm_bytes + key.size <= self.capacity // 4
             )
             if worth:
                 try:
@@ -263,7 +263,7 @@ class Segments:
                     continue
                 except OSError:
                     pass
-            dropped += key.bytes
+            dropped += key.size
             self.drop(segment)
         return dropped
 
@@ -273,7 +273,7 @@ class Segments:
         for segment in list(self.warm.values()):
             if segment.warm_since > older_than or (most is not None and dropped >= most):
                 break
-            dropped += segment.key.bytes
+            dropped += segment.key.size
             self.drop(segment)
         return dropped
 
@@ -330,7 +330,7 @@ class Segments:
         try:
             self.catalog.add_segment(key, fd, fresh=False)
         except BaseException:
-            self.catalog.give_range(key.kind, key.bytes, key.state)
+            self.catalog.give_range(key.kind, key.size, key.state)
             raise
         if key.spilled:
             with contextlib.suppress(RefusedError):

@@ -1,8 +1,9 @@
 """Sessions and families: which processes there are, and when they have gone.
 
-A session is one connected process; a family is one lease table, of a process and whatever was forked
-from it (H9). A session outlives its connection: a client that lost it, or whose daemon was killed,
-comes back with session, member and token (H14). It ends when the lock on the member's byte is gone.
+A session is one connected process; a family is one lease table, of a process and whatever was
+forked from it (H9). A session outlives its connection: a client that lost it, or whose daemon was
+killed, comes back with session, member and token (H14). It ends when the lock on the member's byte
+is gone.
 """
 
 import contextlib

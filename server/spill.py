@@ -1,7 +1,7 @@
 """Spilling: a dedicated segment that nobody leases moves into a file of the spill folder.
 
-The file is the segment, byte by byte, so it is mapped as it is, read-only. A name that a handle has
-does not change by it: its range in the state map is another, and whoever finds the old one gone asks.
+The file is the segment, byte by byte, so it is mapped as it is, read-only. Its handle stays the
+same; its range in the state map tells that it has moved, and who reads it next asks where to.
 """
 
 import contextlib

@@ -159,7 +159,7 @@ def a_client(daemon: "Daemon", session: "Session") -> messages.Client:
         connected=session.connection is not None,
         opened=session.opened,
         segments=len(mine),
-        bytes=sum(daemon.segments.by_id[number].key.bytes for number in mine),
+        bytes=sum(daemon.segments.by_id[number].key.size for number in mine),
         # Of the whole family: a lease table is shared by a process and what was forked from it.
         leases=daemon.catalog.leases(key.family),
         waiting=daemon.catalog.waiting(session.id),
@@ -196,7 +196,7 @@ def a_segment(daemon: "Daemon", segment: "Segment") -> messages.Segment:
     return messages.Segment(
         id=key.id,
         kind="ordinary" if key.kind == ORDINARY else "dedicated",
-        bytes=key.bytes,
+        bytes=key.size,
         state=segment_state(daemon, segment),
         session=key.session,
         uid=key.uid,
