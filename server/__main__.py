@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import importlib
 import os
 import signal
 import socket
 import sys
 
-from icehouse.server import config, holdings, logs
+from icehouse.server import config, daemon, holdings, logs
 from icehouse.server.keeper import CHANNEL_VARIABLE, WATCHDOG_VARIABLE
 
 
@@ -19,25 +18,19 @@ async def feed_watchdog(held: holdings.Holdings, seconds: float) -> None:
         await asyncio.sleep(seconds / 3)
 
 
-async def idle(settings: config.Config, held: holdings.Holdings, listener: socket.socket) -> None:
-    """Stand in for the daemon while there is none: nobody is answered."""
-    del settings, listener
-    held.ready()
-    await asyncio.get_running_loop().create_future()
-
-
 async def run(settings: config.Config, held: holdings.Holdings) -> None:
     """Serve until SIGTERM, or until the keeper has ended."""
-    try:
-        serve = importlib.import_module("icehouse.server.daemon").main
-    except ModuleNotFoundError as error:
-        if error.name != "icehouse.server.daemon":
-            raise
-        serve = idle
     loop = asyncio.get_running_loop()
-    serving = asyncio.ensure_future(serve(settings, held, held.listener))
-    loop.add_signal_handler(signal.SIGTERM, serving.cancel)
-    loop.add_reader(held.fileno(), serving.cancel)
+    serving = asyncio.ensure_future(daemon.main(settings, held, held.listener))
+
+    def stop() -> None:
+        # Once: the end of the channel stays readable, and the daemon must be left to clean up.
+        loop.remove_reader(held.fileno())
+        loop.remove_signal_handler(signal.SIGTERM)
+        serving.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    loop.add_reader(held.fileno(), stop)
     seconds = float(os.environ.get(WATCHDOG_VARIABLE, "0"))
     feeding = asyncio.ensure_future(feed_watchdog(held, seconds)) if seconds else None
     with contextlib.suppress(asyncio.CancelledError):

@@ -57,7 +57,6 @@ class Limits(msgspec.Struct, frozen=True):
     lease_blocks_max: int
     names_max: int
     watches_max: int
-    tombstones_max: int
     request_bytes_max: int
     reply_bytes_max: int
     backlog_bytes_max: int

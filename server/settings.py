@@ -229,7 +229,6 @@ def limits() -> list[Setting]:
         whole("lease_blocks_max", 4096, 65536, "blocks of leases of one family of processes"),
         whole("names_max", 1_000_000, 10**8, "names, bound ones and unbound ones"),
         whole("watches_max", 1024, 10**6, "names that one connection watches"),
-        whole("tombstones_max", 65536, 10**7, "handles whose end is remembered"),
         length("request_bytes_max", "64KiB", "a frame of a client"),
         length("reply_bytes_max", "1MiB", "a frame to a client"),
         length("backlog_bytes_max", "1MiB", "what a client has not read yet"),
