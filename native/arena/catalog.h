@@ -100,7 +100,7 @@ void ih_catalog_drop_family(ih_catalog *catalog, uint64_t family);
 uint32_t ih_catalog_new_member(ih_catalog *catalog, uint64_t family);
 /* Whether the process lives: its byte is locked. member 0: any of the family. Errors mean alive. */
 bool ih_catalog_is_alive(ih_catalog *catalog, uint64_t family, uint32_t member);
-/* Slots in use by living members. */
+/* Slots in use; those of members who died since the last scan count. */
 uint64_t ih_catalog_leases(ih_catalog *catalog, uint64_t family);
 
 ih_result ih_catalog_add_page(ih_catalog *catalog, uint64_t session, int fd, ih_error *error);
@@ -110,7 +110,8 @@ void ih_catalog_counters(ih_catalog *catalog, uint64_t session, uint64_t out[5])
 
 /* ---- images ---------------------------------------------------------------------------------- */
 
-/* IH_OK: it lives. IH_GONE: no such image, or dying; *dying (may be NULL) tells which. */
+/* IH_OK: it lives. IH_GONE: no such image, or dying; *dying (may be NULL) tells which. `leases` and
+ * `names` are 0: ih_catalog_lessees() scans. */
 ih_result ih_catalog_find(ih_catalog *catalog, ih_handle handle, ih_stat *out, bool *dying);
 /* How many processes lease it, up to `room` families of them. Scans all tables. */
 uint32_t ih_catalog_lessees(ih_catalog *catalog, uint64_t locator, uint64_t *families,
@@ -136,8 +137,9 @@ ih_result ih_catalog_revive(ih_catalog *catalog, ih_handle handle);
  * retired and dedicated segments, marks it as freed itself. Frees the blocks of slots of dead
  * members. Writes at most `room` handles that are freed for good, *freed says how many: they are
  * told once, those of retired and dedicated segments after a restart perhaps once more; what a
- * producer gave back while no daemon ran is not told, ih_catalog_find() says it. Segments that hold nothing any more are told by ih_catalog_empty(). With `force` it
- * scans although little is queued. O(slots + queue) if it scans. */
+ * producer gave back while no daemon ran is not told, ih_catalog_find() says it. Segments that hold
+ * nothing any more are told by ih_catalog_empty(). Without `force` it scans only if much is queued.
+ * O(slots + queue) if it scans, O(sessions) else. */
 ih_result ih_catalog_reclaim(ih_catalog *catalog, bool force, ih_handle *out, size_t room,
                              size_t *freed);
 /* A segment that the daemon may drop: retired or dedicated (not warm), and nothing in it lives or

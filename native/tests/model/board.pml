@@ -70,8 +70,12 @@ proctype reader()
         tries++;
         load(READER, FLIP, before);
         if /* loads of one slot in any order */
-        :: true -> load(READER, LEFT + SLOT(before), left); load(READER, RIGHT + SLOT(before), right)
-        :: true -> load(READER, RIGHT + SLOT(before), right); load(READER, LEFT + SLOT(before), left)
+        :: true ->
+            load(READER, LEFT + SLOT(before), left);
+            load(READER, RIGHT + SLOT(before), right)
+        :: true ->
+            load(READER, RIGHT + SLOT(before), right);
+            load(READER, LEFT + SLOT(before), left)
         fi;
 #ifdef BREAK_RECHECK
         after = before;
