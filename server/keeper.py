@@ -375,7 +375,8 @@ class Keeper:
                 os.close(fd)
             if full:
                 self.log.warning("no_descriptor_left", limit=self.limit, held=len(self.held))
-                return b"Ethe keeper's limit of %d open files is reached (ulimit -n)" % self.limit
+                told = "no descriptor left in the keeper: its limit is {} open files (ulimit -n)"
+                return b"E" + told.format(self.limit).encode()
             return b"Enot a key and one descriptor"
         before = self.held.pop(key, None)
         self.held[key] = fds[0]
