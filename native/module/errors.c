@@ -371,7 +371,8 @@ static int give_room(PyObject *exception, const ih_error *error)
                                    : Py_NewRef(Py_None));
 }
 
-static int give_figures(PyObject *exception, const ih_error *error)
+/* `socket`: of the store concerned; NULL where that is not known. */
+static int give_figures(PyObject *exception, const ih_error *error, const char *socket)
 {
     switch (error->result) {
     case IH_FULL:
@@ -380,9 +381,9 @@ static int give_figures(PyObject *exception, const ih_error *error)
     case IH_GONE:
         return give(exception, "reason", PyUnicode_InternFromString(gone[why_of(error)].reason));
     case IH_UNAVAILABLE:
-        if (error->detail[0] != '/')
-            return 0;
-        return give(exception, "socket", PyUnicode_DecodeFSDefault(error->detail));
+        if (!socket && error->detail[0] == '/')
+            socket = error->detail;
+        return socket ? give(exception, "socket", PyUnicode_DecodeFSDefault(socket)) : 0;
     case IH_CONFLICT:
         return give(exception, "version", Py_NewRef(Py_None));
     case IH_CORRUPT:
@@ -395,7 +396,7 @@ static int give_figures(PyObject *exception, const ih_error *error)
     }
 }
 
-PyObject *ih_raise_about(ih_state *state, const ih_error *error, PyObject *subject)
+PyObject *ih_raise_at(ih_state *state, const ih_error *error, PyObject *subject, const char *socket)
 {
     if (error->result <= IH_OK || (size_t)error->result >= Py_ARRAY_LENGTH(results))
         return PyErr_Format(PyExc_SystemError, "icehouse: unknown result %d of the arena",
@@ -417,7 +418,7 @@ PyObject *ih_raise_about(ih_state *state, const ih_error *error, PyObject *subje
     Py_DECREF(text);
     if (!exception)
         return NULL;
-    if (give_figures(exception, error) < 0) {
+    if (give_figures(exception, error, socket) < 0) {
         Py_DECREF(exception);
         return NULL;
     }
@@ -441,6 +442,11 @@ PyObject *ih_raise_lost(ih_state *state, PyObject *name, uint64_t found, uint64_
         return NULL;
     }
     return raise_made(exception);
+}
+
+PyObject *ih_raise_about(ih_state *state, const ih_error *error, PyObject *subject)
+{
+    return ih_raise_at(state, error, subject, NULL);
 }
 
 PyObject *ih_raise_arena(ih_state *state, const ih_error *error)

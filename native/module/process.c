@@ -178,7 +178,7 @@ static ih_shared_store *find_connected(const ih_store *store)
 static ih_result connect_in_turn(ih_process *process, const char *socket, ih_shared_store **out,
                                  ih_error *error)
 {
-    ih_store *store;
+    ih_store *store = NULL;
     __atomic_store_n(&ih_ever_connected, 1, __ATOMIC_RELAXED);
     ih_result result = ih_store_connect(process, socket, &store, error);
     if (result != IH_OK)

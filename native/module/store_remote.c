@@ -42,7 +42,7 @@ PyObject *ih_store_raise(const ih_store_object *self, ih_error *error, PyObject 
 {
     if (error->result == IH_UNAVAILABLE && self->shared->socket && !error->detail[0])
         PyOS_snprintf(error->detail, sizeof error->detail, "%s", self->shared->socket);
-    return ih_raise_about(self->state, error, subject);
+    return ih_raise_at(self->state, error, subject, self->shared->socket);
 }
 
 PyObject *ih_store_connect_method(PyObject *type, PyObject *socket)
@@ -59,10 +59,10 @@ PyObject *ih_store_connect_method(PyObject *type, PyObject *socket)
     Py_END_ALLOW_THREADS
     if (result == IH_UNAVAILABLE && !error.detail[0])
         PyOS_snprintf(error.detail, sizeof error.detail, "%s", text);
-    Py_DECREF(path);
     if (result != IH_OK)
-        return ih_raise_arena(ih_state_of(module), &error);
-    return ih_store_make((PyTypeObject *)type, shared, false);
+        ih_raise_at(ih_state_of(module), &error, NULL, text);
+    Py_DECREF(path);
+    return result != IH_OK ? NULL : ih_store_make((PyTypeObject *)type, shared, false);
 }
 
 static const char *role_name(uint32_t role)

@@ -27,4 +27,5 @@ def daemon(folder: Path) -> Iterator[Daemon]:
 def store(daemon: Daemon) -> Iterator[icehouse.Store]:
     with icehouse.connect(daemon.socket) as connected:
         yield connected
-        connected.check()
+        if not connected.closed:
+            connected.check()
