@@ -1,4 +1,4 @@
-/* The image format, version 1, in C. docs/image-format.md is the text; keep the two equal.
+/* The image format, version 2, in C. docs/image-format.md is the text; keep the two equal.
  *
  * Only constants and the header's layout: read.h interprets bytes, write.h makes them. */
 #ifndef ICEHOUSE_IMAGE_FORMAT_H
@@ -8,7 +8,10 @@
 
 #define IH_IMAGE_START 64u /* first byte of the graph */
 #define IH_IMAGE_MAGIC 0x4849u
-#define IH_IMAGE_VERSION 1u
+#define IH_IMAGE_VERSION 2u
+#define IH_IMAGE_LINKS 1u /* a flag: the graph ends with a table of links */
+#define IH_IMAGE_LINKS_MAX 2048u
+#define IH_LINK_BYTES 16u                /* an entry of the table: a handle */
 #define IH_GRAPH_MAX ((uint64_t)1 << 33) /* 31-bit offsets in units of 4 bytes */
 
 /* Bytes 48..63 of an image. */
@@ -77,10 +80,12 @@ typedef enum {
     IH_FROZENSET,
     IH_FROZENSET_HASHED,
     IH_ARRAY,
+    IH_LINK,
     IH_KINDS,
     IH_SHORT_STR = 0x40, /* not stored: how read.h names a short string */
 } ih_kind;
-_Static_assert(IH_ARRAY == 27 && IH_KINDS <= IH_KIND_MASK, "kinds are part of the format");
+_Static_assert(IH_ARRAY == 27 && IH_LINK == 28 && IH_KINDS <= IH_KIND_MASK,
+               "kinds are part of the format");
 
 typedef enum {
     IH_I8,

@@ -137,6 +137,19 @@ static int read_array(cursor *c, ih_node *out, ih_fault *fault)
     return 0;
 }
 
+/* The target is looked at when somebody follows the link: it lies in another image. */
+static int read_link(cursor *c, ih_node *out, ih_fault *fault)
+{
+    uint64_t at = c->at - 4;
+    if (out->n >= c->image->links)
+        IH_FAULT(at, "link beyond the table of links");
+    if (!take32(c, &out->shape))
+        IH_FAULT(at, "link outside the graph");
+    if ((out->shape & 1) != 0 || out->shape < ih_word_at(IH_IMAGE_START))
+        IH_FAULT(at + 4, "link to no node");
+    return 0;
+}
+
 int ih_read_node_slow(const ih_image *image, uint64_t at, ih_node *out, ih_fault *fault)
 {
     uint32_t header = ih_load_word(image->base + at);
@@ -218,6 +231,8 @@ int ih_read_node_slow(const ih_image *image, uint64_t at, ih_node *out, ih_fault
         break;
     case IH_ARRAY:
         return read_array(&c, out, fault);
+    case IH_LINK:
+        return read_link(&c, out, fault);
     default:
         IH_FAULT(at, "unknown kind of node");
     }

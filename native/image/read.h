@@ -21,8 +21,9 @@
 
 typedef struct {
     const uint8_t *base; /* the header; 4-byte aligned at least */
-    uint64_t graph;      /* end of the graph, <= size, checked */
+    uint64_t graph;      /* end of the nodes, <= size, checked */
     uint64_t size;       /* bytes mapped and ours to read */
+    uint32_t links;      /* handles in the table behind the nodes, checked */
 } ih_image;
 
 typedef struct {
@@ -41,6 +42,7 @@ typedef struct {
  *   DICT_SHAPED                 data = values, n, shape = word
  *   DICT_PAIRS, DICT_HASHED     data = entries, n
  *   *_HASHED, SHAPE with n > 8  table = slots, capacity, seed, width
+ *   LINK                        n = index into the table of links, shape = word in the target
  *   ARRAY                       data, bytes, item_size, code = origin, order, n = dimensions,
  *                               shape_at, text = format, text_size */
 typedef struct {
@@ -79,14 +81,58 @@ static inline int ih_image_open(const uint8_t *base, uint64_t size, ih_image *ou
         IH_FAULT(48, "not an image: wrong magic number");
     if (header.version != IH_IMAGE_VERSION)
         IH_FAULT(50, "an image of another format version");
-    if (header.flags != 0)
+    if ((header.flags & ~IH_IMAGE_LINKS) != 0)
         IH_FAULT(51, "unknown flags");
     if (header.graph_size < IH_IMAGE_START || header.graph_size > size ||
         header.graph_size > IH_GRAPH_MAX || header.graph_size % 4 != 0)
         IH_FAULT(56, "graph size outside the image");
-    *out = (ih_image){base, header.graph_size, size};
+    *out = (ih_image){base, header.graph_size, size, 0};
     *root = header.root;
+    if (header.flags & IH_IMAGE_LINKS) {
+        uint64_t room = header.graph_size - IH_IMAGE_START;
+        uint32_t links;
+        if (room < 4)
+            IH_FAULT(56, "no room for the table of links");
+        memcpy(&links, base + header.graph_size - 4, 4);
+        if (links == 0 || links > IH_IMAGE_LINKS_MAX || (room - 4) / IH_LINK_BYTES < links)
+            IH_FAULT(header.graph_size - 4, "bad table of links");
+        out->links = links;
+        out->graph -= 4 + (uint64_t)links * IH_LINK_BYTES;
+    }
     return 0;
+}
+
+/* The handle that a link node names: locator, nonce; wild. `index` < image->links. */
+static inline void ih_image_link(const ih_image *image, uint64_t index, uint64_t handle[2])
+{
+    memcpy(handle, image->base + image->graph + index * IH_LINK_BYTES, IH_LINK_BYTES);
+}
+
+/* What a link may lead to: what opens as a view. Not another link, so that chains end. */
+static inline bool ih_may_be_linked(unsigned kind)
+{
+    switch (kind) {
+    case IH_BYTES_BLOB:
+    case IH_BYTEARRAY:
+    case IH_BYTEARRAY_BLOB:
+    case IH_LIST:
+    case IH_LIST_PACKED:
+    case IH_LIST_STR:
+    case IH_TUPLE_VIEW:
+    case IH_TUPLE_VIEW_PACKED:
+    case IH_TUPLE_VIEW_STR:
+    case IH_DICT_SHAPED:
+    case IH_DICT_PAIRS:
+    case IH_DICT_HASHED:
+    case IH_SET:
+    case IH_SET_HASHED:
+    case IH_FROZENSET:
+    case IH_FROZENSET_HASHED:
+    case IH_ARRAY:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* Reads the node of a word that is neither an int nor a constant. `at` is its offset in bytes. */

@@ -41,6 +41,7 @@ static bool is_hashable_kind(unsigned kind)
     case IH_BYTEARRAY:
     case IH_BYTEARRAY_BLOB:
     case IH_ARRAY:
+    case IH_LINK:
         return false;
     default:
         return true;
@@ -242,9 +243,28 @@ static int check_node(checker *c, uint64_t at, const ih_node *node)
         return meet_all(c, node->data, node->n, 4, AS_KEY);
     case IH_ARRAY:
         return check_text(c, node->text, node->text_size, true);
+    case IH_LINK:
+        return spend(c, at, 8);
     default: /* numbers, bytes and blobs: any bytes will do, the extents were checked */
         return 0;
     }
+}
+
+/* The table names images, and the root is a node of this one. */
+static int check_links(checker *c, uint32_t root)
+{
+    for (uint64_t i = 0; i < c->image->links; i++) {
+        uint64_t handle[2];
+        ih_image_link(c->image, i, handle);
+        if (handle[0] == 0)
+            CHECK_FAULT(c->image->graph + i * IH_LINK_BYTES, "a link to no image");
+    }
+    if (ih_word_is_int(root) || ih_word_is_constant(root))
+        return 0;
+    uint32_t header = ih_load_word(c->image->base + ih_word_offset(root));
+    if ((header & IH_NODE_BIT) && (header & IH_KIND_MASK) == IH_LINK)
+        CHECK_FAULT(52, "the root is a link");
+    return 0;
 }
 
 int ih_validate(const ih_image *image, uint32_t root, ih_fault *fault)
@@ -254,6 +274,8 @@ int ih_validate(const ih_image *image, uint32_t root, ih_fault *fault)
     if (c->seen == NULL)
         return -2;
     int result = meet(c, root, 52, AS_VALUE);
+    if (result == 0)
+        result = check_links(c, root);
     while (result == 0 && c->depth > 0) {
         uint32_t word = c->stack[--c->depth];
         ih_node node;

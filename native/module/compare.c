@@ -242,6 +242,23 @@ static void bring(ih_comparison *c, const ih_image_object *image, bool slice, ui
     c->paid[c->paid[0] != NULL] = image;
 }
 
+/* The same of an image that a link led to. 0 or -1. */
+static int bring_linked(ih_comparison *c, const ih_cursor *side)
+{
+    ih_image_object *image = side->image;
+    const ih_table_view *table = NULL;
+    bool fresh = false;
+    if (image == NULL && (table = table_of(c->state, side->object)) != NULL)
+        image = table->image;
+    if (image == NULL || image == c->paid[0] || image == c->paid[1])
+        return 0;
+    if (ih_merge_member_of(&c->linked, image->image.base, (PyObject *)image, &fresh) < 0)
+        return -1;
+    if (fresh)
+        c->allowance += image->image.graph;
+    return 0;
+}
+
 /* 1: the pair is taken for equal; 0: it must be walked, and is remembered; -1. */
 static int met_before(ih_comparison *c, ih_pair *pair)
 {
@@ -263,6 +280,9 @@ static int met_before(ih_comparison *c, ih_pair *pair)
             bring(c, image_b, is_slice(&pair->b), size);
         return 0;
     }
+    if ((!object_a && bring_linked(c, &pair->a) < 0) ||
+        (!object_b && bring_linked(c, &pair->b) < 0))
+        return -1;
     bool fresh_a, fresh_b;
     int64_t first = ih_merge_member_of(&c->merge, a, holder_a, &fresh_a);
     int64_t second = first < 0 ? -1 : ih_merge_member_of(&c->merge, b, holder_b, &fresh_b);
@@ -539,6 +559,7 @@ void ih_compare_finish(ih_comparison *c)
         close_pair(&c->pairs[--c->depth]);
     PyMem_Free(c->pairs);
     ih_merge_free(&c->merge);
+    ih_merge_free(&c->linked);
     ih_hasher_free(c->hashers[0]);
     ih_hasher_free(c->hashers[1]);
 }

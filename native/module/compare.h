@@ -29,6 +29,7 @@ typedef struct {
     ih_merge merge;
     uint64_t containers, steps, charged, allowance;
     const ih_image_object *paid[2]; /* compared, never read */
+    ih_merge linked;                /* images behind links, which have paid too */
     uint64_t *work;                 /* of all nested comparisons together */
     ih_hasher *hashers[2];
 } ih_comparison;

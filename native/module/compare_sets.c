@@ -28,7 +28,7 @@ static bool is_easy(const ih_value *value)
         if (ih_word_is_int(word) || ih_word_is_constant(word))
             continue;
         if (ih_read_node(&value->image->image, word, &item, &fault) < 0 ||
-            ih_kind_class(item.kind) != IH_NO_CLASS)
+            ih_kind_class(item.kind) != IH_NO_CLASS || item.kind == IH_LINK)
             return false;
     }
     return true;

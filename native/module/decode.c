@@ -6,6 +6,7 @@
 #include "module/decode.h"
 
 #include "image/hash.h"
+#include "module/link.h"
 
 static PyObject *raise_fault_at(ih_image_object *image, uint64_t at, const char *reason)
 {
@@ -221,6 +222,24 @@ static PyObject *decode_constant(ih_image_object *image, uint32_t word)
     }
 }
 
+/* A view of a node of another image. Honest links lead to no link. */
+static PyObject *decode_link(ih_image_object *image, uint64_t at, const ih_node *link, budget *left)
+{
+    ih_image_object *other = ih_link_target(image, link->n);
+    if (other == NULL)
+        return NULL;
+    uint64_t target = ih_word_offset(link->shape);
+    if (target + 4 > other->image.graph || left->depth == 0)
+        return raise_fault_at(image, at, "link outside its target");
+    uint32_t header = ih_load_word(other->image.base + target);
+    if ((header & IH_NODE_BIT) == 0 || !ih_may_be_linked(header & IH_KIND_MASK))
+        return raise_fault_at(image, at, "a link to what is no view");
+    left->depth--; /* the target may change meanwhile */
+    PyObject *object = decode(other, link->shape, left);
+    left->depth++;
+    return object;
+}
+
 static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node *node, budget *left)
 {
     const uint8_t *data = image->image.base + node->data;
@@ -267,6 +286,8 @@ static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node 
         return ih_new_set(image, at, node);
     case IH_ARRAY:
         return ih_open_array(image, at, node);
+    case IH_LINK:
+        return decode_link(image, at, node, left);
     default:
         return raise_fault_at(image, at, "a value cannot be of this kind of node");
     }

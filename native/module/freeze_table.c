@@ -125,7 +125,12 @@ static int freeze_key(freezer *f, PyObject *key, uint64_t number, int depth, uin
             return -1;
         } /* else it holds something that has no frozen form, which is found below */
     }
-    if (known < 0 || freeze_value(f, key, depth + 1, word) < 0)
+    if (known < 0)
+        return -1;
+    f->keys++;
+    int result = freeze_value(f, key, depth + 1, word);
+    f->keys--;
+    if (result < 0)
         return -1;
     /* NaNs equal nothing, so their place in the table does not matter: spread them. */
     if (PyFloat_CheckExact(key) && PyFloat_AS_DOUBLE(key) != PyFloat_AS_DOUBLE(key))

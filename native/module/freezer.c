@@ -254,11 +254,14 @@ static int freeze_float(freezer *f, const double *parts, ih_kind kind, uint32_t 
 
 static int freeze_view(freezer *f, PyObject *view, int depth, uint32_t *word)
 {
-    if (Py_TYPE(view) == f->state->array_type)
-        return freeze_array_view(f, view, word);
     *word = memo_find(f, view);
     if (*word != 0)
         return 0;
+    int linked = freeze_link(f, view, word);
+    if (linked != 0)
+        return linked < 0 ? -1 : 0;
+    if (Py_TYPE(view) == f->state->array_type)
+        return freeze_array_view(f, view, word);
     PyObject *plain = ih_thaw_quietly(f->state, view);
     if (freeze_keep(f, plain) < 0 || freeze_value(f, plain, depth, word) < 0)
         return -1;
@@ -291,8 +294,11 @@ static int freeze_rare(freezer *f, PyObject *object, int depth, uint32_t *word)
     bool native = PyType_HasFeature(type, Py_TPFLAGS_IMMUTABLETYPE);
     if (native && strcmp(name, "array.array") == 0)
         return freeze_buffer(f, object, IH_ORIGIN_ARRAY, word);
-    if (native && strcmp(name, "numpy.ndarray") == 0)
-        return freeze_buffer(f, object, IH_ORIGIN_NDARRAY, word);
+    if (native && strcmp(name, "numpy.ndarray") == 0) {
+        int linked = freeze_link_ndarray(f, object, word);
+        return linked == 0 ? freeze_buffer(f, object, IH_ORIGIN_NDARRAY, word)
+                           : (linked < 0 ? -1 : 0);
+    }
     return freeze_refuse(f, object, NULL);
 }
 
@@ -361,6 +367,7 @@ void ih_freezer_free(freezer *f)
     free(f->shape_keys);
     free(f->blobs);
     free(f->later);
+    freeze_forget_links(f);
     free(f);
 }
 
@@ -408,6 +415,9 @@ static void freezer_give(ih_state *state, freezer *f)
     Py_CLEAR(f->kept);
     Py_CLEAR(f->offender);
     f->reason = NULL;
+    f->store = NULL;
+    f->keys = 0;
+    freeze_forget_links(f);
     if (state->scratch != NULL || !IH_CACHES) {
         ih_freezer_free(f);
         return;
@@ -427,70 +437,19 @@ static void freezer_give(ih_state *state, freezer *f)
     state->scratch = f;
 }
 
-/* Gives the blobs their places; the image's whole size. */
-static uint64_t place_blobs(freezer *f)
-{
-    uint64_t end = f->writer.size;
-    for (size_t i = 0; i < f->blob_count; i++) {
-        end = (end + 63) & ~(uint64_t)63;
-        ih_store64(f->writer.bytes + f->blobs[i].field, end);
-        end += (uint64_t)f->blobs[i].buffer.len;
-    }
-    return end;
-}
-
-static const uint8_t zeros[64];
-
-/* Everything behind the header, in order, through `put`. */
-static ih_result write_body(const freezer *f, ih_block *block, ih_error *error)
-{
-    uint64_t at = f->writer.size;
-    ih_result result = ih_block_write(block, IH_HEADER_SIZE, f->writer.bytes + IH_HEADER_SIZE,
-                                      at - IH_HEADER_SIZE, error);
-    for (size_t i = 0; i < f->blob_count && result == IH_OK; i++) {
-        uint64_t start = (at + 63) & ~(uint64_t)63;
-        if (start > at)
-            result = ih_block_write(block, at, zeros, start - at, error);
-        if (result == IH_OK)
-            result = ih_block_write(block, start, f->blobs[i].buffer.buf,
-                                    (uint64_t)f->blobs[i].buffer.len, error);
-        at = start + (uint64_t)f->blobs[i].buffer.len;
-    }
-    return result;
-}
-
-static ih_image_header image_header(const freezer *f, uint32_t root)
-{
-    return (ih_image_header){IH_IMAGE_MAGIC, IH_IMAGE_VERSION, 0, root, f->writer.size};
-}
-
-#define LONG_COPY (256u << 10) /* bytes from which the GIL is released */
-
-static ih_result publish(freezer *f, ih_store *store, unsigned flags, uint32_t root,
-                         ih_handle *handle, ih_lease **lease, ih_error *error)
-{
-    ih_block block;
-    ih_image_header header = image_header(f, root);
-    uint64_t size = place_blobs(f);
-    ih_result result = ih_reserve(store, size, flags, &block, error);
-    if (result != IH_OK)
-        return result;
-    result = write_body(f, &block, error);
-    if (result == IH_OK)
-        result = ih_block_seal(&block, (const uint8_t *)&header, handle, lease, error);
-    if (result != IH_OK)
-        ih_block_abandon(&block);
-    return result;
-}
-
 /* Encodes the graph; on failure the exception is set. */
 static int freeze_graph(freezer *f, PyObject *object, uint32_t *root)
 {
     int collecting =
         PyGC_Disable(); /* a collection could run finalizers, and they could change what we walk */
+    f->root = object;
+    __atomic_add_fetch(&f->state->freezing, 1, __ATOMIC_RELAXED);
     int result = freeze_value(f, object, 0, root);
     if (result == 0)
         result = fill_later(f);
+    if (result == 0)
+        result = freeze_end_links(f);
+    __atomic_sub_fetch(&f->state->freezing, 1, __ATOMIC_RELAXED);
     if (result < 0 && f->offender != NULL && !PyErr_Occurred())
         freeze_raise(f, object);
     if (collecting)
@@ -498,74 +457,39 @@ static int freeze_graph(freezer *f, PyObject *object, uint32_t *root)
     return result;
 }
 
-/* A view of a whole image needs no decoding: its bytes are copied. */
-static int copy_image(ih_state *state, ih_store *store, unsigned flags,
-                      const ih_image_object *image, ih_handle *handle, ih_lease **lease)
+/* One try; *gone: what it links to went meanwhile, and may be copied instead. */
+static int freeze_once(ih_state *state, ih_store *store, unsigned flags, PyObject *object,
+                       bool links, ih_handle *handle, ih_lease **lease, bool *gone)
 {
-    ih_block block;
-    ih_error error = {0};
-    ih_image_header header = {IH_IMAGE_MAGIC, IH_IMAGE_VERSION, 0, image->root, image->image.graph};
-    ih_result result;
-    Py_BEGIN_ALLOW_THREADS
-    result = ih_reserve(store, image->image.size, flags, &block, &error);
-    if (result == IH_OK) {
-        result = ih_block_write(&block, IH_HEADER_SIZE, image->image.base + IH_HEADER_SIZE,
-                                image->image.size - IH_HEADER_SIZE, &error);
-        if (result == IH_OK)
-            result = ih_block_seal(&block, (const uint8_t *)&header, handle, lease, &error);
-        if (result != IH_OK)
-            ih_block_abandon(&block);
+    freezer *f = freezer_take(state);
+    if (f == NULL)
+        return -1;
+    uint32_t root;
+    f->store = links ? store : NULL;
+    int failed = freeze_graph(f, object, &root);
+    if (!failed) {
+        ih_error error = {0};
+        ih_result result = freeze_publish(f, store, flags, root, handle, lease, &error);
+        *gone = result == IH_GONE && f->link_count > 0;
+        failed = result != IH_OK ? -1 : 0;
+        if (failed && !*gone)
+            ih_raise_arena(state, &error);
     }
-    Py_END_ALLOW_THREADS
-    if (result == IH_OK)
-        return 0;
-    ih_raise_arena(state, &error);
-    return -1;
-}
-
-static bool is_whole_image(const ih_state *state, PyObject *object)
-{
-    if (!ih_is_view(state, object))
-        return false;
-    const ih_view *view = (const ih_view *)object;
-    uint32_t root = view->image->root;
-    bool slice = (Py_TYPE(object) == state->list_type || Py_TYPE(object) == state->tuple_type) &&
-                 !((const ih_sequence *)object)->whole;
-    bool part = Py_TYPE(object) == state->array_type ||
-                Py_TYPE(object) == state->bytes_type; /* may be slices too */
-    return !slice && !part && !ih_word_is_int(root) && ih_word_offset(root) == view->at &&
-           view->image->lease != NULL && view->image->lease->trusted;
+    freezer_give(state, f);
+    return failed;
 }
 
 int ih_freeze_into(ih_state *state, ih_store *store, unsigned flags, PyObject *object,
                    ih_handle *handle, ih_lease **lease)
 {
-    if (is_whole_image(state, object))
-        return copy_image(state, store, flags, ((const ih_view *)object)->image, handle, lease);
-    freezer *f = freezer_take(state);
-    if (f == NULL)
-        return -1;
-    uint32_t root;
-    int failed = freeze_graph(f, object, &root);
-    if (!failed) {
-        ih_error error = {0};
-        ih_result result;
-        uint64_t size = f->writer.size;
-        for (size_t i = 0; i < f->blob_count; i++)
-            size += (uint64_t)f->blobs[i].buffer.len;
-        if (size < LONG_COPY) {
-            IH_MAY_WAIT(result, publish(f, store, flags, root, handle, lease, &error));
-        } else {
-            Py_BEGIN_ALLOW_THREADS
-            result = publish(f, store, flags, root, handle, lease, &error);
-            Py_END_ALLOW_THREADS
-        }
-        if (result != IH_OK) {
-            ih_raise_arena(state, &error);
-            failed = -1;
-        }
-    }
-    freezer_give(state, f);
+    if (freeze_is_whole_image(state, object))
+        return freeze_copy_image(state, store, flags, ((const ih_view *)object)->image, handle,
+                                 lease);
+    /* What is under F_SEAL_WRITE stands for itself. */
+    bool gone = false, links = (flags & IH_PUT_SEAL) == 0;
+    int failed = freeze_once(state, store, flags, object, links, handle, lease, &gone);
+    if (failed && gone)
+        failed = freeze_once(state, store, flags, object, false, handle, lease, &gone);
     return failed;
 }
 
@@ -576,23 +500,8 @@ PyObject *ih_freeze_to_bytes(ih_state *state, PyObject *object)
         return NULL;
     uint32_t root;
     PyObject *bytes = NULL;
-    if (freeze_graph(f, object, &root) == 0) {
-        uint64_t size = place_blobs(f), at = f->writer.size;
-        ih_image_header header = image_header(f, root);
-        bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-        uint8_t *p = bytes == NULL ? NULL : (uint8_t *)PyBytes_AS_STRING(bytes);
-        if (p != NULL) {
-            memset(p, 0, IH_HEADER_SIZE);
-            memcpy(p + IH_HEADER_SIZE - sizeof header, &header, sizeof header);
-            memcpy(p + IH_HEADER_SIZE, f->writer.bytes + IH_HEADER_SIZE, at - IH_HEADER_SIZE);
-        }
-        for (size_t i = 0; p != NULL && i < f->blob_count; i++) {
-            uint64_t start = (at + 63) & ~(uint64_t)63, length = (uint64_t)f->blobs[i].buffer.len;
-            memset(p + at, 0, start - at);
-            memcpy(p + start, f->blobs[i].buffer.buf, length);
-            at = start + length;
-        }
-    }
+    if (freeze_graph(f, object, &root) == 0)
+        bytes = freeze_body_to_bytes(f, root);
     freezer_give(state, f);
     return bytes;
 }

@@ -49,6 +49,12 @@ struct freezer {
     size_t later_count, later_capacity;
     PyObject
         *kept; /* list of objects that must live until the end: thawed views, snapshots; or NULL */
+    ih_store *store;  /* whose images may be linked to; NULL: everything is copied */
+    PyObject *root;   /* borrowed: what is being frozen */
+    uint32_t keys;    /* keys around what is being frozen: nothing in them is a link */
+    ih_handle *links; /* the table of links, and numbers into it plus one by hash; or NULL */
+    uint16_t *link_slots;
+    uint32_t link_count;
     PyObject *offender; /* owned: what could not be frozen */
     const char *reason;
 };
@@ -75,6 +81,16 @@ int freeze_bytearray(freezer *f, PyObject *bytearray, uint32_t *word);
 int freeze_buffer(freezer *f, PyObject *exporter, int origin, uint32_t *word);
 int freeze_array_view(freezer *f, PyObject *view, uint32_t *word);
 
+/* freeze_link.c. A view of the store that is written into, where a link pays; and an ndarray that
+ * is one. 1: linked; 0: it is to be copied; -1. */
+int freeze_link(freezer *f, PyObject *view, uint32_t *word);
+int freeze_link_ndarray(freezer *f, PyObject *array, uint32_t *word);
+/* Appends the table of links to the graph. 0 or -1. */
+int freeze_end_links(freezer *f);
+void freeze_forget_links(freezer *f);
+/* Tells the store what the sealed image links to. */
+ih_result freeze_publish_links(const freezer *f, ih_handle handle, ih_error *error);
+
 /* Fill the words of a container whose node was laid out at `at`. */
 int fill_sequence(freezer *f, PyObject *sequence, uint64_t at, int depth);
 int fill_dict(freezer *f, PyObject *dict, uint64_t at, int depth);
@@ -100,6 +116,18 @@ int freeze_refuse(freezer *f, PyObject *object, const char *reason); /* -1 */
 /* Keeps a new reference alive until the end. -1 with an exception if it is NULL or can't be kept.
  */
 int freeze_keep(freezer *f, PyObject *owned);
+
+/* freeze_publish.c. Seals the image, and tells the store what it links to before anybody knows its
+ * handle. */
+ih_result freeze_publish(freezer *f, ih_store *store, unsigned flags, uint32_t root,
+                         ih_handle *handle, ih_lease **lease, ih_error *error);
+/* The image as a bytes object; NULL with an exception. */
+PyObject *freeze_body_to_bytes(freezer *f, uint32_t root);
+/* A view of a whole image, of bytes that can be trusted and stand for themselves, is copied as it
+ * is: 0, or -1 with an exception. */
+bool freeze_is_whole_image(const ih_state *state, PyObject *object);
+int freeze_copy_image(ih_state *state, ih_store *store, unsigned flags,
+                      const ih_image_object *image, ih_handle *handle, ih_lease **lease);
 
 /* freeze_path.c: raises NotFreezableError with the path from root to f->offender. */
 void freeze_raise(freezer *f, PyObject *root);

@@ -27,13 +27,32 @@ static ih_image_object *new_image(ih_state *state)
     return IH_TAKE(state, free_images, state->image_type);
 }
 
+/* Images whose links are still to be let go: chains of them are long, and would recurse. */
+static _Thread_local ih_image_object *unlinked;
+static _Thread_local bool unlinking;
+
 static void image_dealloc(PyObject *self)
 {
     ih_image_object *image = (ih_image_object *)self;
     if (image->lease)
         ih_lease_release(image->lease);
-    Py_XDECREF(image->owner);
-    IH_GIVE(image->state, free_images, self);
+    Py_CLEAR(image->owner);
+    if (image->linked == NULL) {
+        IH_GIVE(image->state, free_images, self);
+        return;
+    }
+    image->owner = (PyObject *)unlinked; /* as the list's next */
+    unlinked = image;
+    if (unlinking)
+        return;
+    for (unlinking = true; (image = unlinked) != NULL;) {
+        unlinked = (ih_image_object *)image->owner;
+        for (uint32_t i = 0; i < image->image.links; i++)
+            Py_XDECREF((PyObject *)image->linked[i]);
+        PyMem_Free(image->linked);
+        IH_GIVE(image->state, free_images, (PyObject *)image);
+    }
+    unlinking = false;
 }
 
 ih_image_object *ih_image_of_lease(ih_state *state, ih_lease *lease)
@@ -45,6 +64,7 @@ ih_image_object *ih_image_of_lease(ih_state *state, ih_lease *lease)
     }
     image->lease = lease;
     image->owner = NULL;
+    image->linked = NULL;
     image->state = state;
     uint64_t nonce = lease->handle.nonce & ~OWN_IDENTITY;
     image->identity = lease->trusted && nonce ? nonce : fresh_identity(state);
@@ -103,6 +123,7 @@ PyObject *ih_open_buffer(ih_state *state, PyObject *buffer)
     }
     image->lease = NULL;
     image->owner = owner;
+    image->linked = NULL;
     image->state = state;
     image->identity = fresh_identity(state);
     ih_fault fault;

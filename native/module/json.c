@@ -2,67 +2,33 @@
  *
  * One loop over frames on a stack of our own. The keys of a shape are escaped once. A cycle is
  * noticed by size: the nodes on the way from the root to here are different ones in an acyclic
- * image, so together they are not larger than it.
+ * image, so together they are not larger than it. Links are followed (H16); what is known of an
+ * image is known of each by itself.
  *
  * The text is that of json.dumps(thaw(view), **options); json_face.c has the cases that are really
  * done that way. */
 #include "module/json.h"
 
-#include "module/json_text.h"
+#include "module/json_state.h"
+#include "module/link.h"
 
 #define PUSHED 1
 #define NEEDS_DEFAULT (-2) /* nothing is raised: start again with json.dumps */
 #define LIMIT_FREE ((size_t)64 << 20)
-#define LIMIT_FACTOR 1024u
 #define PATH_PARTS_MAX 40u
 #define SIGNALS_EVERY 65536u
 
-/* Keys of a shape, each with its quotes and the separator behind it. */
-typedef struct {
-    uint32_t word;
-    uint64_t n;
-    uint8_t *text;
-    size_t *ends;
-    uint32_t *order; /* sorted, or NULL */
-} json_shape;
-
-typedef enum { J_ARRAY, J_SHAPED, J_PAIRS } json_kind;
-
-typedef struct {
-    int64_t at, stride; /* of words (arrays, values of a shape) or of pairs */
-    uint64_t i, n;
-    uint64_t charge;         /* its bytes, while it is on the path */
-    uint32_t *order;         /* J_PAIRS, owned: sorted, or NULL */
-    const json_shape *shape; /* J_SHAPED */
-    uint32_t shape_keys;     /* J_SHAPED: offset of the key words in units of 4 */
-    uint32_t current;        /* item or entry being written */
-    json_kind kind;
-} json_frame;
-
-typedef struct {
-    json_text out;
-    ih_image_object *image;
-    const ih_json_options *options;
-    json_frame *frames;
-    size_t depth, room;
-    uint64_t path;       /* bytes of the nodes from the root to here */
-    uint64_t pushes;     /* containers met so far */
-    uint64_t left;       /* bytes of shapes still to be met */
-    json_shape **shapes; /* by word, open addressing */
-    uint32_t shapes_mask, shapes_used;
-} writer;
-
-static int raise_fault_at(writer *w, uint64_t at, const char *reason)
+static int raise_fault_at(json_writer *w, uint64_t at, const char *reason)
 {
     ih_fault fault = {at, reason};
     ih_raise_fault(w->out.state, &fault);
     return -1;
 }
 
-static int read_node(writer *w, uint32_t word, ih_node *node)
+static int read_node(json_writer *w, uint32_t word, ih_node *node)
 {
     ih_fault fault;
-    if (ih_read_node(&w->image->image, word, node, &fault) == 0)
+    if (ih_read_node(&w->here->image->image, word, node, &fault) == 0)
         return 0;
     ih_raise_fault(w->out.state, &fault);
     return -1;
@@ -71,19 +37,19 @@ static int read_node(writer *w, uint32_t word, ih_node *node)
 /* ---- what cannot be written ---- */
 
 /* One step of the path as Python would write it: [3] or ['key']. */
-static PyObject *path_part(writer *w, const json_frame *f)
+static PyObject *path_part(const json_frame *f)
 {
     if (f->kind == J_ARRAY)
         return PyUnicode_FromFormat("[%u]", (unsigned)f->current);
     uint64_t at = f->kind == J_SHAPED ? (uint64_t)f->shape_keys * 4 + 4 * (uint64_t)f->current
                                       : (uint64_t)f->at + 8 * (uint64_t)f->current;
-    PyObject *key = ih_decode(w->image, ih_load_word(w->image->image.base + at));
+    PyObject *key = ih_decode(f->in->image, ih_load_word(f->in->image->image.base + at));
     PyObject *part = key ? PyUnicode_FromFormat("[%.100R]", key) : NULL;
     Py_XDECREF(key);
     return part;
 }
 
-static PyObject *path_of(writer *w)
+static PyObject *path_of(json_writer *w)
 {
     PyObject *path = PyUnicode_FromString("view");
     for (size_t i = 0; path != NULL && i < w->depth; i++) {
@@ -93,12 +59,12 @@ static PyObject *path_of(writer *w)
             if (path == NULL)
                 break;
         }
-        PyUnicode_AppendAndDel(&path, path_part(w, &w->frames[i]));
+        PyUnicode_AppendAndDel(&path, path_part(&w->frames[i]));
     }
     return path;
 }
 
-static int refuse(writer *w, uint32_t word, const ih_node *node, bool as_key)
+static int refuse(json_writer *w, uint32_t word, const ih_node *node, bool as_key)
 {
     if (w->options->has_default && !as_key)
         return NEEDS_DEFAULT;
@@ -118,9 +84,9 @@ static int refuse(writer *w, uint32_t word, const ih_node *node, bool as_key)
 
 /* ---- leaves ---- */
 
-static int put_big_int(writer *w, uint32_t word)
+static int put_big_int(json_writer *w, uint32_t word)
 {
-    PyObject *value = ih_decode(w->image, word);
+    PyObject *value = ih_decode(w->here->image, word);
     PyObject *digits = value ? PyObject_Repr(value) : NULL; /* a plain int: no user's code */
     Py_ssize_t size;
     const char *text = digits ? PyUnicode_AsUTF8AndSize(digits, &size) : NULL;
@@ -130,7 +96,7 @@ static int put_big_int(writer *w, uint32_t word)
     return result;
 }
 
-static int put_constant(writer *w, uint32_t word, bool as_key)
+static int put_constant(json_writer *w, uint32_t word, bool as_key)
 {
     switch (word) {
     case IH_NONE:
@@ -154,9 +120,9 @@ static int put_constant(writer *w, uint32_t word, bool as_key)
 }
 
 /* Text and numbers. 1: it is something else. */
-static int put_leaf(writer *w, uint32_t word, const ih_node *node)
+static int put_leaf(json_writer *w, uint32_t word, const ih_node *node)
 {
-    const uint8_t *data = w->image->image.base + node->data;
+    const uint8_t *data = w->here->image->image.base + node->data;
     int64_t wide;
     double real;
     switch (node->kind) {
@@ -178,7 +144,7 @@ static int put_leaf(writer *w, uint32_t word, const ih_node *node)
 }
 
 /* A key and the separator behind it. Numbers and constants become strings, as json does it. */
-static int put_key(writer *w, uint32_t word)
+static int put_key(json_writer *w, uint32_t word)
 {
     ih_node node;
     int result;
@@ -206,7 +172,7 @@ static int put_key(writer *w, uint32_t word)
     return ih_json_put(&w->out, w->options->key, w->options->key_size);
 }
 
-static int put_newline(writer *w, size_t level)
+static int put_newline(json_writer *w, size_t level)
 {
     const ih_json_options *o = w->options;
     if (ih_json_put(&w->out, "\n", 1) < 0)
@@ -218,7 +184,7 @@ static int put_newline(writer *w, size_t level)
 }
 
 /* What stands between items, and before the first where there is an indent. */
-static inline int put_separator(writer *w, bool first, size_t level)
+static inline int put_separator(json_writer *w, bool first, size_t level)
 {
     if (!first && ih_json_put(&w->out, w->options->item, w->options->item_size) < 0)
         return -1;
@@ -228,13 +194,14 @@ static inline int put_separator(writer *w, bool first, size_t level)
 /* ---- order of keys ---- */
 
 /* Sorted by Python, which knows how its keys compare (and that some don't). */
-static int sort_keys(writer *w, uint64_t at, uint64_t n, uint64_t stride, uint32_t **order)
+static int sort_keys(json_writer *w, uint64_t at, uint64_t n, uint64_t stride, uint32_t **order)
 {
     PyObject *list = PyList_New((Py_ssize_t)n);
     uint32_t *sorted = PyMem_Malloc((n + 1) * sizeof *sorted);
     int result = list == NULL || sorted == NULL ? -1 : 0;
     for (uint64_t i = 0; result == 0 && i < n; i++) {
-        PyObject *key = ih_decode(w->image, ih_load_word(w->image->image.base + at + i * stride));
+        PyObject *key =
+            ih_decode(w->here->image, ih_load_word(w->here->image->image.base + at + i * stride));
         PyObject *pair = key ? Py_BuildValue("NK", key, (unsigned long long)i) : NULL;
         if (pair == NULL)
             result = -1;
@@ -260,48 +227,12 @@ static int sort_keys(writer *w, uint64_t at, uint64_t n, uint64_t stride, uint32
 
 /* ---- shapes ---- */
 
-static void free_shape(json_shape *shape)
-{
-    if (shape == NULL)
-        return;
-    PyMem_Free(shape->text);
-    PyMem_Free(shape->ends);
-    PyMem_Free(shape->order);
-    PyMem_Free(shape);
-}
-
-static json_shape **shape_slot(writer *w, uint32_t word)
-{
-    uint32_t i = (uint32_t)((uint64_t)word * 0x9e3779b97f4a7c15u >> 32) & w->shapes_mask;
-    while (w->shapes[i] != NULL && w->shapes[i]->word != word)
-        i = (i + 1) & w->shapes_mask;
-    return &w->shapes[i];
-}
-
-static int grow_shapes(writer *w)
-{
-    json_shape **old = w->shapes;
-    uint32_t old_size = old ? w->shapes_mask + 1 : 0, size = old ? old_size * 2 : 16;
-    json_shape **grown = PyMem_Calloc(size, sizeof *grown);
-    if (grown == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    w->shapes = grown;
-    w->shapes_mask = size - 1;
-    for (uint32_t i = 0; i < old_size; i++)
-        if (old[i] != NULL)
-            *shape_slot(w, old[i]->word) = old[i];
-    PyMem_Free(old);
-    return 0;
-}
-
 /* Written where the text grows, then taken off again. */
-static int write_keys(writer *w, json_shape *shape, const ih_node *node)
+static int write_keys(json_writer *w, json_shape *shape, const ih_node *node)
 {
     size_t start = w->out.size;
     for (uint64_t i = 0; i < node->n; i++) {
-        if (put_key(w, ih_load_word(w->image->image.base + node->data + 4 * i)) < 0)
+        if (put_key(w, ih_load_word(w->here->image->image.base + node->data + 4 * i)) < 0)
             return -1;
         shape->ends[i] = w->out.size - start;
     }
@@ -320,42 +251,42 @@ static int write_keys(writer *w, json_shape *shape, const ih_node *node)
     return w->options->sort_keys ? sort_keys(w, node->data, node->n, 4, &shape->order) : 0;
 }
 
-static const json_shape *get_shape(writer *w, uint32_t word, const ih_node *node)
+static const json_shape *get_shape(json_writer *w, uint32_t word, const ih_node *node)
 {
-    if (w->shapes_used * 2 >= w->shapes_mask && grow_shapes(w) < 0)
+    if (w->here->shapes_used * 2 >= w->here->shapes_mask && ih_json_grow_shapes(w) < 0)
         return NULL;
-    json_shape **slot = shape_slot(w, word);
+    json_shape **slot = ih_json_shape_slot(w, word);
     if (*slot != NULL)
         return *slot;
-    if (node->n * 4 + 4 > w->left) {
+    if (node->n * 4 + 4 > w->here->left) {
         raise_fault_at(w, ih_word_offset(word), "nodes overlap");
         return NULL;
     }
-    w->left -= node->n * 4 + 4;
+    w->here->left -= node->n * 4 + 4;
     json_shape *shape = PyMem_Calloc(1, sizeof *shape);
     if (shape != NULL)
         shape->ends = PyMem_Calloc(node->n + 1, sizeof *shape->ends);
     if (shape == NULL || shape->ends == NULL) {
-        free_shape(shape);
+        ih_json_free_shape(shape);
         PyErr_NoMemory();
         return NULL;
     }
     shape->word = word;
     shape->n = node->n;
     if (write_keys(w, shape, node) < 0) {
-        free_shape(shape);
+        ih_json_free_shape(shape);
         return NULL;
     }
     *slot = shape;
-    w->shapes_used++;
+    w->here->shapes_used++;
     return shape;
 }
 
 /* ---- containers ---- */
 
-static int push(writer *w, uint64_t at, json_frame frame)
+static int push(json_writer *w, uint64_t at, json_frame frame)
 {
-    if (frame.charge > w->image->image.graph - w->path) {
+    if (frame.charge > w->here->image->image.graph - w->here->path) {
         PyErr_SetString(PyExc_ValueError, "Circular reference detected");
         return -1;
     }
@@ -373,12 +304,13 @@ static int push(writer *w, uint64_t at, json_frame frame)
     }
     if (++w->pushes % SIGNALS_EVERY == 0 && PyErr_CheckSignals() < 0)
         return -1;
-    w->path += frame.charge;
+    w->here->path += frame.charge;
+    frame.in = w->here;
     w->frames[w->depth++] = frame;
     return ih_json_put(&w->out, frame.kind == J_ARRAY ? "[" : "{", 1) < 0 ? -1 : PUSHED;
 }
 
-static int push_dict(writer *w, uint64_t at, const ih_node *node)
+static int push_dict(json_writer *w, uint64_t at, const ih_node *node)
 {
     if (node->n == 0)
         return ih_json_put(&w->out, "{}", 2);
@@ -417,11 +349,12 @@ static int push_dict(writer *w, uint64_t at, const ih_node *node)
 }
 
 /* All of a packed node or text run, or a slice of it. */
-static int put_elements(writer *w, const ih_node *node, uint64_t n, int64_t start, int64_t step)
+static int put_elements(json_writer *w, const ih_node *node, uint64_t n, int64_t start,
+                        int64_t step)
 {
     bool text =
         node->kind == IH_LIST_STR || node->kind == IH_TUPLE_STR || node->kind == IH_TUPLE_VIEW_STR;
-    const uint8_t *base = w->image->image.base;
+    const uint8_t *base = w->here->image->image.base;
     uint64_t element = (uint64_t)start;
     if (n == 0)
         return ih_json_put(&w->out, "[]", 2);
@@ -433,7 +366,7 @@ static int put_elements(writer *w, const ih_node *node, uint64_t n, int64_t star
         if (text) {
             uint64_t from, size;
             ih_fault fault;
-            if (ih_text_item(&w->image->image, node, element, &from, &size, &fault) < 0) {
+            if (ih_text_item(&w->here->image->image, node, element, &from, &size, &fault) < 0) {
                 ih_raise_fault(w->out.state, &fault);
                 return -1;
             }
@@ -449,45 +382,62 @@ static int put_elements(writer *w, const ih_node *node, uint64_t n, int64_t star
     return ih_json_put(&w->out, "]", 1);
 }
 
-/* 0: written; PUSHED: a frame will; below 0: an exception, or NEEDS_DEFAULT. */
-static int put_node(writer *w, uint32_t word)
+/* What is no leaf. 0: written; PUSHED: a frame will; below 0: an exception, or NEEDS_DEFAULT. */
+static int put_container(json_writer *w, uint32_t word, const ih_node *node)
 {
-    ih_node node;
     uint64_t at = ih_word_offset(word);
-    if (read_node(w, word, &node) < 0)
-        return -1;
-    int result = put_leaf(w, word, &node);
-    if (result <= 0)
-        return result;
-    switch (node.kind) {
+    switch (node->kind) {
     case IH_LIST:
     case IH_TUPLE:
     case IH_TUPLE_VIEW:
-        if (node.n == 0)
+        if (node->n == 0)
             return ih_json_put(&w->out, "[]", 2);
         return push(
             w, at,
             (json_frame){
-                .at = (int64_t)node.data, .stride = 4, .n = node.n, .charge = 4 + node.n * 4});
+                .at = (int64_t)node->data, .stride = 4, .n = node->n, .charge = 4 + node->n * 4});
     case IH_LIST_PACKED:
     case IH_TUPLE_PACKED:
     case IH_TUPLE_VIEW_PACKED:
     case IH_LIST_STR:
     case IH_TUPLE_STR:
     case IH_TUPLE_VIEW_STR:
-        return put_elements(w, &node, node.n, 0, 1);
+        return put_elements(w, node, node->n, 0, 1);
     case IH_DICT_SHAPED:
     case IH_DICT_PAIRS:
     case IH_DICT_HASHED:
-        return push_dict(w, at, &node);
+        return push_dict(w, at, node);
     case IH_SHAPE:
         return raise_fault_at(w, at, "a value cannot be of this kind of node");
     default:
-        return refuse(w, word, &node, false);
+        return refuse(w, word, node, false);
     }
 }
 
-static inline int put_word(writer *w, uint32_t word)
+static int put_linked(json_writer *w, const ih_node *link)
+{
+    ih_node target;
+    json_image *back = w->here;
+    ih_image_object *other = ih_follow_link(back->image, link, &target);
+    if (other == NULL || ih_json_enter(w, other) < 0)
+        return -1;
+    int result = put_container(w, link->shape, &target);
+    w->here = back; /* a frame that was pushed knows its own */
+    return result;
+}
+
+static int put_node(json_writer *w, uint32_t word)
+{
+    ih_node node;
+    if (read_node(w, word, &node) < 0)
+        return -1;
+    int result = put_leaf(w, word, &node);
+    if (result <= 0)
+        return result;
+    return node.kind == IH_LINK ? put_linked(w, &node) : put_container(w, word, &node);
+}
+
+static inline int put_word(json_writer *w, uint32_t word)
 {
     if (ih_word_is_int(word))
         return ih_json_int(&w->out, ih_word_int(word));
@@ -497,13 +447,14 @@ static inline int put_word(writer *w, uint32_t word)
 }
 
 /* The next item of the top frame, with what stands before it. */
-static int put_next(writer *w)
+static int put_next(json_writer *w)
 {
     json_frame *f = &w->frames[w->depth - 1];
+    w->here = f->in;
     const uint32_t *order = f->kind == J_SHAPED ? f->shape->order : f->order;
     uint32_t i = order ? order[f->i] : (uint32_t)f->i;
     uint64_t at = (uint64_t)(f->at + (int64_t)i * f->stride);
-    const uint8_t *base = w->image->image.base;
+    const uint8_t *base = w->here->image->image.base;
     f->current = i;
     if (put_separator(w, f->i++ == 0, w->depth) < 0)
         return -1;
@@ -520,7 +471,7 @@ static int put_next(writer *w)
     return put_word(w, ih_load_word(base + at));
 }
 
-static int walk(writer *w, int result)
+static int walk(json_writer *w, int result)
 {
     while (result >= 0 && w->depth > 0) {
         json_frame *f = &w->frames[w->depth - 1];
@@ -529,7 +480,7 @@ static int walk(writer *w, int result)
             continue;
         }
         bool array = f->kind == J_ARRAY;
-        w->path -= f->charge;
+        f->in->path -= f->charge;
         PyMem_Free(f->order);
         w->depth--;
         if (w->options->indent && put_newline(w, w->depth) < 0)
@@ -539,7 +490,7 @@ static int walk(writer *w, int result)
     return result;
 }
 
-static int put_slice(writer *w, const ih_sequence *view)
+static int put_slice(json_writer *w, const ih_sequence *view)
 {
     ih_node node;
     if (read_node(w, (uint32_t)(view->at / 2), &node) < 0)
@@ -560,13 +511,15 @@ static int put_slice(writer *w, const ih_sequence *view)
 
 PyObject *ih_json_walk(ih_state *state, const ih_view *view, const ih_json_options *options)
 {
-    writer w = {.image = view->image, .options = options};
+    json_writer w = {.first = {.image = view->image, .left = view->image->image.graph}};
+    w.here = &w.first;
+    w.options = options;
     w.out = (json_text){
         .state = state, .ensure_ascii = options->ensure_ascii, .allow_nan = options->allow_nan};
     w.out.ascii = options->ascii;
-    w.left = w.image->image.graph;
-    size_t size = (size_t)w.image->image.size, most = (size_t)PY_SSIZE_T_MAX - LIMIT_FREE;
-    w.out.limit = LIMIT_FREE + (size < most / LIMIT_FACTOR ? size * LIMIT_FACTOR : most);
+    size_t size = (size_t)view->image->image.size, most = (size_t)PY_SSIZE_T_MAX - LIMIT_FREE;
+    w.out.limit =
+        LIMIT_FREE + (size < most / IH_JSON_LIMIT_FACTOR ? size * IH_JSON_LIMIT_FACTOR : most);
     bool sequence = Py_TYPE(view) == state->list_type || Py_TYPE(view) == state->tuple_type;
     int result = sequence && !((const ih_sequence *)view)->whole
                      ? put_slice(&w, (const ih_sequence *)view)
@@ -576,9 +529,13 @@ PyObject *ih_json_walk(ih_state *state, const ih_view *view, const ih_json_optio
     for (size_t i = 0; i < w.depth; i++)
         PyMem_Free(w.frames[i].order);
     PyMem_Free(w.frames);
-    for (uint32_t i = 0; w.shapes != NULL && i <= w.shapes_mask; i++)
-        free_shape(w.shapes[i]);
-    PyMem_Free(w.shapes);
+    ih_json_close_image(&w.first);
+    for (uint32_t i = 0; i < w.others_count; i++) {
+        ih_json_close_image(w.others[i]);
+        PyMem_Free(w.others[i]);
+    }
+    PyMem_Free(w.others);
+    ih_merge_free(&w.met);
     PyMem_Free(w.out.bytes);
     return text;
 }

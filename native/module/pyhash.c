@@ -9,12 +9,13 @@
  * since 3.8. */
 #include "module/pyhash.h"
 
+#include "module/merge.h"
 #include "module/walk.h"
 
 #define IN_PROGRESS (-1) /* no Python hash has this value */
 
 typedef struct {
-    uint64_t at; /* 0: free */
+    const uint8_t *at; /* NULL: free */
     Py_hash_t hash;
 } known_hash;
 
@@ -31,7 +32,8 @@ struct ih_hasher {
     size_t depth, room;
     known_hash *known;
     size_t known_count, known_room; /* room: a power of two */
-    uint64_t steps;
+    uint64_t steps, allowance;      /* as many items as the images met have bytes */
+    ih_merge met;                   /* images behind links */
 };
 
 static int damaged(ih_hasher *h, uint64_t at, const char *reason)
@@ -41,10 +43,10 @@ static int damaged(ih_hasher *h, uint64_t at, const char *reason)
     return -1;
 }
 
-static known_hash *find_known(known_hash *table, size_t room, uint64_t at)
+static known_hash *find_known(known_hash *table, size_t room, const uint8_t *at)
 {
-    size_t i = (size_t)(at * 0x9e3779b97f4a7c15u >> 20) & (room - 1);
-    while (table[i].at != 0 && table[i].at != at)
+    size_t i = (size_t)((uint64_t)(uintptr_t)at * 0x9e3779b97f4a7c15u >> 20) & (room - 1);
+    while (table[i].at != NULL && table[i].at != at)
         i = (i + 1) & (room - 1);
     return &table[i];
 }
@@ -58,7 +60,7 @@ static int grow_known(ih_hasher *h)
         return -1;
     }
     for (size_t i = 0; i < h->known_room; i++)
-        if (h->known[i].at != 0)
+        if (h->known[i].at != NULL)
             *find_known(table, room, h->known[i].at) = h->known[i];
     PyMem_Free(h->known);
     h->known = table;
@@ -95,11 +97,30 @@ static Py_hash_t finished_hash(const level *top)
     return hash == (Py_uhash_t)-1 ? 1546275796 : (Py_hash_t)hash;
 }
 
-/* A set's items are words, as a list's. */
-static int push(ih_hasher *h, uint64_t at, const ih_node *node)
+/* An image behind a link brings its own allowance, once. */
+static int meet(ih_hasher *h, ih_image_object *image)
 {
+    bool fresh = false;
+    if (h->allowance == 0)
+        h->allowance = h->image->image.graph;
+    if (image == h->image)
+        return 0;
+    if (ih_merge_member_of(&h->met, image->image.base, (PyObject *)image, &fresh) < 0)
+        return -1;
+    if (fresh)
+        h->allowance += image->image.graph;
+    return 0;
+}
+
+/* A set's items are words, as a list's. */
+static int push(ih_hasher *h, const ih_value *value)
+{
+    const ih_node *node = &value->node;
+    uint64_t at = ih_word_offset(value->word);
+    if (meet(h, value->image) < 0)
+        return -1;
     h->steps += node->n + 1;
-    if (h->steps > h->image->image.graph)
+    if (h->steps > h->allowance)
         return damaged(h, at, "more items than the image has bytes");
     if (h->depth == h->room) {
         size_t room = h->room == 0 ? 8 : h->room * 2;
@@ -115,26 +136,26 @@ static int push(ih_hasher *h, uint64_t at, const ih_node *node)
     top->is_set = ih_kind_class(node->kind) == IH_SET_CLASS;
     top->hash = top->is_set ? 0 : 2870177450012600261ULL;
     top->next = 0;
-    ih_cursor_node(&top->cursor, h->image, at, node);
+    ih_cursor_node(&top->cursor, value->image, at, node);
     return 0;
 }
 
 /* 1: *hash is known; 0: the container was pushed; -1. */
 static int hash_container(ih_hasher *h, const ih_value *value, Py_hash_t *hash)
 {
-    uint64_t at = ih_word_offset(value->word);
+    const uint8_t *at = value->image->image.base + ih_word_offset(value->word);
     if (h->known_count * 2 >= h->known_room && grow_known(h) < 0)
         return -1;
     known_hash *known = find_known(h->known, h->known_room, at);
-    if (known->at == 0) {
-        if (push(h, at, &value->node) < 0)
+    if (known->at == NULL) {
+        if (push(h, value) < 0)
             return -1;
         *known = (known_hash){at, IN_PROGRESS};
         h->known_count++;
         return 0;
     }
     if (known->hash == IN_PROGRESS)
-        return damaged(h, at, "a hashable object that holds itself");
+        return damaged(h, ih_word_offset(value->word), "a hashable object that holds itself");
     *hash = known->hash;
     return 1;
 }
@@ -163,7 +184,8 @@ static int run(ih_hasher *h, Py_hash_t *hash)
         level *top = &h->levels[h->depth - 1];
         if (top->next == top->cursor.n) {
             *hash = finished_hash(top);
-            find_known(h->known, h->known_room, top->cursor.at)->hash = *hash;
+            find_known(h->known, h->known_room, top->cursor.image->image.base + top->cursor.at)
+                ->hash = *hash;
             ih_cursor_close(&top->cursor);
             h->depth--;
             if (h->depth > 0)
@@ -203,6 +225,7 @@ static void release(ih_hasher *h)
 {
     PyMem_Free(h->levels);
     PyMem_Free(h->known);
+    ih_merge_free(&h->met);
 }
 
 Py_hash_t ih_python_hash(ih_image_object *image, uint64_t at)

@@ -161,9 +161,12 @@ static void close_top(printer *p)
     Py_XDECREF((PyObject *)top->dict);
 }
 
-static uint64_t level_at(const level *item)
+/* Where it lies; NULL for a slice, which is no node. */
+static const uint8_t *level_at(const level *item)
 {
-    return item->dict != NULL ? item->dict->at : item->cursor.at;
+    if (item->dict != NULL)
+        return item->dict->image->image.base + item->dict->at;
+    return item->cursor.at != 0 ? item->cursor.image->image.base + item->cursor.at : NULL;
 }
 
 /* Opens a node that is not being printed already. */
@@ -172,7 +175,7 @@ static int push_node(printer *p, const ih_value *value)
     uint64_t at = ih_word_offset(value->word);
     ih_class class = ih_kind_class(value->node.kind);
     for (uint32_t i = 0; i < p->depth; i++)
-        if (level_at(&p->levels[i]) == at)
+        if (level_at(&p->levels[i]) == value->image->image.base + at)
             return put_text(p, elided(class));
     if (p->depth == DEPTH_MAX)
         return put_text(p, "...");
@@ -180,12 +183,12 @@ static int push_node(printer *p, const ih_value *value)
     *top = (level){.class = (uint8_t) class, .n = value->node.n, .mode = IH_ITERATE_ITEMS};
     top->is_frozenset = value->node.kind == IH_FROZENSET || value->node.kind == IH_FROZENSET_HASHED;
     if (class == IH_DICT_CLASS) {
-        top->dict = (ih_table_view *)ih_new_dict(p->image, at, &value->node);
+        top->dict = (ih_table_view *)ih_new_dict(value->image, at, &value->node);
         if (top->dict == NULL)
             return -1;
         top->n *= 2;
     } else {
-        ih_cursor_node(&top->cursor, p->image, at, &value->node);
+        ih_cursor_node(&top->cursor, value->image, at, &value->node);
     }
     p->depth++;
     return put_text(p, opening(top));
@@ -201,14 +204,14 @@ static int put_value(printer *p, const ih_value *value)
 }
 
 /* A huge int is not even decoded. 1: it was put; 0: it is something else; -1. */
-static int put_word_if_huge(printer *p, uint32_t word)
+static int put_word_if_huge(printer *p, const ih_image_object *image, uint32_t word)
 {
     ih_node node;
     ih_fault fault;
     if (ih_word_is_int(word) || ih_word_is_constant(word))
         return 0;
-    if (ih_read_node(&p->image->image, word, &node, &fault) < 0) {
-        ih_raise_fault(p->image->state, &fault);
+    if (ih_read_node(&image->image, word, &node, &fault) < 0) {
+        ih_raise_fault(image->state, &fault);
         return -1;
     }
     if (node.kind != IH_BIGINT || node.n * 8 <= INT_BITS_MAX)
@@ -216,13 +219,13 @@ static int put_word_if_huge(printer *p, uint32_t word)
     return put_long_int(p, node.n) < 0 ? -1 : 1;
 }
 
-static int put_word(printer *p, uint32_t word)
+static int put_word(printer *p, ih_image_object *image, uint32_t word)
 {
-    int huge = put_word_if_huge(p, word);
+    int huge = put_word_if_huge(p, image, word);
     if (huge != 0)
         return huge < 0 ? -1 : 0;
     ih_value value;
-    if (ih_value_of_word(p->image, word, &value) < 0)
+    if (ih_value_of_word(image, word, &value) < 0)
         return -1;
     int result = put_value(p, &value);
     ih_value_clear(&value);
@@ -234,7 +237,7 @@ static int put_item(printer *p, level *top, uint64_t i)
     const ih_cursor *cursor = &top->cursor;
     if (!ih_kind_is_packed(cursor->kind) && !ih_kind_is_text_run(cursor->kind)) {
         uint64_t element = (uint64_t)(cursor->start + (int64_t)i * cursor->step);
-        return put_word(p, ih_load_word(cursor->data + 4 * element));
+        return put_word(p, cursor->image, ih_load_word(cursor->data + 4 * element));
     }
     ih_value value;
     if (ih_cursor_item(cursor, i, &value) < 0)
@@ -250,8 +253,8 @@ static int put_entry(printer *p, const level *top, uint64_t step)
     const ih_table_view *dict = top->dict;
     uint64_t i = step / 2;
     if (top->mode == IH_ITERATE_VALUES || (top->mode == IH_ITERATE_ITEMS && step % 2 == 1))
-        return put_word(p, ih_load_word(dict->values + i * dict->value_stride));
-    return put_word(p, ih_load_word(dict->keys + i * dict->key_stride));
+        return put_word(p, dict->image, ih_load_word(dict->values + i * dict->value_stride));
+    return put_word(p, dict->image, ih_load_word(dict->keys + i * dict->key_stride));
 }
 
 /* What stands before step `top->next`, which may be the end. */

@@ -24,7 +24,7 @@ typedef struct freezer freezer;
 /* An image as one interpreter has it open. Every view holds a reference; it holds the lease. Not
  * tracked by the cycle collector: it refers to no Python object but `owner`, which never refers
  * back. */
-typedef struct {
+typedef struct ih_image_object {
     PyObject_HEAD
     ih_image image;    /* base, graph, size: checked extents */
     ih_lease *lease;   /* or NULL, then `owner` keeps the bytes */
@@ -33,6 +33,7 @@ typedef struct {
     uint64_t identity; /* names the content in caches: the nonce of an image of ours, else a number
                           never used twice */
     uint32_t root;     /* the root word */
+    struct ih_image_object **linked; /* owned: where links were followed to (link.c); or NULL */
 } ih_image_object;
 
 /* The start of every view. `at` is the offset of its node in the image; 0 for a slice of
@@ -162,6 +163,7 @@ struct ih_state {
     int binary_op, inplace_add; /* inplace.c: 0: not asked yet; -1: unknown */
     freezer *scratch; /* the encoder's tables and buffer, kept between calls; NULL while in use */
     uint64_t next_identity;
+    int freezing; /* graphs being frozen: no other thread may run meanwhile */
 #if IH_CACHES
     ih_free_list free_images, free_tables, free_sequences;
     ih_str_cache_entry strs[IH_STR_CACHE];

@@ -9,6 +9,10 @@
  * have a list, dict or set between its two places, since nothing else can close a cycle in Python;
  * otherwise it is damage.
  *
+ * Links are followed and what lies behind them is copied like the rest (H16). Each image has a memo
+ * and a budget of its own; in those behind links every node goes into the memo, since links from
+ * many places may lead to one node, or into what another leads to.
+ *
  * Hostile images (H24). Nodes without the flag are visited once in an honest image, so all
  * containers visited together are not larger than the image: that is the budget. A key is hashed
  * only when it is complete, consists of immutable values, and is bounded in height (hashing
@@ -16,6 +20,7 @@
  *
  * The cycle collector is off meanwhile: everything made here is alive, and looking at it again and
  * again costs up to 40 % of the time. No Python code runs but numpy's where there are arrays. */
+#include "module/link.h"
 #include "module/thaw_state.h"
 
 #define PENDING ((PyObject *)(uintptr_t)1) /* a frame was pushed; the value follows */
@@ -28,7 +33,7 @@
  * yet. */
 static PyObject *recall(thawer *t, uint32_t word)
 {
-    if (t->memo == NULL)
+    if (t->here->memo == NULL)
         return NULL;
     memo_entry *entry = ih_memo_find(t, word);
     if (entry->word == 0)
@@ -73,6 +78,7 @@ static frame *push(thawer *t, const ih_node *node, uint32_t word, PyObject *cont
     uint32_t below = t->depth ? t->frames[t->depth - 1].mutable_at : 0;
     t->depth++;
     *f = (frame){.container = container,
+                 .in = t->here,
                  .n = n,
                  .at = (int64_t)node->data,
                  .stride = 4,
@@ -157,7 +163,7 @@ static PyObject *make_run(thawer *t, uint32_t word, const ih_node *node)
 {
     uint64_t at = ih_word_offset(word);
     bool tuple = node->kind != IH_LIST_PACKED && node->kind != IH_LIST_STR;
-    const char *data = (const char *)t->image->image.base + node->data;
+    const char *data = (const char *)t->here->image->image.base + node->data;
     uint64_t bytes = node->kind == IH_ARRAY ? node->bytes
                      : node->width          ? node->n * node->width + node->text_size
                                             : node->n;
@@ -167,10 +173,10 @@ static PyObject *make_run(thawer *t, uint32_t word, const ih_node *node)
     switch (node->kind) {
     case IH_STR_ASCII:
     case IH_STR_UTF8:
-        made = ih_decode_text(t->image, (const uint8_t *)data, node->n, node->ascii, at);
+        made = ih_decode_text(t->here->image, (const uint8_t *)data, node->n, node->ascii, at);
         break;
     case IH_BIGINT:
-        made = ih_decode(t->image, word);
+        made = ih_decode(t->here->image, word);
         t->steps = 1 + (uint32_t)(node->n / 8);
         break;
     case IH_BYTES:
@@ -183,12 +189,12 @@ static PyObject *make_run(thawer *t, uint32_t word, const ih_node *node)
         t->steps = UNHASHABLE;
         break;
     case IH_ARRAY:
-        made =
-            t->quietly ? ih_new_array(t->image, at, node) : ih_thaw_array_node(t->image, at, node);
+        made = t->quietly ? ih_new_array(t->here->image, at, node)
+                          : ih_thaw_array_node(t->here->image, at, node);
         t->steps = UNHASHABLE;
         break;
     default:
-        made = ih_thaw_elements(t->image, node, (ih_selection){node->n, 0, 1}, tuple);
+        made = ih_thaw_elements(t->here->image, node, (ih_selection){node->n, 0, 1}, tuple);
         t->steps = !tuple                     ? UNHASHABLE
                    : node->n < UNHASHABLE - 1 ? (uint32_t)node->n + 1
                                               : UNHASHABLE - 1;
@@ -199,22 +205,46 @@ static PyObject *make_run(thawer *t, uint32_t word, const ih_node *node)
     return made;
 }
 
+static PyObject *make_known(thawer *t, uint32_t word, ih_node node);
+
+/* What another image has behind a link: a copy, once, however many links lead there (H16). */
+static PyObject *make_linked(thawer *t, const ih_node *link)
+{
+    ih_node target;
+    thaw_image *back = t->here;
+    ih_image_object *other = ih_follow_link(back->image, link, &target);
+    if (other == NULL || ih_thaw_enter(t, other) < 0)
+        return NULL;
+    PyObject *made = make_known(t, link->shape, target);
+    t->here = back; /* a frame that was pushed knows its own */
+    return made;
+}
+
 static PyObject *make_node(thawer *t, uint32_t word)
 {
     ih_node node;
     ih_fault fault;
-    if (ih_read_node(&t->image->image, word, &node, &fault) < 0)
-        return ih_raise_fault(t->image->state, &fault);
+    if (ih_read_node(&t->here->image->image, word, &node, &fault) < 0)
+        return ih_raise_fault(t->here->image->state, &fault);
     if (node.kind == IH_SHORT_STR)
         return ih_thaw_short_str(t, word, node.data, node.n);
+    if (node.kind == IH_LINK)
+        return make_linked(t, &node);
+    return make_known(t, word, node);
+}
+
+static PyObject *make_known(thawer *t, uint32_t word, ih_node node)
+{
+    bool number = node.kind == IH_INT64 || node.kind == IH_FLOAT || node.kind == IH_COMPLEX;
     /* Equal texts are one node wherever the encoder noticed, flagged or not. */
     node.shared |= node.kind == IH_STR_ASCII || node.kind == IH_STR_UTF8;
+    node.shared |= t->here->linked && !number;
     if (node.shared) {
         PyObject *known = recall(t, word);
         if (known != NULL || PyErr_Occurred())
             return known;
     }
-    const uint8_t *data = t->image->image.base + node.data;
+    const uint8_t *data = t->here->image->image.base + node.data;
     int64_t integer;
     double real;
     switch (node.kind) {
@@ -225,7 +255,7 @@ static PyObject *make_node(thawer *t, uint32_t word)
         memcpy(&real, data, 8);
         return PyFloat_FromDouble(real);
     case IH_COMPLEX:
-        return ih_decode(t->image, word);
+        return ih_decode(t->here->image, word);
     case IH_LIST:
     case IH_TUPLE:
     case IH_TUPLE_VIEW:
@@ -261,7 +291,7 @@ static inline PyObject *make(thawer *t, uint32_t word)
     case IH_TRUE:
         return Py_NewRef(Py_True);
     default:
-        return ih_word_is_constant(word) ? ih_decode(t->image, word) : make_node(t, word);
+        return ih_word_is_constant(word) ? ih_decode(t->here->image, word) : make_node(t, word);
     }
 }
 
@@ -340,7 +370,8 @@ static inline int accept(thawer *t, frame *f, PyObject *value)
 static int fill(thawer *t)
 {
     frame *f = &t->frames[t->depth - 1];
-    const uint8_t *base = t->image->image.base;
+    t->here = f->in;
+    const uint8_t *base = t->here->image->image.base;
     while (f->i < f->n) {
         uint32_t word = ih_load_word(base + f->at);
         f->at += f->stride;
@@ -393,16 +424,16 @@ static PyObject *make_slice(thawer *t, const ih_sequence *view)
 {
     ih_node node;
     ih_fault fault;
-    if (ih_read_node(&t->image->image, (uint32_t)(view->at / 2), &node, &fault) < 0)
-        return ih_raise_fault(t->image->state, &fault);
+    if (ih_read_node(&t->here->image->image, (uint32_t)(view->at / 2), &node, &fault) < 0)
+        return ih_raise_fault(t->here->image->state, &fault);
     int64_t last = view->start + (view->n ? (int64_t)(view->n - 1) * view->step : 0);
     if (node.kind != view->kind ||
         (view->n && ((uint64_t)view->start >= node.n || (uint64_t)last >= node.n)))
         return ih_thaw_fault(t, view->at, "node changed while it was read");
     bool tuple = view->kind != IH_LIST && view->kind != IH_LIST_PACKED && view->kind != IH_LIST_STR;
     if (view->kind != IH_LIST && view->kind != IH_TUPLE_VIEW)
-        return ih_thaw_elements(t->image, &node, (ih_selection){view->n, view->start, view->step},
-                                tuple);
+        return ih_thaw_elements(t->here->image, &node,
+                                (ih_selection){view->n, view->start, view->step}, tuple);
     PyObject *made = tuple ? PyTuple_New((Py_ssize_t)view->n) : PyList_New((Py_ssize_t)view->n);
     if (made == NULL)
         return NULL;

@@ -1,7 +1,8 @@
-/* The state of one thaw: see thaw.c. Tables by word are in thaw_memo.c. */
+/* The state of one thaw: see thaw.c. Tables by word, one set for each image, are in thaw_memo.c. */
 #ifndef ICEHOUSE_MODULE_THAW_STATE_H
 #define ICEHOUSE_MODULE_THAW_STATE_H
 
+#include "module/merge.h"
 #include "module/thaw.h"
 
 #define UNHASHABLE UINT32_MAX
@@ -16,6 +17,7 @@ typedef struct {
     PyObject *container;
     PyObject *key;         /* F_PAIRS: a key that waits for its value */
     PyObject *const *keys; /* F_SHAPED */
+    struct thaw_image *in; /* whose words these are */
     uint64_t i, n;         /* words done and to do */
     int64_t at, stride;    /* offset of the next word, and to the one behind it */
     uint32_t word;         /* of the node where it is in the memo, else 0 */
@@ -43,47 +45,60 @@ typedef struct {
     PyObject *str;
 } str_entry;
 
-typedef struct {
+/* What is known of one image: the one that is thawed, or one behind a link. */
+typedef struct thaw_image {
     ih_image_object *image;
-    frame *frames;
-    uint32_t depth, room;
-    uint32_t steps, height; /* of the value made last */
-    uint64_t left;          /* bytes of containers still to be met */
-    uint64_t steps_left;    /* of hashing keys */
-    uint32_t keys_hashed;
-    bool quietly; /* see thaw.h */
+    uint64_t left; /* bytes of containers still to be met */
+    bool linked;   /* links may lead anywhere into it, so every node is taken for shared */
     memo_entry *memo;
     uint32_t memo_mask, memo_used;
     shape_entry *shapes;
     uint32_t shapes_mask, shapes_used;
     str_entry *strs; /* direct-mapped */
     uint32_t strs_mask;
-    frame inline_frames[FRAMES_INLINE];
     str_entry inline_strs[STRS_INLINE];
+} thaw_image;
+
+typedef struct {
+    thaw_image *here; /* of the frame on top, or behind the link that is being followed */
+    frame *frames;
+    uint32_t depth, room;
+    uint32_t steps, height; /* of the value made last */
+    uint64_t steps_left;    /* of hashing keys */
+    uint32_t keys_hashed;
+    bool quietly; /* see thaw.h */
+    ih_merge met; /* images behind links, in the order of `others` */
+    thaw_image **others;
+    uint32_t others_count, others_room;
+    thaw_image first;
+    frame inline_frames[FRAMES_INLINE];
 } thawer;
 
 /* CorruptImage; NULL. */
 static inline PyObject *ih_thaw_fault(const thawer *t, uint64_t at, const char *reason)
 {
     ih_fault fault = {at, reason};
-    return ih_raise_fault(t->image->state, &fault);
+    return ih_raise_fault(t->here->image->state, &fault);
 }
 
 /* Takes bytes of a node from the budget. */
 static inline int ih_thaw_spend(thawer *t, uint64_t at, uint64_t bytes)
 {
-    if (bytes > t->left) {
+    if (bytes > t->here->left) {
         ih_thaw_fault(t, at, "nodes shared without saying so");
         return -1;
     }
-    t->left -= bytes;
+    t->here->left -= bytes;
     return 0;
 }
 
+/* Goes to another image, which lives as long as the first. 0 or -1. */
+int ih_thaw_enter(thawer *t, ih_image_object *image);
 int ih_thaw_start(thawer *t, ih_image_object *image);
 void ih_thaw_stop(thawer *t);
 
-/* The entry of `word`, or the empty one where it belongs. Only while there is a memo. */
+/* The entry of `word` (of the image `here`), or the empty one where it belongs. Only while there is
+ * a memo. */
 memo_entry *ih_memo_find(thawer *t, uint32_t word);
 /* References the entry's object. */
 int ih_memo_add(thawer *t, uint32_t word, memo_entry entry);

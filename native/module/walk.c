@@ -1,6 +1,8 @@
 /* Cursors and values; see walk.h. */
 #include "module/walk.h"
 
+#include "module/link.h"
+
 ih_class ih_kind_class(unsigned kind)
 {
     switch (kind) {
@@ -53,6 +55,14 @@ int ih_value_of_word(ih_image_object *image, uint32_t word, ih_value *out)
     if (ih_read_node(&image->image, word, node, &fault) < 0) {
         ih_raise_fault(image->state, &fault);
         return -1;
+    }
+    if (node->kind == IH_LINK) {
+        ih_node link = *node;
+        image = ih_follow_link(image, &link, node);
+        if (image == NULL)
+            return -1;
+        out->image = image;
+        out->word = word = link.shape;
     }
     const uint8_t *data = image->image.base + node->data;
     switch (node->kind) {

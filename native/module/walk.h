@@ -17,12 +17,13 @@ typedef enum { IH_OBJECT, IH_INTEGER, IH_NUMBER, IH_TEXT, IH_NODE } ih_form;
 typedef enum { IH_NO_CLASS, IH_LIST_CLASS, IH_TUPLE_CLASS, IH_DICT_CLASS, IH_SET_CLASS } ih_class;
 
 typedef struct {
-    uint8_t form;           /* ih_form */
-    bool has_word;          /* it is a word of the image */
-    bool ascii;             /* IH_TEXT */
-    uint32_t word;          /* where has_word */
-    ih_image_object *image; /* borrowed; of words and text */
-    PyObject *object;       /* IH_OBJECT: owned */
+    uint8_t form;  /* ih_form */
+    bool has_word; /* it is a word of the image */
+    bool ascii;    /* IH_TEXT */
+    uint32_t word; /* where has_word */
+    ih_image_object
+        *image;       /* borrowed; of words and text: behind a link another than the cursor's */
+    PyObject *object; /* IH_OBJECT: owned */
     union {
         int64_t integer;     /* IH_INTEGER */
         double number;       /* IH_NUMBER */

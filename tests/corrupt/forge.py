@@ -74,7 +74,7 @@ class Forge:
 
     def image(self, root: int, *, graph_size: int | None = None) -> bytes:
         size = START + len(self.graph) if graph_size is None else graph_size
-        head = struct.pack("<HBBIQ", 0x4849, 1, 0, root, size)
+        head = struct.pack("<HBBIQ", 0x4849, 2, 0, root, size)
         return bytes(48) + head + bytes(self.graph)
 
 
