@@ -331,6 +331,12 @@ static ih_result say_hello(ih_store *store, ih_error *error)
         result = refused(&request, frame.result, body, size - sizeof frame, error);
     else if (size != sizeof frame + sizeof welcome)
         result = protocol(error, "be welcomed by the daemon");
+    /* It answers, and does not know the session or family: it is another store's. */
+    if (result == IH_UNAVAILABLE && code == 0 && hello.family != 0) {
+        ih_lock(store->process);
+        remote->lost = true;
+        ih_unlock(store->process);
+    }
     if (result == IH_OK) {
         memcpy(&welcome, body, sizeof welcome);
         result = welcomed(store, &hello, &welcome, &arrival, error);
