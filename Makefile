@@ -19,7 +19,7 @@ VENV := .venv-$(VERSION)
 RUN := $(VENV)/bin/python
 
 # What the tests and checks install beside the package.
-EXTRAS ?= cli,dev,numpy
+EXTRAS ?= cli,dev,numpy,service
 PYTEST_ARGS ?=
 
 # Warnings in our own C are errors here; a user's `pip install` does not set this.

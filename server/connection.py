@@ -57,9 +57,6 @@ class Family(Protocol):
     def drained(self) -> None:
         """Note that what had to wait has been sent."""
 
-    def drained(self) -> None:
-        """The client has read all that waited for it."""
-
     def closed(self) -> None:
         """Note that the connection has ended; told once."""
 

@@ -18,7 +18,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from icehouse.server import frames
+from icehouse.server import frames, telling
 from icehouse.server.config import Config
 from icehouse.server.connection import Connection, Family
 from icehouse.server.control import Control
@@ -201,7 +201,7 @@ async def main(config: Config, held: Holdings, listener: socket.socket) -> None:
     held.ready()
     log.info(
         "ready",
-        store=daemon.identity.hex(),
+        store=telling.identity(daemon),
         new=daemon.is_new,
         segments=len(daemon.segments.by_id),
         sessions=len(daemon.sessions.by_id),

@@ -131,9 +131,6 @@ class Binary:
     def drained(self) -> None:
         """Nothing waits for it: each reply is asked for."""
 
-    def drained(self) -> None:
-        """Everything that waited is sent; nothing here waits for that."""
-
     def closed(self) -> None:
         """Note that the connection has ended; the session may go on in another."""
         session, self.session = self.session, None

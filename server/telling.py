@@ -102,7 +102,9 @@ def an_object(daemon: "Daemon", stat: Stat, state: str) -> messages.Object:
 def one_object(daemon: "Daemon", packed: bytes) -> messages.OneObject:
     """Tell of one image; GONE says how it went."""
     stat = daemon.find(unpack(packed), leases=True)
-    return messages.OneObject(item=an_object(daemon, stat, state_of(daemon, stat)))
+    told = an_object(daemon, stat, state_of(daemon, stat))
+    told.readers = tuple(sorted(daemon.lessee_pids(stat.handle[0])))
+    return messages.OneObject(item=told)
 
 
 def objects(daemon: "Daemon", asked: messages.AskObjects) -> messages.Objects:

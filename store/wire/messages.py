@@ -238,6 +238,8 @@ class Object(msgspec.Struct, omit_defaults=True):
     uid: int = 0
     segment: int = 0
     session: int = 0
+    readers: tuple[int, ...] = ()
+    """Processes that lease it; told of one object, not in lists."""
 
 
 class Client(msgspec.Struct, omit_defaults=True):

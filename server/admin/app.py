@@ -1,0 +1,40 @@
+"""The app: routes, errors, and what stands before them."""
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+import icehouse
+from icehouse.server.admin import problems, routes_api, routes_health
+from icehouse.server.admin.guard import HOSTS, Guard
+from icehouse.server.admin.link import Link
+from icehouse.server.admin.metrics import Metrics
+
+DESCRIPTION = """What the daemon of this machine holds, and who uses it. Everything here only reads.
+
+Errors are `application/problem+json`; lists are paged with `limit` and an opaque `cursor`; every
+response of the API has a strong ETag."""
+
+
+def make_app(socket: str) -> FastAPI:
+    """Make the app for the daemon at a socket."""
+    app = FastAPI(
+        title="icehouse",
+        version=icehouse.__version__,
+        description=DESCRIPTION,
+        openapi_url="/openapi.json",
+        # Both load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.metrics = Metrics()
+    app.state.link = Link(socket, app.state.metrics.observe)
+    app.include_router(routes_health.router)
+    app.include_router(routes_api.router)
+    problems.install(app)
+    problems.describe(app)
+    return app
+
+
+def guarded(app: FastAPI, hosts: frozenset[str] = HOSTS) -> ASGIApp:
+    """Put the guard before everything, the server's own errors included."""
+    return Guard(app, hosts)

@@ -1,0 +1,136 @@
+"""The admin process's connection to the daemon, of the control family.
+
+It is made when it is first needed and again when it was lost, since the daemon may be killed and
+started anew at any time; meanwhile whoever asks gets Away at once, and answers 503.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from icehouse.store.errors import ProtocolError
+from icehouse.store.wire import messages
+from icehouse.store.wire.session import Session
+
+REPLY_SECONDS = 10.0
+Waiter = asyncio.Future[messages.REPLIES]
+Answer = TypeVar("Answer", bound=messages.Reply)
+
+
+class AwayError(Exception):
+    """The daemon does not answer; the message says what was tried."""
+
+
+class RefusedError(Exception):
+    """The daemon answered that it won't."""
+
+    def __init__(self, failure: messages.Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+class Wire(asyncio.Protocol):
+    """One connection: bytes between a transport and a session."""
+
+    def __init__(self) -> None:
+        self.session: Session[Waiter] = Session()
+        self.transport: asyncio.Transport | None = None
+        self.is_lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Hand replies to those who wait."""
+        try:
+            arrived = self.session.receive(data)
+        except ProtocolError:
+            self.close()
+            return
+        for item in arrived:
+            if not isinstance(item, messages.Changed) and not item.waiter.done():
+                item.waiter.set_result(item.reply)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell everybody who waits."""
+        self.is_lost = True
+        for waiter in self.session.lose():
+            if not waiter.done():
+                waiter.set_exception(AwayError(f"the connection was lost: {exc or 'closed'}"))
+                # Whoever was cancelled looks at none.
+                waiter.exception()
+
+    def close(self) -> None:
+        """End the connection."""
+        self.is_lost = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    async def send(self, data: bytes, waiter: Waiter) -> messages.REPLIES:
+        """Send and wait for the reply."""
+        if self.transport is None or self.is_lost:
+            raise AwayError("the connection was lost")
+        self.transport.write(data)
+        try:
+            async with asyncio.timeout(REPLY_SECONDS):
+                return await waiter
+        except TimeoutError:
+            self.close()
+            raise AwayError(f"the daemon has not answered for {REPLY_SECONDS:g} s") from None
+
+
+class Link:
+    """Asks the daemon. `observe` is told how many seconds each round trip took."""
+
+    def __init__(self, socket: str, observe: Callable[[float], None]) -> None:
+        self.socket = socket
+        self._observe = observe
+        self._wire: Wire | None = None
+        self._opening = asyncio.Lock()
+
+    async def _open(self) -> Wire:
+        async with self._opening:
+            if self._wire is not None and not self._wire.is_lost:
+                return self._wire
+            try:
+                _, wire = await asyncio.get_running_loop().create_unix_connection(Wire, self.socket)
+            except OSError as error:
+                raise AwayError(f"nobody answers at {self.socket}: {error.strerror}") from None
+            waiter: Waiter = asyncio.get_running_loop().create_future()
+            try:
+                reply = await wire.send(wire.session.start(waiter), waiter)
+            except BaseException:
+                wire.close()
+                raise
+            if isinstance(reply, messages.Failure):
+                wire.close()
+                raise AwayError(f"the daemon refuses the admin process: {reply.text}")
+            self._wire = wire
+            return wire
+
+    async def ask(self, request: messages.REQUESTS, answer: type[Answer]) -> Answer:
+        """Ask; AwayError, RefusedError."""
+        wire = await self._open()
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        began = time.perf_counter()
+        try:
+            data = wire.session.ask(request, waiter)
+        except RuntimeError as error:
+            # It ended just now, or too much is asked at a time.
+            raise AwayError(str(error)) from None
+        reply = await wire.send(data, waiter)
+        self._observe(time.perf_counter() - began)
+        if isinstance(reply, messages.Failure):
+            raise RefusedError(reply)
+        if not isinstance(reply, answer):
+            wire.close()
+            raise AwayError(f"the daemon answered {type(reply).__name__.lower()}")
+        return reply
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._wire is not None:
+            self._wire.close()
