@@ -136,13 +136,9 @@ def in_a_forked_child(scenario: Scenario, store: Store) -> None:
     assert status == 0
 
 
-def spawned(scenario: Scenario, socket: str) -> None:
-    """What a spawned child does."""
-    scenario(icehouse.connect(socket))
-
-
 def in_a_spawned_child(scenario: Scenario, store: Store) -> None:
     assert store.remote
+    spawned = sys.modules[scenario.__module__].spawned
     child = multiprocessing.get_context("spawn").Process(
         target=spawned, args=(scenario, store.remote.socket)
     )

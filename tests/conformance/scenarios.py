@@ -26,6 +26,12 @@ def raises(kind: type[BaseException], *texts: str) -> Iterator[None]:
     assert all(text in message for text in texts), message
 
 
+def spawned(scenario: Callable[[Any], None], socket: str) -> None:
+    """What a spawned child does."""
+    with icehouse.connect(socket) as store:
+        scenario(store)
+
+
 # --- writing --------------------------------------------------------------------------------------
 
 
