@@ -260,7 +260,8 @@ static ih_result take_all(ih_store *store, const ih_welcome *welcome, ih_arrival
     ih_unlock(store->process);
     if (result != IH_OK) {
         ih_os_unmap(state, welcome->state_bytes);
-        ih_board_destroy(board);
+        if (board != NULL)
+            ih_board_destroy(board);
     }
     return result;
 }
@@ -759,7 +760,8 @@ void ih_remote_destroy(ih_store *store)
         at->count = 0;
     ih_os_unmap(remote->state, remote->state_bytes);
     ih_os_unmap(remote->page, IH_SESSION_BYTES);
-    ih_board_destroy(remote->board);
+    if (remote->board != NULL)
+        ih_board_destroy(remote->board);
     while (remote->old_boards != NULL) {
         ih_old_board *old = remote->old_boards;
         remote->old_boards = old->next;
