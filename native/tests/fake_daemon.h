@@ -182,8 +182,8 @@ static inline void fake_hello(fake_client *client, const ih_frame *request, cons
         family++;
         CHECK_OK(ih_catalog_add_family(catalog, family, fake->families[family - 1], 64, &error));
         session->member = ih_catalog_new_member(catalog, family);
-        CHECK_OK(ih_catalog_lock_member(fake->families[family - 1], session->member, &fds[0],
-                                        &error));
+        CHECK_OK(
+            ih_catalog_lock_member(fake->families[family - 1], session->member, &fds[0], &error));
         count = 1;
     } else if (hello.session == 0) {
         session->member = hello.member;
@@ -346,8 +346,8 @@ static inline void fake_list(fake_client *client, const ih_frame *request, const
     reply.head.cursor = count == 3 ? found[2].handle.locator : 0;
     for (size_t i = 0; i < count; i++)
         reply.items[i] = (ih_stat_reply){.handle = found[i].handle, .size = found[i].size};
-    fake_send(client, request, IH_OK, &reply,
-              sizeof reply.head + count * sizeof reply.items[0], NULL, 0);
+    fake_send(client, request, IH_OK, &reply, sizeof reply.head + count * sizeof reply.items[0],
+              NULL, 0);
 }
 
 static inline void fake_delete(fake_client *client, const ih_frame *request, const uint8_t *body)
@@ -370,24 +370,44 @@ static inline void fake_serve(fake_client *client, const ih_frame *request, cons
     ih_board_reply current = {1, fake->board_bytes};
     fake->requests++;
     switch (request->op) {
-    case IH_OP_HELLO: fake_hello(client, request, body); break;
-    case IH_OP_GRANT: fake_grant(client, request, body); break;
-    case IH_OP_MAP: fake_map(client, request, body); break;
-    case IH_OP_BIND: fake_bind(client, request, body); break;
-    case IH_OP_STAT: fake_stat(client, request, body); break;
-    case IH_OP_LIST: fake_list(client, request, body); break;
+    case IH_OP_HELLO:
+        fake_hello(client, request, body);
+        break;
+    case IH_OP_GRANT:
+        fake_grant(client, request, body);
+        break;
+    case IH_OP_MAP:
+        fake_map(client, request, body);
+        break;
+    case IH_OP_BIND:
+        fake_bind(client, request, body);
+        break;
+    case IH_OP_STAT:
+        fake_stat(client, request, body);
+        break;
+    case IH_OP_LIST:
+        fake_list(client, request, body);
+        break;
     case IH_OP_DROP:
-    case IH_OP_DELETE: fake_delete(client, request, body); break;
-    case IH_OP_PUBLISH: fake_send(client, request, IH_OK, &nothing, 8, NULL, 0); break;
+    case IH_OP_DELETE:
+        fake_delete(client, request, body);
+        break;
+    case IH_OP_PUBLISH:
+        fake_send(client, request, IH_OK, &nothing, 8, NULL, 0);
+        break;
     case IH_OP_USAGE:
         fake_send(client, request, IH_OK, &usage_now, sizeof usage_now, NULL, 0);
         break;
-    case IH_OP_EXPLAIN: fake_send(client, request, IH_OK, "because", 7, NULL, 0); break;
+    case IH_OP_EXPLAIN:
+        fake_send(client, request, IH_OK, "because", 7, NULL, 0);
+        break;
     case IH_OP_BOARD:
         fake_send(client, request, IH_OK, &current, sizeof current, &fake->board, 1);
         break;
-    case IH_OP_RETURN: fake->returns++; /* fall through */
-    default: fake_send(client, request, IH_OK, NULL, 0, NULL, 0);
+    case IH_OP_RETURN:
+        fake->returns++; /* fall through */
+    default:
+        fake_send(client, request, IH_OK, NULL, 0, NULL, 0);
     }
 }
 
