@@ -113,6 +113,17 @@ static inline void build_finish(ih_writer *w, uint32_t root)
     memcpy(w->bytes + 48, &header, sizeof header);
 }
 
+/* The table of links: two handles and their number. */
+static inline void build_links(ih_writer *w)
+{
+    uint64_t handles[] = {1 << 24 | 64, 5, 2 << 24 | 64, 6};
+    if (ih_room(w, sizeof handles + 4) < 0)
+        abort();
+    memcpy(w->bytes + w->size, handles, sizeof handles);
+    ih_store32(w->bytes + w->size + sizeof handles, 2);
+    w->size += sizeof handles + 4;
+}
+
 /* One image with every kind of node in it, a shared list, and a cycle. */
 static inline void build_everything(ih_writer *w)
 {
@@ -151,6 +162,7 @@ static inline void build_everything(ih_writer *w)
         words[n++] = build_packed(w, IH_LIST_PACKED, code ? IH_F64 : IH_BOOL, 20);
     words[n++] = build_text_run(w, IH_LIST_STR);
     words[n++] = build_array(w);
+    words[n++] = build_words(w, IH_LINK, 1, (uint32_t[]){ih_word_at(64)}, 1);
     words[n] = ih_word_at(w->size); /* the list itself */
     n++;
     if (ih_begin_node(w, IH_LIST, n, n * 4, &at) < 0)
@@ -158,7 +170,9 @@ static inline void build_everything(ih_writer *w)
     memcpy(w->bytes + w->size, words, n * 4);
     w->size += n * 4;
     ih_mark_shared(w, ih_word_at(at));
+    build_links(w);
     build_finish(w, ih_word_at(at));
+    w->bytes[51] = IH_IMAGE_LINKS;
 }
 
 #endif

@@ -143,6 +143,12 @@ static inline void walk_node(walker *w, const ih_node *node, unsigned depth)
     case IH_SHAPE:
         w->faults++;
         break;
+    case IH_LINK: {
+        uint64_t handle[2];
+        ih_image_link(w->image, node->n, handle);
+        w->sum += handle[0] + handle[1];
+        break;
+    }
     case IH_INT64:
     case IH_FLOAT:
         walk_bytes(w, node->data, 8);

@@ -111,6 +111,57 @@ static void test_h04_what_the_validator_refuses(void)
     CHECK_VERDICT(word, "neither 0 nor 1");
 }
 
+/* The verdict on an image that ends with two links, whose byte `at` from the end is then `value`. */
+static const char *linked_verdict(uint32_t root, uint64_t at, uint8_t value)
+{
+    ih_fault fault = {0, "fine"};
+    build_links(&writer);
+    build_finish(&writer, root);
+    uint8_t *bytes = copy_of(writer.size);
+    bytes[51] = IH_IMAGE_LINKS;
+    if (at > 0)
+        bytes[writer.size - at] = value;
+    CHECK_EQ(validate(bytes, writer.size, &fault), strcmp(fault.reason, "fine") == 0 ? 0 : -1);
+    free(bytes);
+    ih_writer_reset(&writer);
+    return fault.reason;
+}
+
+static void test_h04_links_that_are_refused(void)
+{
+    uint32_t node = ih_word_at(IH_IMAGE_START), link, root;
+    struct {
+        ih_kind kind;
+        uint32_t index, target;
+        uint64_t at;
+        uint8_t value;
+        const char *reason;
+    } cases[] = {
+        {IH_LIST, 0, node, 0, 0, "fine"},
+        {IH_LIST, 1, 0x7ffffff0, 0, 0, "fine"}, /* the target's affair */
+        {IH_LIST, 2, node, 0, 0, "link beyond the table of links"},
+        {IH_LIST, 0, build_int(7), 0, 0, "link to no node"},
+        {IH_LIST, 0, IH_NONE, 0, 0, "link to no node"},
+        {IH_SET, 0, node, 0, 0, "an unhashable key"},
+        {IH_LINK, 0, node, 0, 0, "the root is a link"},
+        {IH_LIST, 0, node, 4, 0, "bad table of links"},
+        {IH_LIST, 0, node, 4, 200, "bad table of links"},
+        {IH_LIST, 0, node, 3, 0xff, "bad table of links"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        link = build_words(&writer, IH_LINK, cases[i].index, &cases[i].target, 1);
+        root = cases[i].kind == IH_LINK ? link : build_words(&writer, cases[i].kind, 1, &link, 1);
+        const char *verdict = linked_verdict(root, cases[i].at, cases[i].value);
+        if (strcmp(verdict, cases[i].reason) != 0) {
+            fprintf(stderr, "case %zu: %s\n", i, verdict);
+            abort();
+        }
+    }
+    /* Without the flag there is no table. */
+    link = build_words(&writer, IH_LINK, 0, &node, 1);
+    CHECK_VERDICT(build_words(&writer, IH_LIST, 1, &link, 1), "link beyond the table of links");
+}
+
 /* Every word is the header of a list that reaches to the end: following all would be quadratic. */
 static void test_h24_overlapping_giants_are_refused(void)
 {
@@ -204,6 +255,7 @@ int main(void)
     RUN(test_an_image_with_everything);
     RUN(test_every_stored_key_is_found);
     RUN(test_h04_what_the_validator_refuses);
+    RUN(test_h04_links_that_are_refused);
     RUN(test_h24_overlapping_giants_are_refused);
     RUN(test_h24_depth_costs_no_stack);
     RUN(test_h04_damaged_images);
