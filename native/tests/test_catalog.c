@@ -265,7 +265,8 @@ static void restart(void)
             continue;
         /* Its producer cleared the header. If it is in the ring it will be told; else the old
          * daemon would have told it next, and whoever keeps books finds out by asking. */
-        if (g->heap.kind == IH_DEDICATED || !bit_of(g, ih_locator_unit(lost->handle.locator)))
+        if (g->heap.kind == IH_DEDICATED || g->info.session == 0 ||
+            !bit_of(g, ih_locator_unit(lost->handle.locator)))
             lost->state = FREED;
     }
     w.restarts++;
