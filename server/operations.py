@@ -402,7 +402,7 @@ class Operations(Parts):
         if found.leases:
             pids = sorted(self.lessee_pids(handle[0]))
             lines.append(
-                f"{found.leases} process{'es' if found.leases > 1 else ''} hold it"
+                f"{found.leases} process{'es hold' if found.leases > 1 else ' holds'} it"
                 f"{': pid ' + ', '.join(map(str, pids)) if pids else ''}."
             )
         if found.dying:

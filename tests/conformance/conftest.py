@@ -1,6 +1,8 @@
 """The ways in which a store is reached. Each runs a scenario, a function over the store."""
 
 import asyncio
+import concurrent.futures
+import contextvars
 import multiprocessing
 import os
 import signal
@@ -48,6 +50,7 @@ class Blocking:
     def __init__(self, store: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._store = store
         self._loop = loop
+        self._context = contextvars.copy_context()
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
@@ -67,7 +70,20 @@ class Blocking:
         return call
 
     def _wait(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(100)
+        """In one context for all calls, as in one task: a scope counts for those that follow."""
+        done: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        async def run() -> None:
+            try:
+                done.set_result(await coroutine)
+            except BaseException as error:
+                done.set_exception(error)
+
+        def start() -> None:
+            self._task = self._loop.create_task(run(), context=self._context)
+
+        self._loop.call_soon_threadsafe(start)
+        return done.result(100)
 
     def _steps(self, iterator: Any) -> Iterator[Any]:
         while True:

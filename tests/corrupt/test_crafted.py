@@ -43,7 +43,15 @@ def refused(forged: bytes, ask: Any = icehouse.thaw) -> None:
 
 @pytest.mark.parametrize(
     ("at", "value"),
-    [(48, b"XX"), (50, b"\1"), (51, b"\1"), (51, b"\2"), (52, b"\x10\0\0\0"), (56, b"\xff" * 8), (56, bytes(8))],
+    [
+        (48, b"XX"),
+        (50, b"\1"),
+        (51, b"\1"),
+        (51, b"\2"),
+        (52, b"\x10\0\0\0"),
+        (56, b"\xff" * 8),
+        (56, bytes(8)),
+    ],
 )
 def test_header_fields(at: int, value: bytes) -> None:
     data = bytearray(_image._image_bytes([1, "a"]))
