@@ -60,7 +60,7 @@ PyObject *ih_store_connect_method(PyObject *type, PyObject *socket)
     if (result == IH_UNAVAILABLE && !error.detail[0])
         PyOS_snprintf(error.detail, sizeof error.detail, "%s", text);
     if (result != IH_OK)
-        ih_raise_at(ih_state_of(module), &error, NULL, text);
+        ih_raise_at(ih_state_of(module), &error, result == IH_INVALID ? socket : NULL, text);
     Py_DECREF(path);
     return result != IH_OK ? NULL : ih_store_make((PyTypeObject *)type, shared, false);
 }
