@@ -40,8 +40,13 @@ def by_state(
     daemon: "Daemon", live: int, live_bytes: int, dying: int, dying_bytes: int
 ) -> Labelled:
     """Count images and their bytes by state: those that nobody produces any more by segments."""
-    counts = {"live": live, "spilled": 0, "unowned": 0, "deleted": dying}
-    sizes = {"live": live_bytes, "spilled": 0, "unowned": 0, "deleted": dying_bytes}
+    counts: dict[str, float] = {"live": live, "spilled": 0, "unowned": 0, "deleted": dying}
+    sizes: dict[str, float] = {
+        "live": live_bytes,
+        "spilled": 0,
+        "unowned": 0,
+        "deleted": dying_bytes,
+    }
     for number, segment in daemon.segments.by_id.items():
         state = telling.segment_state(daemon, segment)
         if state not in ("spilled", "retired"):
@@ -72,7 +77,7 @@ def gauges(daemon: "Daemon") -> tuple[dict[str, float], Labelled]:
     states: dict[str, float] = {"granted": 0, "warm": 0, "spilled": 0, "retired": 0}
     for segment in kept.by_id.values():
         states[telling.segment_state(daemon, segment)] += 1
-    plain = {
+    plain: dict[str, float] = {
         "capacity_bytes": daemon.config.capacity,
         "committed_bytes": kept.committed,
         "used_bytes": totals.image_bytes + totals.dying_bytes,
