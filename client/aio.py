@@ -225,16 +225,17 @@ class AsyncStore:
             return
         handle = await self._handle(ref)
         request = messages.Delete(handle=bytes(handle), force=bool(force))
-        repeated = False
+        lost = 0
         while True:
             try:
                 await self._link.ask_once(request, f"delete {handle}")
             except Lost:
-                repeated = True
+                lost += 1
+                self._link.give_up(f"delete {handle}", lost)
                 continue
             except HandleGone as error:
                 # The first request was done, and its reply was lost.
-                if not repeated or error.reason != "deleted":
+                if not lost or error.reason != "deleted":
                     raise
             return
 
@@ -284,23 +285,33 @@ class AsyncStore:
     async def bind(self, name: str, ref: Any, /, *, expected: int | None = None) -> int:
         """As Store.bind."""
         self._here("bind")
+        if expected is not None and not isinstance(expected, int):
+            raise TypeError(
+                f"expected is a version (an int) or None, not {type(expected).__name__}"
+            )
         # Refuses what is no name.
         await self._call(self._store.version, name)
         handle = None if ref is None else await self._handle(ref)
         packed = b"" if handle is None else bytes(handle)
         request = messages.Bind(name=name, handle=packed, expected=expected)
-        repeated = False
+        lost = 0
         while True:
             try:
                 reply = await self._link.ask_once(request, f"bind {name!r}")
             except Lost:
-                repeated = True
+                lost += 1
+                self._link.give_up(f"bind {name!r}", lost)
                 continue
             except Conflict as error:
-                # Ours was done and its reply lost, if the very next version is what we wanted.
-                if repeated and expected is not None and await self._is_bound(name, handle):
+                # Ours was done and its reply lost, if what is bound is what we wanted.
+                if lost and await self._is_bound(name, handle):
                     return cast("int", error.version)
-                raise
+                conflict = Conflict(
+                    f"bind {name!r}: its version is {error.version}, not {expected} as expected;"
+                    " look it up again and retry"
+                )
+                conflict.version = error.version
+                raise conflict from None
             return cast("messages.Version", reply).version
 
     async def _is_bound(self, name: str, handle: Handle | None) -> bool:

@@ -22,6 +22,7 @@ REPLY_SECONDS = 30.0
 RECONNECT_SECONDS = 10.0
 PAUSE_FIRST = 0.001
 PAUSE_MAX = 0.25
+TRIES_MAX = 8
 
 Bound = tuple[Handle | None, int]
 Waiter = asyncio.Future[messages.REPLIES]
@@ -248,12 +249,13 @@ class Link:
 
     async def ask(self, request: messages.REQUESTS, attempt: str, answer: type[Answer]) -> Answer:
         """Ask what may be asked twice, until there is a reply."""
+        lost = 0
         while True:
             try:
                 reply = await self.ask_once(request, attempt)
             except Lost:
-                if self._closed:
-                    raise StoreClosed(f"{attempt}: the store was closed meanwhile") from None
+                lost += 1
+                self.give_up(attempt, lost)
                 continue
             if not isinstance(reply, answer):
                 raise ProtocolError(
@@ -261,6 +263,16 @@ class Link:
                     " are both of one version of icehouse?"
                 )
             return reply
+
+    def give_up(self, attempt: str, lost: int) -> None:
+        """Raise if a request is not worth another try, so many connections having been lost."""
+        if self._closed:
+            raise StoreClosed(f"{attempt}: the store was closed meanwhile")
+        if lost >= TRIES_MAX:
+            raise self._unavailable(
+                f"{attempt}: {lost} connections to {self.socket} were lost before there was a"
+                " reply; the log of the daemon says more"
+            )
 
     # --- watching ---
 

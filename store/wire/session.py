@@ -114,6 +114,9 @@ class Session(Generic[Waiter]):
             ) from None
         if isinstance(reply, messages.Changed):
             return reply
+        if isinstance(reply, messages.Failure) and not reply.id:
+            # It says why it ends the connection.
+            raise ProtocolError(f"the daemon ends the connection: {reply.text}")
         if reply.id not in self._waiting:
             raise ProtocolError(f"read a reply of the daemon: nobody asked request {reply.id}")
         if self.state is State.GREETING:
