@@ -260,8 +260,7 @@ static ih_result with_figures(const ih_block *block, ih_result result, ih_error 
     return result;
 }
 
-/* A forked child has neither the writable mapping nor the descriptor of what its parent was filling.
- */
+/* A forked child has neither the writable mapping nor the descriptor of what its parent fills. */
 static bool is_inherited(const ih_block *block)
 {
     const ih_segment *segment = block->segment;

@@ -80,6 +80,28 @@ typedef struct {
 
 /* One round trip. Neither lock may be held. */
 ih_result ih_remote_call(ih_store *store, ih_request *request, ih_error *error);
+/* ---- the connection (remote_connect.c): under `call` ----------------------------------------- */
+
+/* A connection that stands, perhaps made anew. */
+ih_result ih_remote_ensure(ih_store *store, ih_error *error);
+ih_result ih_remote_connect_once(ih_store *store, ih_error *error);
+bool ih_remote_is_connected(const ih_remote *remote);
+void ih_remote_disconnect(ih_store *store);
+/* Under the process's lock. Closes the socket if it is still ours. */
+void ih_remote_forget_socket(ih_remote *remote);
+/* One frame there and one back, which is in the buffer then, checked but for its body. 0, or why
+ * the connection is of no use any more; EPROTO: it sent nonsense. */
+int ih_remote_exchange(ih_store *store, const ih_request *request, ih_arrival *arrival,
+                       size_t *size);
+/* The body of a reply that says no. */
+ih_result ih_remote_refused(const ih_request *request, uint16_t result, const uint8_t *body,
+                            size_t size, ih_error *error);
+ih_result ih_remote_unavailable(const ih_remote *remote, ih_error *error, int code,
+                                const char *what);
+
+/* ---- what everybody uses --------------------------------------------------------------------- */
+
+void ih_arrival_begin(ih_store *store, ih_arrival *arrival);
 /* Closes what is left in it. */
 void ih_arrival_end(ih_store *store, ih_arrival *arrival);
 /* True where this thread must not wait for the daemon. */

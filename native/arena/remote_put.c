@@ -1,9 +1,9 @@
-/* A block in the daemon's store: in a segment that was granted to this session, or in a fresh grant.
+/* A block in the daemon's store: in a segment granted to this session, or in a fresh grant.
  *
  * What is here already needs no message. A grant is a round trip without the process's lock; the
  * daemon commits the memory before it answers (H13). Where the store is full, what the daemon has
- * freed in our segments may be all that is missing: the ring is drained, empty segments go back, and
- * the daemon is asked again as long as that moves something.
+ * freed in our segments may be all that is missing: the ring is drained, empty segments go back,
+ * and the daemon is asked again as long as that moves something.
  */
 #include "remote.h"
 
