@@ -227,8 +227,9 @@ class Binary:
         room = max(1, min(count, LIST_MAX))
         found = self.daemon.catalog.images(cursor, room)
         after = found[-1].handle[0] if len(found) == room else 0
-        head = frames.LIST_REPLY.pack(after, len(found), 0)
-        return head + b"".join(self.daemon.stat_reply(stat) for stat in found), ()
+        shown = [stat for stat in found if self.daemon.is_listed(stat)]
+        head = frames.LIST_REPLY.pack(after, len(shown), 0)
+        return head + b"".join(map(self.daemon.stat_reply, shown)), ()
 
     def usage(self, body: bytes) -> Answer:
         """Give an ih_usage."""

@@ -87,7 +87,8 @@ class Names:
         if expected not in (ANY_VERSION, found):
             raise RefusedError(
                 Result.CONFLICT,
-                f"the name {name!r} has version {found}, not {expected}",
+                f"the name {name!r} was bound anew: it has version {found}, not {expected};"
+                " look it up and try again",
                 version=found,
             )
         if handle is None and before == NOBODY:

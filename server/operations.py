@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from icehouse.server.connection import Connection
 
 TTL_MAX_NS = 2**62
+# More than any machine has, and far from where sums of sizes would overflow.
+GRANT_MAX = 2**40
 
 
 class Operations(Parts):
@@ -107,6 +109,8 @@ class Operations(Parts):
         """Give a session a segment to write: a block of `size` bytes, or an image, must fit."""
         self.counters.grants += 1
         evictable = bool(flags & frames.GRANT_EVICTABLE)
+        if not 0 < size <= GRANT_MAX:
+            raise self.room.full(size, f"grant a segment for {size} bytes")
         if kind == ORDINARY:
             wanted, least = self._ordinary_sizes(session, size)
         elif kind == DEDICATED:
@@ -114,7 +118,7 @@ class Operations(Parts):
         else:
             raise RefusedError(Result.INVALID, f"grant a segment of kind {kind}")
         attempt = f"grant a segment of {least} bytes"
-        if not 0 < size <= 2**37 or not least or least > self.config.capacity:
+        if not least or least > self.config.capacity:
             raise self.room.full(max(size, least), attempt)
         limits = self.config.limits
         mine = len(self.segments.of(session.id))
@@ -402,7 +406,7 @@ class Operations(Parts):
         if found.leases:
             pids = sorted(self.lessee_pids(handle[0]))
             lines.append(
-                f"{found.leases} process{'es hold' if found.leases > 1 else ' holds'} it"
+                f"Under lease of {found.leases} process{'es' if found.leases > 1 else ''}"
                 f"{': pid ' + ', '.join(map(str, pids)) if pids else ''}."
             )
         if found.dying:
@@ -436,6 +440,10 @@ class Operations(Parts):
             if session is not None:
                 found.add(session.key.pid)
         return found
+
+    def is_listed(self, stat: Stat) -> bool:
+        """Whether a list shows an image: a deleted one only while somebody keeps its memory."""
+        return not stat.dying or stat.leases > 0 or self.catalog.holds(stat.handle[0]) > 0
 
     def is_orphan(self, handle: Handle) -> bool:
         """Whether an image has lost its producer and nothing keeps it."""

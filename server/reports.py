@@ -43,13 +43,16 @@ class Reports(Operations):
 
     def usage_reply(self) -> bytes:
         """Pack an ih_usage."""
+        self.reclaimer.all()
         totals = self.catalog.total()
+        # What is in a ring is free but for its producer's next allocation.
+        returning = sum(map(self.catalog.waiting, self.sessions.by_id))
         puts, _, opens, _, _ = self.client_counters()
         free = totals.free_bytes
         return USAGE_REPLY.pack(
             self.config.capacity,
             self.segments.committed,
-            totals.image_bytes + totals.dying_bytes,
+            max(totals.image_bytes + totals.dying_bytes - returning, 0),
             free,
             totals.largest_free,
             self.segments.warm_bytes,

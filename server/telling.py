@@ -124,7 +124,7 @@ def objects(daemon: "Daemon", asked: messages.AskObjects) -> messages.Objects:
         for stat in batch:
             cursor = stat.handle[0]
             state = state_of(daemon, stat)
-            if not asked.state or state == asked.state:
+            if state == asked.state if asked.state else daemon.is_listed(stat):
                 items.append(an_object(daemon, stat, state))
                 if len(items) == limit:
                     break
