@@ -12,6 +12,8 @@ import struct
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
 from icehouse.server import config, frames, keys
 from icehouse.server.daemon import Daemon
 from icehouse.server.frames import Op
@@ -223,18 +225,17 @@ class Client:
 
     async def why(self, handle: frames.Handle) -> frames.Why:
         """How an image went; it must have."""
-        try:
+        with pytest.raises(Refused) as caught:
             await self.image(Op.MAP, handle)
-        except Refused as error:
-            assert error.result == frames.Result.GONE, error
-            return error.why
-        raise AssertionError("the image is there")
+        assert caught.value.result == frames.Result.GONE
+        return caught.value.why
 
     async def lives(self, handle: frames.Handle) -> bool:
         try:
             await self.image(Op.MAP, handle)
         except Refused as error:
-            assert error.result == frames.Result.GONE, error
+            if error.result != frames.Result.GONE:
+                raise
             return False
         return True
 
@@ -307,7 +308,7 @@ class World:
 
     def connect(self) -> socket.socket:
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+        ours.settimeout(0)
         self.daemon.add_connection(theirs)
         return ours
 

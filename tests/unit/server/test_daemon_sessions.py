@@ -67,7 +67,7 @@ def test_hello_gives_what_a_client_maps() -> None:
         assert os.fstat(state).st_size == world.daemon.state_bytes
         assert os.fstat(board).st_size == world.daemon.names.board.bytes
         for fd in (state, board):
-            with pytest.raises(OSError, match="Bad file|not permitted"):
+            with pytest.raises(OSError, match=r"Bad file|not permitted"):
                 os.pwrite(fd, b"x", 0)
         assert world.daemon.catalog.is_alive(client.family, client.member)
 
