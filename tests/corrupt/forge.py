@@ -3,7 +3,7 @@
 import itertools
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import icehouse
@@ -20,7 +20,7 @@ BYTES, BYTES_BLOB, BYTEARRAY, BYTEARRAY_BLOB = range(6, 10)
 LIST, LIST_PACKED, LIST_STR = range(10, 13)
 TUPLE, TUPLE_PACKED, TUPLE_STR, TUPLE_VIEW, TUPLE_VIEW_PACKED, TUPLE_VIEW_STR = range(13, 19)
 DICT_SHAPED, DICT_PAIRS, DICT_HASHED, SHAPE = range(19, 23)
-SET, SET_HASHED, FROZENSET, FROZENSET_HASHED, ARRAY = range(23, 28)
+SET, SET_HASHED, FROZENSET, FROZENSET_HASHED, ARRAY, LINK = range(23, 29)
 
 # What damage may be called. Anything else, a SystemError for one, is a fault of ours.
 REFUSALS = (
@@ -72,10 +72,18 @@ class Forge:
         """A short string."""
         return self.raw(bytes([len(text)]) + text.encode("ascii"))
 
-    def image(self, root: int, *, graph_size: int | None = None) -> bytes:
-        size = START + len(self.graph) if graph_size is None else graph_size
-        head = struct.pack("<HBBIQ", 0x4849, 2, 0, root, size)
-        return bytes(48) + head + bytes(self.graph)
+    def link(self, index: int, word: int) -> int:
+        """A link to the node of `word` in the image that is number `index` of the table."""
+        return self.node(LINK, index, struct.pack("<I", word))
+
+    def image(
+        self, root: int, *, graph_size: int | None = None, links: Sequence[bytes] = ()
+    ) -> bytes:
+        """The image; `links` are handles of 16 bytes."""
+        table = b"".join(links) + struct.pack("<I", len(links)) if links else b""
+        size = START + len(self.graph) + len(table) if graph_size is None else graph_size
+        head = struct.pack("<HBBIQ", 0x4849, 2, bool(links), root, size)
+        return bytes(48) + head + bytes(self.graph) + table
 
 
 def open_image(data: Any) -> Any:
@@ -171,7 +179,7 @@ def mutate(data: bytes, rng: random.Random) -> bytearray:
                 damaged[aligned : aligned + 4] = struct.pack("<I", target)
             case 4:  # another node
                 header = (
-                    rng.randrange(300) << 8 | NODE | rng.randrange(28) | rng.choice([0, SHARED])
+                    rng.randrange(300) << 8 | NODE | rng.randrange(29) | rng.choice([0, SHARED])
                 )
                 damaged[aligned : aligned + 4] = struct.pack("<I", header)
             case 5:  # the same node with another count
