@@ -19,6 +19,7 @@ from icehouse.native._image import (
     FrozenList,
     FrozenSet,
     FrozenTuple,
+    _on_travel,
     dumps,
     freeze,
     is_frozen,
@@ -57,3 +58,17 @@ def enc_hook(obj: Any) -> Any:
     if isinstance(obj, VIEW_TYPES):
         return thaw(obj)
     raise NotImplementedError(f"{type(obj).__name__} is no view of icehouse")
+
+
+def _first_travel(view: Any) -> Any:
+    """Load what multiprocessing needs when its first view comes: an import of ours costs nothing.
+
+    Returns the reduction of the view for its pickler, None for a pickler that is not of
+    multiprocessing.
+    """
+    from icehouse.store import travel
+
+    return travel.first(view)
+
+
+_on_travel(_first_travel)

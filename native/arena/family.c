@@ -93,6 +93,9 @@ ih_result ih_family_create(ih_family **out, ih_error *error)
         code = ih_os_identity(family->fd, &family->file);
     if (code == 0)
         code = ih_os_file_seal(family->fd, IH_OS_SEAL_SHRINK | IH_OS_SEAL_SEAL);
+    uint64_t identity[2];
+    if (code == 0)
+        code = ih_os_random(identity, sizeof identity);
     if (code == 0)
         code = ih_os_map_family(family->fd, IH_FAMILY_BYTES_MAX, &family->base);
     if (code != 0) {
@@ -100,6 +103,7 @@ ih_result ih_family_create(ih_family **out, ih_error *error)
         free(family);
         return ih_fail(error, IH_SYSTEM, code, "map a lease table");
     }
+    memcpy(header(family)->identity, identity, sizeof identity);
     header(family)->magic = IH_FAMILY_MAGIC;
     header(family)->next_member = 1;
     *out = family;
@@ -375,6 +379,38 @@ uint32_t ih_family_count(const ih_family *family, uint64_t locator)
     return ih_family_lessees(family, locator, NULL, 0);
 }
 
+/* ---- members that are no children ------------------------------------------------------------ */
+
+void ih_family_identity(const ih_family *family, uint64_t out[2])
+{
+    memcpy(out, header(family)->identity, 2 * sizeof *out);
+}
+
+ih_result ih_family_invite(ih_family *family, int *fd, uint32_t *member, ih_error *error)
+{
+    int guest = -1;
+    int code = is_ours(family) ? ih_os_file_reopen(family->fd, true, &guest) : EBADF;
+    if (code == 0) {
+        *member = __atomic_fetch_add(&header(family)->next_member, 1, __ATOMIC_SEQ_CST);
+        code = ih_os_lock(guest, *member);
+    }
+    if (code != 0) {
+        ih_os_close(guest);
+        return ih_fail(error, IH_SYSTEM, code, "make another process a member of a lease table");
+    }
+    family->quiet = false;
+    *fd = guest;
+    return IH_OK;
+}
+
+void ih_family_moved(ih_family *family)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    uint32_t seq = __atomic_load_n(&header(family)->scan_seq, __ATOMIC_SEQ_CST);
+    if (!family->owner && (seq & 1u) != 0)
+        family->move_seq = seq;
+}
+
 /* ---- fork ------------------------------------------------------------------------------------ */
 
 ih_result ih_family_prepare(ih_family *family)
@@ -431,11 +467,8 @@ void ih_family_fork_parent(ih_family *family)
 {
     if (!family->prepared)
         return;
-    /* H2: the copies are written; a scan that is under way may have looked at them before. */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    uint32_t seq = __atomic_load_n(&header(family)->scan_seq, __ATOMIC_SEQ_CST);
-    if (!family->owner && (seq & 1u) != 0)
-        family->move_seq = seq;
+    /* The copies are written. */
+    ih_family_moved(family);
     family->quiet = false;
     ih_os_close(family->child_fd);
     forget_prepared(family);

@@ -130,6 +130,13 @@ static inline uint64_t ih_start_map_bytes(uint64_t segment_bytes)
     return (segment_bytes / 64u / 8u + 63u) / 64u * 64u;
 }
 
+/* In an embedded store the dying bits of an ordinary segment follow behind its end, in whole pages
+ * of the same file: who is given the one can see the other. */
+static inline uint64_t ih_state_tail_bytes(uint64_t segment_bytes)
+{
+    return (ih_start_map_bytes(segment_bytes) + IH_PAGE - 1u) / IH_PAGE * IH_PAGE;
+}
+
 /* ---- lease tables ---------------------------------------------------------------------------- */
 
 #define IH_FAMILY_MAGIC UINT64_C(0x316c696d61666869) /* "ihfamil1" */
@@ -142,12 +149,14 @@ typedef struct {
     uint64_t magic;
     uint32_t scan_seq;    /* odd while the owner scans (H2); only the owner writes it */
     uint32_t next_member; /* fetch_add; member numbers are never used twice */
-    uint8_t unused[IH_PAGE - 16];
+    uint64_t identity[2]; /* random, of an embedded store's table: joined once by a process */
+    uint8_t unused[IH_PAGE - 32];
 } ih_family_header;
 
 _Static_assert(sizeof(ih_family_header) == IH_PAGE, "family header");
 _Static_assert(offsetof(ih_family_header, scan_seq) == 8, "scan_seq");
 _Static_assert(offsetof(ih_family_header, next_member) == 12, "next_member");
+_Static_assert(offsetof(ih_family_header, identity) == 16, "identity");
 
 #define IH_FAMILY_OWNERS_OFFSET ((uint64_t)IH_PAGE)
 #define IH_FAMILY_SLOTS_OFFSET (IH_FAMILY_OWNERS_OFFSET + 4u * IH_LEASE_BLOCKS_MAX)

@@ -117,6 +117,16 @@ uint32_t ih_family_lessees(const ih_family *family, uint64_t locator, uint32_t *
 /* Any process: counts the members that publish the locator, this process left out. */
 uint32_t ih_family_count(const ih_family *family, uint64_t locator);
 
+/* Random; equal in all processes that have the table. */
+void ih_family_identity(const ih_family *family, uint64_t out[2]);
+/* A membership for a process that is no child of this one: a description on which the byte of
+ * *member is locked already, so that the lock stands before that process has it (H9). */
+ih_result ih_family_invite(ih_family *family, int *fd, uint32_t *member, ih_error *error);
+/* A lease of this process was copied to another member's slots, which are written: from here on
+ * this process may withdraw its own. A scan that is under way may have looked at the copy before it
+ * was there, so until it is over withdrawn slots stay published (H2). */
+void ih_family_moved(ih_family *family);
+
 /* Fork. prepare() makes a membership for the child; give() publishes one lease for it; failed()
  * gives up, after which the child shares this process's membership and opens nothing new. */
 ih_result ih_family_prepare(ih_family *family);

@@ -39,6 +39,7 @@ ih_result ih_process_create(ih_process **out, ih_error *error)
     }
     ih_os_cgroup_find(&process->room.cgroup);
     process->maps_max = ih_os_maps_max() / 2u;
+    process->readers_max = ih_os_files_max() / 8u;
     *out = process;
     return IH_OK;
 }
@@ -79,6 +80,8 @@ void ih_process_destroy(ih_process *process)
     for (ih_bits *bits = process->bits; bits != NULL;) {
         ih_bits *next = bits->next;
         ih_os_unmap(bits->dying, IH_PAGE);
+        if (bits->reader >= 0 && ih_os_is_same(bits->reader, &bits->reader_file))
+            ih_os_close(bits->reader);
         free(bits);
         bits = next;
     }
@@ -105,8 +108,10 @@ void ih_unlock(ih_process *process)
         ih_segment *next = dead->next;
         ih_store *store = dead->store;
         uint64_t bytes = dead->bytes;
+        bool had_reader = dead->counted;
         ih_segment_destroy(dead);
         ih_lock(process);
+        process->readers -= had_reader ? 1u : 0u;
         store->committed -= bytes;
         store->moving -= bytes;
         process->maps -= IH_MAPS_EACH;
@@ -205,7 +210,7 @@ uint64_t ih_new_id(ih_store *store)
 
 /* ---- fork ------------------------------------------------------------------------------------ */
 
-static bool join_own_family(ih_process *process)
+bool ih_join_own_family(ih_process *process)
 {
     for (ih_store *store = process->stores; store != NULL; store = store->next) {
         if (store->inherited || store->family != NULL || store->remote != NULL)
@@ -248,7 +253,7 @@ void ih_process_fork_prepare(ih_process *process)
     ih_lock(process);
     if (process->stores == NULL)
         return;
-    if (!join_own_family(process))
+    if (!ih_join_own_family(process))
         prepare_family(process, NULL);
     for (ih_family *family = process->families; family != NULL; family = family->next) {
         if (family->stores > 0)

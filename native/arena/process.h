@@ -21,6 +21,8 @@ typedef struct ih_bits {
     uint64_t *dying;
     uint64_t used[IH_PAGE / 8u];
     uint32_t count;
+    int reader; /* a read-only description, for other processes; -1: none */
+    ih_os_file_id reader_file;
 } ih_bits;
 
 struct ih_remote;
@@ -42,6 +44,7 @@ struct ih_process {
     uint32_t changes;        /* grows with each bind; who waits for a name waits for this word */
     uint32_t waiters;        /* threads that do */
     ih_store *flush;         /* has something to tell the daemon once the lock is released */
+    uint64_t readers, readers_max; /* segments that keep a description for other processes */
 };
 
 struct ih_store {
@@ -54,6 +57,7 @@ struct ih_store {
     uint64_t capacity, segment_size;
     bool ephemeral, closed, inherited, dropped;
     bool closing; /* its segments are being walked: nothing is freed but where the walk is */
+    uint64_t identity[2]; /* random: tells other processes this store from all others */
     uint64_t next_id;
     uint64_t first_bytes, next_bytes; /* of the next ordinary segment */
     uint64_t committed; /* bytes of all segments, those being made or unmapped included */
@@ -134,6 +138,13 @@ static inline bool ih_may_hold(const ih_segment *segment, uint32_t unit)
 
 /* Names changed: who waits for one looks again. */
 void ih_names_changed(ih_process *process);
+
+/* ---- visits (visit.c, process.c) ------------------------------------------------------------- */
+
+/* A segment enters the process: it keeps its reader if there are not too many. */
+void ih_visit_count(ih_process *process, ih_segment *segment);
+/* Every store that this process owns gets the one lease table of its own. */
+bool ih_join_own_family(ih_process *process);
 
 /* ---- lifetimes (lifetime.c) ------------------------------------------------------------------ */
 

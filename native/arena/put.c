@@ -145,6 +145,7 @@ static ih_result admit(ih_store *store, ih_segment *segment, const request *want
     if (!ih_register_segment(store->process, segment))
         return ih_fail(error, IH_MEMORY, ENOMEM, "register a segment");
     ih_space_add(store, segment);
+    ih_visit_count(store->process, segment);
     uint32_t unit = segment->heap.first;
     if (!want->dedicated) {
         unit = ih_heap_alloc(&segment->heap, want->units);
@@ -312,6 +313,7 @@ static ih_result publish(ih_block *block, const ih_header *header, const uint8_t
     if (block->memory != NULL)
         ih_heap_seal(&segment->heap, ih_locator_unit(block->locator), header->u.nonce, header->size,
                      header->created_ns, header->flags, image);
+    ih_visit_count(store->process, segment);
     segment->sealed = true;
     segment->writers--;
     store->images++;

@@ -56,7 +56,7 @@ ih_segment *ih_segment_describe(uint64_t id, uint64_t bytes, uint32_t kind)
     if (segment == NULL)
         return NULL;
     segment->bytes = bytes;
-    segment->fd = -1;
+    segment->fd = segment->reader = segment->state_reader = -1;
     segment->bin = -1;
     segment->heap.id = id;
     segment->heap.kind = kind;
@@ -92,6 +92,26 @@ int ih_segment_map_view(ih_segment *segment, int fd)
     return code;
 }
 
+/* Without one the images of this segment travel by value. */
+static void open_reader(ih_segment *segment, int fd)
+{
+    if (segment->range != NULL || ih_os_file_reopen(fd, false, &segment->reader) != 0)
+        return;
+    if (ih_os_identity(segment->reader, &segment->reader_file) != 0) {
+        ih_os_close(segment->reader);
+        segment->reader = -1;
+    }
+}
+
+void ih_segment_close_readers(ih_segment *segment)
+{
+    if (segment->reader >= 0 && ih_os_is_same(segment->reader, &segment->reader_file))
+        ih_os_close(segment->reader);
+    if (segment->state_reader >= 0 && ih_os_is_same(segment->state_reader, &segment->state_file))
+        ih_os_close(segment->state_reader);
+    segment->reader = segment->state_reader = -1;
+}
+
 static ih_result commit(ih_segment *segment, int fd, ih_room *room, ih_error *error)
 {
     for (uint64_t done = 0; done < segment->bytes;) {
@@ -105,7 +125,10 @@ static ih_result commit(ih_segment *segment, int fd, ih_room *room, ih_error *er
         ih_os_populate(segment->heap.base + done, part);
         done += part;
     }
-    return IH_OK;
+    uint64_t tail = ih_state_tail_bytes(segment->bytes);
+    ih_result result = ih_room_take(room, tail, error);
+    int code = result == IH_OK ? ih_os_file_commit(fd, segment->bytes, tail) : 0;
+    return code != 0 ? system_error(error, code, "commit a segment's state map") : result;
 }
 
 static ih_result build(ih_segment *segment, int fd, ih_room *room, ih_error *error)
@@ -124,10 +147,11 @@ static ih_result build(ih_segment *segment, int fd, ih_room *room, ih_error *err
     if (code != 0)
         return system_error(error, code, "seal a segment");
     uint8_t *dying = NULL;
-    code = ih_os_map_anonymous(ih_start_map_bytes(segment->bytes), &dying);
+    code = ih_os_map_part(fd, segment->bytes, ih_state_tail_bytes(segment->bytes), true, &dying);
     if (code != 0)
         return system_error(error, code, "map a segment's state map");
     segment->dying = (uint64_t *)(void *)dying;
+    open_reader(segment, fd);
     ih_heap_format(&segment->heap, segment->bytes, ih_os_wall_ns());
     return IH_OK;
 }
@@ -139,7 +163,7 @@ ih_result ih_segment_create(ih_room *room, uint64_t id, uint64_t bytes, ih_segme
     if (segment == NULL)
         return ih_fail(error, IH_MEMORY, ENOMEM, "describe a segment");
     int fd = -1;
-    int code = ih_os_file_create("icehouse-segment", bytes, &fd);
+    int code = ih_os_file_create("icehouse-segment", bytes + ih_state_tail_bytes(bytes), &fd);
     if (code != 0) {
         ih_segment_destroy(segment);
         return system_error(error, code, "create a segment");
@@ -242,6 +266,8 @@ ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, 
         code = ih_segment_map_view(segment, segment->fd);
     if (code != 0)
         return system_error(error, code, "map a segment of its own");
+    if (segment->reader < 0)
+        open_reader(segment, segment->fd);
     /* Forgotten before it is closed: a child forked in between closes what is noted here, and the
      * number may by then mean its own lease table. */
     int fd = segment->fd;
@@ -264,8 +290,13 @@ void ih_segment_destroy(ih_segment *segment)
     }
     if (heap->view != NULL)
         ih_os_unmap((void *)(uintptr_t)heap->view, segment->bytes);
-    if (heap->kind == IH_ORDINARY && segment->dying != NULL && segment->range == NULL)
-        ih_os_unmap(segment->dying, ih_start_map_bytes(segment->bytes));
+    if (segment->dying != NULL && segment->range == NULL) {
+        if (heap->kind == IH_ORDINARY)
+            ih_os_unmap(segment->dying, ih_state_tail_bytes(segment->bytes));
+        else if (segment->visited)
+            ih_os_unmap((void *)((uintptr_t)segment->dying & ~(uintptr_t)(IH_PAGE - 1u)), IH_PAGE);
+    }
+    ih_segment_close_readers(segment);
     ih_os_close(segment->fd);
     free(segment);
 }

@@ -32,14 +32,21 @@ typedef struct ih_segment {
     /* Of a daemon's store, else NULL: the first word of its range in the state map. The id while
      * images of it may be opened. `dying` then lies in the read-only map too. */
     const uint64_t *range;
-    uint64_t moved;                     /* the second word, as it was when this was mapped */
-    uint32_t writers;                   /* blocks of it that are being filled */
-    bool foreign;                       /* produced under another uid */
-    bool kernel_sealed;                 /* F_SEAL_WRITE */
-    bool sealed;                        /* dedicated: holds an image */
-    bool registered;                    /* found through its id */
-    int bin;                            /* ordinary: the list it is in; -1: none */
-    uint64_t idle_ns;                   /* ordinary and empty, or warm: since when; 0: in use */
+    /* Of an embedded store: a read-only description of the file, for other processes; -1: none. */
+    int reader;
+    ih_os_file_id reader_file;
+    int state_reader; /* visited and dedicated: the same of the page of its dying bit */
+    ih_os_file_id state_file;
+    bool counted;       /* its reader is, in the process's `readers` */
+    bool visited;       /* another process's: the dying bits are mapped for it alone */
+    uint64_t moved;     /* the second word, as it was when this was mapped */
+    uint32_t writers;   /* blocks of it that are being filled */
+    bool foreign;       /* produced under another uid */
+    bool kernel_sealed; /* F_SEAL_WRITE */
+    bool sealed;        /* dedicated: holds an image */
+    bool registered;    /* found through its id */
+    int bin;            /* ordinary: the list it is in; -1: none */
+    uint64_t idle_ns;   /* ordinary and empty, or warm: since when; 0: in use */
     struct ih_segment *next, *previous; /* in a bin, in the warm list, in the graveyard */
     struct ih_segment *all_next, *all_previous;
 } ih_segment;
@@ -69,6 +76,9 @@ ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, 
 /* Unmaps and frees. The pages are given back first where we may write: a child that was forked
  * while the segment was mapped keeps its mapping. */
 void ih_segment_destroy(ih_segment *segment);
+
+/* Closes its readers, unless other files have the numbers now. */
+void ih_segment_close_readers(ih_segment *segment);
 
 /* Mappings that one segment of the kind takes. */
 #define IH_MAPS_EACH 3u

@@ -267,19 +267,44 @@ void ih_space_sweep(ih_store *store)
 
 /* ---- dying bits of dedicated segments -------------------------------------------------------- */
 
+/* In a file, so that other processes can be shown it; where there is no descriptor for one, in
+ * memory that children share. */
+static ih_bits *make_bits(void)
+{
+    ih_bits *bits = calloc(1, sizeof *bits);
+    if (bits == NULL)
+        return NULL;
+    int fd = -1;
+    uint8_t *page = NULL;
+    bits->reader = -1;
+    bool made = ih_os_file_create("icehouse-state", IH_PAGE, &fd) == 0 &&
+                ih_os_file_seal(fd, IH_OS_SEAL_SHRINK | IH_OS_SEAL_GROW | IH_OS_SEAL_SEAL) == 0 &&
+                ih_os_file_commit(fd, 0, IH_PAGE) == 0 &&
+                ih_os_file_reopen(fd, false, &bits->reader) == 0 &&
+                ih_os_identity(bits->reader, &bits->reader_file) == 0 &&
+                ih_os_map_part(fd, 0, IH_PAGE, true, &page) == 0;
+    ih_os_close(fd);
+    if (!made) {
+        ih_os_close(bits->reader);
+        bits->reader = -1;
+        if (ih_os_map_anonymous(IH_PAGE, &page) != 0) {
+            free(bits);
+            return NULL;
+        }
+    }
+    bits->dying = (uint64_t *)(void *)page;
+    return bits;
+}
+
 bool ih_take_dying_bit(ih_process *process, ih_segment *segment)
 {
     ih_bits *bits = process->bits;
     while (bits != NULL && bits->count == IH_PAGE * 8u)
         bits = bits->next;
     if (bits == NULL) {
-        bits = calloc(1, sizeof *bits);
-        uint8_t *page = NULL;
-        if (bits == NULL || ih_os_map_anonymous(IH_PAGE, &page) != 0) {
-            free(bits);
+        bits = make_bits();
+        if (bits == NULL)
             return false;
-        }
-        bits->dying = (uint64_t *)(void *)page;
         bits->next = process->bits;
         process->bits = bits;
     }

@@ -49,6 +49,8 @@ ih_result ih_store_open(ih_process *process, const ih_store_options *options, ih
     int code = ih_os_random(&start, sizeof start);
     if (code == 0)
         code = ih_os_random(store->names.key, sizeof store->names.key);
+    if (code == 0)
+        code = ih_os_random(store->identity, sizeof store->identity);
     if (code != 0) {
         free(store);
         return ih_fail(error, IH_SYSTEM, code, "open a store");

@@ -156,16 +156,6 @@ bool ih_view_is_root(PyObject *object)
            !as_slice(view->image->state, object);
 }
 
-PyObject *ih_reduce(PyObject *view)
-{
-    ih_state *state = ((ih_view *)view)->image->state;
-    PyObject *copy = ih_thaw(state, view);
-    if (!copy)
-        return NULL;
-    PyObject *freeze = PyObject_GetAttrString(state->module, "freeze");
-    return freeze ? Py_BuildValue("N(N)", freeze, copy) : (Py_DECREF(copy), NULL);
-}
-
 static bool same_image(const ih_image_object *a, const ih_image_object *b)
 {
     if (a == b)

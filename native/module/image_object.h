@@ -12,8 +12,6 @@ ih_image_object *ih_image_of_lease(ih_state *state, ih_lease *lease);
 
 /* True for the view of a whole image: of its root node, and not a slice of it. */
 bool ih_view_is_root(PyObject *view);
-/* What __reduce__ gives: pickled by value, as icehouse.freeze(mutable copy). New reference. */
-PyObject *ih_reduce(PyObject *view);
 /* The same node of the same image, and the same part of it. */
 bool ih_view_same(PyObject *a, PyObject *b);
 

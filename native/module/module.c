@@ -10,6 +10,7 @@
 #include "module/image_object.h"
 #include "module/process.h"
 #include "module/store.h"
+#include "module/travel.h"
 #include "module/view.h"
 
 PyTypeObject *ih_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base, bool public_name)
@@ -286,6 +287,7 @@ static PyMethodDef functions[] = {
      "BlockingIOError instead. Returns what it was."},
     {"_scopes", module_scopes, METH_O,
      "Adds to the number of open scopes: only while it is not 0 does put() look at _scope."},
+    IH_TRAVEL_METHODS,
     {NULL, NULL, 0, NULL},
 };
 
@@ -347,6 +349,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
         Py_VISIT(state->errors[i]);
     Py_VISIT(state->numpy_asarray);
     Py_VISIT(state->scope);
+    Py_VISIT(state->travel_hook);
     return 0;
 }
 
@@ -382,6 +385,7 @@ static int module_clear(PyObject *module)
         Py_CLEAR(state->errors[i]);
     Py_CLEAR(state->numpy_asarray);
     Py_CLEAR(state->scope);
+    Py_CLEAR(state->travel_hook);
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "module/decode.h"
 #include "module/handle.h"
 #include "module/image_object.h"
+#include "module/travel.h"
 
 PyObject *ih_view_getattro(PyObject *self, PyObject *name, const char *const *mutators)
 {
@@ -35,8 +36,7 @@ PyObject *ih_view_copy(PyObject *self, PyObject *ignored)
 
 PyObject *ih_view_reduce_ex(PyObject *self, PyObject *protocol)
 {
-    (void)protocol;
-    return ih_reduce(self);
+    return ih_reduce(self, protocol);
 }
 
 PyObject *ih_view_sizeof(PyObject *self, PyObject *ignored)

@@ -12,7 +12,7 @@ int ih_view_setattro(PyObject *self, PyObject *name, PyObject *value);
 
 /* Method table entries that every view has. */
 PyObject *ih_view_copy(PyObject *self, PyObject *ignored);       /* __copy__, __deepcopy__: self */
-PyObject *ih_view_reduce_ex(PyObject *self, PyObject *protocol); /* __reduce_ex__: by value */
+PyObject *ih_view_reduce_ex(PyObject *self, PyObject *protocol); /* __reduce_ex__: travel.h */
 PyObject *ih_view_sizeof(PyObject *self,
                          PyObject *ignored); /* bytes of the view object, not of the image */
 PyObject *ih_view_handle(PyObject *self, void *ignored); /* Handle of a root view, else None */
@@ -21,7 +21,7 @@ PyObject *ih_view_handle(PyObject *self, void *ignored); /* Handle of a root vie
     {"__copy__", ih_view_copy, METH_NOARGS, "Return self: a frozen object needs no copy."},    \
         {"__deepcopy__", ih_view_copy, METH_O, "Return self: a frozen object needs no copy."}, \
         {"__reduce_ex__", ih_view_reduce_ex, METH_O,                                           \
-         "Pickle by value: the copy is frozen again where it is loaded."},                     \
+         "Pickle by value, as one buffer; through multiprocessing by reference."},             \
     {                                                                                          \
         "__sizeof__", ih_view_sizeof, METH_NOARGS,                                             \
             "Bytes of this view object. The image it reads is shared and not counted."         \

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -148,9 +149,10 @@ void ih_os_close(int fd)
         close(fd);
 }
 
-static int map_file(int fd, uint64_t bytes, int protection, uint8_t **out)
+static int map_file(int fd, uint64_t offset, uint64_t bytes, int protection, uint8_t **out)
 {
-    void *address = mmap(NULL, (size_t)bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    void *address =
+        mmap(NULL, (size_t)bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset);
     if (address == MAP_FAILED)
         return errno;
     *out = address;
@@ -160,9 +162,9 @@ static int map_file(int fd, uint64_t bytes, int protection, uint8_t **out)
 int ih_os_map(int fd, uint64_t bytes, bool writable, uint8_t **out)
 {
     if (!writable)
-        return map_file(fd, bytes, PROT_READ, out);
+        return map_file(fd, 0, bytes, PROT_READ, out);
     uint8_t *address = NULL;
-    int error = map_file(fd, bytes, PROT_READ | PROT_WRITE, &address);
+    int error = map_file(fd, 0, bytes, PROT_READ | PROT_WRITE, &address);
     if (error != 0)
         return error;
     if (madvise(address, (size_t)bytes, MADV_DONTFORK) != 0) {
@@ -176,7 +178,12 @@ int ih_os_map(int fd, uint64_t bytes, bool writable, uint8_t **out)
 
 int ih_os_map_family(int fd, uint64_t bytes, uint8_t **out)
 {
-    return map_file(fd, bytes, PROT_READ | PROT_WRITE, out);
+    return map_file(fd, 0, bytes, PROT_READ | PROT_WRITE, out);
+}
+
+int ih_os_map_part(int fd, uint64_t offset, uint64_t bytes, bool writable, uint8_t **out)
+{
+    return map_file(fd, offset, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, out);
 }
 
 int ih_os_map_anonymous(uint64_t bytes, uint8_t **out)
@@ -220,6 +227,14 @@ uint64_t ih_os_maps_max(void)
         found = strtoull(line, NULL, 10);
     fclose(file);
     return found;
+}
+
+uint64_t ih_os_files_max(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 1024;
+    return limit.rlim_cur;
 }
 
 int ih_os_lock(int fd, uint64_t byte)

@@ -47,6 +47,8 @@ int ih_os_map(int fd, uint64_t bytes, bool writable, uint8_t **out);
 /* Like a writable ih_os_map(), but children inherit it: for what every member of a family writes.
  */
 int ih_os_map_family(int fd, uint64_t bytes, uint8_t **out);
+/* Maps a part of the file, which starts at a page; children inherit it, writable or not. */
+int ih_os_map_part(int fd, uint64_t offset, uint64_t bytes, bool writable, uint8_t **out);
 /* Zeroed memory that forked children share and see changes of. */
 int ih_os_map_anonymous(uint64_t bytes, uint8_t **out);
 void ih_os_unmap(void *address, uint64_t bytes);
@@ -58,6 +60,8 @@ void ih_os_populate(void *address, uint64_t bytes);
 void ih_os_discard(void *address, uint64_t bytes);
 /* How many mappings the system grants one process. */
 uint64_t ih_os_maps_max(void);
+/* How many descriptors it may have open. */
+uint64_t ih_os_files_max(void);
 
 /* ---- locks that go with a process ------------------------------------------------------------ */
 

@@ -1,0 +1,224 @@
+"""Views through multiprocessing: by reference where that can be, else by value.
+
+Imported with the first view that is pickled after multiprocessing was imported; from then on its
+picklers (queues, pipes, pools, arguments of processes, concurrent.futures) find the rules here.
+Every other pickler takes views by value: what it writes may be kept or go anywhere.
+
+By value goes also: a slice, which is no place in an image; what has no descriptor to show, because
+too many segments have one (an eighth of RLIMIT_NOFILE); a view in an interpreter that is not the
+main one; and up to SMALL what lies in a store of a process that multiprocessing has started, since
+such a process often ends before its results are read.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+from typing import Any
+
+from icehouse.native import _image
+from icehouse.native._image import (
+    FrozenArray,
+    FrozenBytes,
+    FrozenDict,
+    FrozenList,
+    FrozenSet,
+    FrozenTuple,
+    Handle,
+    HandleGone,
+    Store,
+    _admit,
+    _by_value,
+    _is_member,
+    _passport,
+    _receive,
+    _reopen,
+)
+from icehouse.store import couriers
+
+SMALL = 1 << 20  # bytes of an image
+LINGER = 10.0  # seconds that a worker that ends waits for receivers of what it has sent
+
+# Whether the sender is known to hold what is to be opened.
+_UNSURE, _HELD = False, True
+_TYPES = (FrozenArray, FrozenBytes, FrozenDict, FrozenList, FrozenSet, FrozenTuple)
+_lock = threading.Lock()
+_office: couriers.Office | None = None
+_lines = couriers.Lines()
+
+
+def _get_office() -> couriers.Office:
+    global _office
+    with _lock:
+        if _office is None:
+            _office = couriers.Office()
+            _linger_at_end()
+        return _office
+
+
+def _is_worker() -> bool:
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+def _linger_at_end() -> None:
+    """Let a worker that ends wait a while for what it has sent: its stores end with it."""
+    if _is_worker():
+        from multiprocessing.util import Finalize
+
+        # After the queues have written what was put into them, which is at -5.
+        Finalize(None, _linger, exitpriority=-10)
+
+
+def _linger() -> None:
+    if _office is not None:
+        _office.wait(LINGER)
+
+
+# --- sending ------------------------------------------------------------------------------------
+
+
+def reduce(view: Any) -> Any:
+    """Reduce a view for a pickler of multiprocessing."""
+    passport = _passport(view)
+    if passport is None:
+        return _by_value(view)
+    first, _, _, size, owned = passport
+    if isinstance(first, str):
+        return _reduce_connected(view, passport)
+    if owned and size <= SMALL and _is_worker():
+        return _by_value(view)
+    store, handle, word, _, _ = passport
+    office = _get_office()
+    ticket = office.send(view)
+    return _arrive, (office.address, ticket, store, bytes(handle), word, os.getpid())
+
+
+def _reduce_connected(view: Any, passport: tuple[Any, ...]) -> Any:
+    socket, identity, handle, word, _ = passport
+    office = _get_office()
+    ticket = office.send(view)
+    return _arrive_connected, (office.address, ticket, socket, identity, bytes(handle), word)
+
+
+def first(view: Any) -> Any:
+    """Register with multiprocessing; reduce this first view if a pickler of its own asks."""
+    from multiprocessing.reduction import ForkingPickler, dump
+
+    for each in _TYPES:
+        ForkingPickler.register(each, reduce)
+    # This pickler has looked for a rule already and found none. It runs in C, so the frame above
+    # the hook's is the one that called it: one of the two places where multiprocessing does.
+    caller = sys._getframe(2).f_code  # noqa: SLF001 - documented, but for its name
+    dumps: Any = ForkingPickler.dumps
+    if caller is dumps.__func__.__code__ or caller is dump.__code__:
+        return reduce(view)
+    return None
+
+
+# --- receiving ----------------------------------------------------------------------------------
+
+
+def _gone(pid: int, error: BaseException) -> HandleGone:
+    return HandleGone(
+        f"a view was sent by process {pid}, which has ended or can't be reached ({error}): the"
+        " store went with it; keep the sender until its views were received, send"
+        " icehouse.thaw(view), or put into a store of icehouse.connect()"
+    )
+
+
+def _arrive(address: str, ticket: int, store: bytes, handle: bytes, word: int, pid: int) -> Any:
+    """Open a view of an embedded store that was sent."""
+    office = _office
+    if office is not None and office.address == address:
+        kept = office.take(ticket)
+        return _receive(store, handle, word, kept is not None)
+    try:
+        with _lines.to(address) as line:
+            line.claim(ticket)
+            try:
+                return _open(line, ticket, store, handle, word)
+            finally:
+                line.done(ticket)
+    except OSError as error:
+        # What was sent before may be here still.
+        view = _receive(store, handle, word, _UNSURE)
+        if view is NotImplemented:
+            raise _gone(pid, error) from None
+        return view
+
+
+def _open(line: couriers.Line, ticket: int, store: bytes, handle: bytes, word: int) -> Any:
+    try:
+        view = _receive(store, handle, word, _UNSURE)
+        if view is not NotImplemented:
+            return view
+        _fetch(line, store, int.from_bytes(handle[:8], "little") >> 24)
+        view = _receive(store, handle, word, _UNSURE)
+    except HandleGone:
+        # Deleted on the way: the sender's view still counts, and this is the same one.
+        if not line.is_held(ticket):
+            raise
+        view = _receive(store, handle, word, _HELD)
+    return view
+
+
+def _fetch(line: couriers.Line, store: bytes, segment: int) -> None:
+    try:
+        visit, files = line.fetch(store, segment, join=False)
+        if not _is_member(visit):
+            for file in files:
+                if file >= 0:
+                    os.close(file)
+            visit, files = line.fetch(store, segment, join=True)
+    except LookupError as error:
+        raise HandleGone(f"a view was sent whose segment its sender can't show: {error}") from None
+    _admit(visit, files)
+
+
+_connections: dict[tuple[str, str], Store] = {}
+
+
+def _arrive_connected(
+    address: str, ticket: int, socket: str, identity: str, handle: bytes, word: int
+) -> Any:
+    """Open a view of a daemon's store that was sent."""
+    try:
+        _connection(socket, identity)
+        return _reopen(Handle(handle), word)
+    finally:
+        if _office is not None and _office.address == address:
+            _office.take(ticket)
+        else:
+            with contextlib.suppress(OSError), _lines.to(address) as line:
+                line.done(ticket)
+
+
+def _connection(socket: str, identity: str) -> Store:
+    with _lock:
+        store = _connections.get((socket, identity))
+        if store is None or store.closed:
+            store = Store.connect(socket)
+            found = store.remote
+            if found is None or found.identity != identity:
+                raise _image.HandleGone(
+                    f"a view was sent of another store than the one behind {socket} now"
+                )
+            _connections[socket, identity] = store
+        return store
+
+
+# --- forks --------------------------------------------------------------------------------------
+
+
+def _after_fork() -> None:
+    global _office, _lines, _lock
+    _lock = threading.Lock()
+    office, lines = _office, _lines
+    _office, _lines = None, couriers.Lines()
+    lines.abandon()
+    if office is not None:
+        office.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)
