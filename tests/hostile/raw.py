@@ -4,7 +4,7 @@ import mmap
 import os
 import socket
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ class Welcome:
     family: int
     token: bytes
     member: int
-    fds: list[int] = field(default_factory=list)
 
 
 class Raw:
@@ -50,11 +49,15 @@ class Raw:
         self.socket.settimeout(30)
         self.socket.connect(str(path))
         self.request = 0
+        self.fds: list[int] = []
         if magic is not None:
             self.socket.sendall(magic)
 
     def close(self) -> None:
         self.socket.close()
+        for fd in self.fds:
+            os.close(fd)
+        self.fds.clear()
 
     def __enter__(self) -> "Raw":
         return self
@@ -104,7 +107,8 @@ class Raw:
         result, reply, fds = self.ask("HELLO", body)
         assert result == OK, (result, reply)
         values = WELCOME.unpack(reply)
-        return Welcome(values[3], values[4], values[5], values[6], fds)
+        self.fds += fds
+        return Welcome(values[3], values[4], values[5], values[6])
 
     def grant(self, size: int, kind: int = ORDINARY) -> "Granted":
         """A segment to write."""
@@ -113,6 +117,7 @@ class Raw:
         values = SEGMENT.unpack(reply)
         with mmap.mmap(fds[0], values[1]) as probe:
             assert len(probe) == values[1]
+        self.fds += fds
         return Granted(values[0], values[1], values[2], values[3], fds[0])
 
     def is_closed(self) -> bool:

@@ -1,6 +1,5 @@
 """The daemon where memory, descriptors or /dev/shm are short (H6, H13): errors, never a signal."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +20,7 @@ import icehouse
 store = icehouse.connect(sys.argv[1])
 size, handles = int(sys.argv[2]), []
 try:
-    while len(handles) < 4000:
+    while len(handles) < (2 << 30) // size:
         handles.append(store.put([len(handles), bytes([len(handles) % 251]) * size]))
 except icehouse.StoreFull as error:
     full = error
@@ -139,4 +138,3 @@ def test_h13_a_client_with_few_descriptors(daemon: Any) -> None:
         assert done.returncode == 0, done.stderr
         for handle in handles:
             store.delete(handle)
-        assert len(os.listdir("/proc/self/fd")) < 200  # noqa: PTH208
