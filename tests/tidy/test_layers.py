@@ -25,6 +25,8 @@ MAY_INCLUDE = {
     "image": {"arena", "image"},
     "module": {"arena", "image", "module"},
 }
+# A thread's patience lasts from one call to the next: that each module has its own does no harm.
+MAY_BE_TWO = {"impatient"}
 PLAIN_C = ["arena/os", "arena", "image"]
 SYSTEM_HEADER = re.compile(r"(sys|linux|asm)/.*|(unistd|fcntl|sched|signal|poll)\.h")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
@@ -143,4 +145,4 @@ def test_plain_c_has_no_mutable_globals(root: Path, tmp_path: Path, layer: str) 
             ["nm", "--defined-only", str(target)], capture_output=True, text=True, check=True
         ).stdout.splitlines()
         mutable = [line.split()[-1] for line in listing if line.split()[-2] in "bBdDC"]
-        assert mutable == [], path
+        assert set(mutable) <= MAY_BE_TWO, path
