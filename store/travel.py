@@ -29,10 +29,12 @@ from icehouse.native._image import (
     Store,
     _admit,
     _by_value,
+    _has_segment,
     _is_member,
     _passport,
     _receive,
     _reopen,
+    _segments,
 )
 from icehouse.store import couriers
 
@@ -88,10 +90,14 @@ def reduce(view: Any) -> Any:
         return _reduce_connected(view, passport)
     if owned and size <= SMALL and _is_worker():
         return _by_value(view)
+    segments = _segments(view)
+    if segments is None:
+        return _by_value(view)
     store, handle, word, _, _ = passport
     office = _get_office()
     ticket = office.send(view)
-    return _arrive, (office.address, ticket, store, bytes(handle), word, os.getpid())
+    place = (store, bytes(handle), word, segments)
+    return _arrive, (office.address, ticket, place, os.getpid())
 
 
 def _reduce_connected(view: Any, passport: tuple[Any, ...]) -> Any:
@@ -116,6 +122,9 @@ def first(view: Any) -> Any:
     return None
 
 
+# The identity of a store, a handle's bytes, the word of a node, the segments that it leads to.
+_Place = tuple[bytes, bytes, int, tuple[int, ...]]
+
 # --- receiving ----------------------------------------------------------------------------------
 
 
@@ -127,8 +136,9 @@ def _gone(pid: int, error: BaseException) -> HandleGone:
     )
 
 
-def _arrive(address: str, ticket: int, store: bytes, handle: bytes, word: int, pid: int) -> Any:
+def _arrive(address: str, ticket: int, place: _Place, pid: int) -> Any:
     """Open a view of an embedded store that was sent."""
+    store, handle, word, _ = place
     office = _office
     if office is not None and office.address == address:
         kept = office.take(ticket)
@@ -137,7 +147,7 @@ def _arrive(address: str, ticket: int, store: bytes, handle: bytes, word: int, p
         with _lines.to(address) as line:
             line.claim(ticket)
             try:
-                return _open(line, ticket, store, handle, word)
+                return _open(line, ticket, place)
             finally:
                 line.done(ticket)
     except OSError as error:
@@ -148,12 +158,12 @@ def _arrive(address: str, ticket: int, store: bytes, handle: bytes, word: int, p
         return view
 
 
-def _open(line: couriers.Line, ticket: int, store: bytes, handle: bytes, word: int) -> Any:
+def _open(line: couriers.Line, ticket: int, place: _Place) -> Any:
+    store, handle, word, segments = place
+    for segment in segments:
+        if not _has_segment(store, segment):
+            _fetch(line, store, segment)
     try:
-        view = _receive(store, handle, word, _UNSURE)
-        if view is not NotImplemented:
-            return view
-        _fetch(line, store, int.from_bytes(handle[:8], "little") >> 24)
         view = _receive(store, handle, word, _UNSURE)
     except HandleGone:
         # Deleted on the way: the sender's view still counts, and this is the same one.

@@ -1,9 +1,8 @@
 /* Segments of an embedded store in other processes: see visit.h.
  *
  * A visited store is an ih_store that is `inherited`, as in a forked child, whose segments come one
- * by one. It lives as long as the process; its segments go when they hold no lease and nothing more
- * can come of them: a dedicated one at once (H6), an ordinary one when its owner has dropped it,
- * which shows in its first page, since the owner gives the pages back.
+ * by one. It lives as long as the process; its segments go when nobody here leases anything in them
+ * and nothing in them can be opened any more (H6). That is looked at when another one comes.
  */
 #include "visit.h"
 
@@ -164,6 +163,15 @@ static ih_family *find_family(const ih_process *process, const uint64_t identity
     return NULL;
 }
 
+bool ih_visit_has(ih_process *process, const uint64_t store[2], uint64_t id)
+{
+    ih_lock(process);
+    const ih_segment *segment = ih_find_segment(process, id);
+    bool found = segment != NULL && segment->store == find_store(process, store);
+    ih_unlock(process);
+    return found;
+}
+
 bool ih_visit_is_member(ih_process *process, const uint64_t family[2])
 {
     ih_lock(process);
@@ -258,15 +266,23 @@ static ih_store *visited_store(ih_process *process, const ih_visit *visit, int *
     return store;
 }
 
-/* Ordinary segments that nobody here reads and whose owner has given their pages back. */
+/* Whether nothing can be opened in it any more: the owner has given the pages of an ordinary segment
+ * back, or deleted the one image. */
+static bool is_abandoned(const ih_segment *segment)
+{
+    const ih_segment_header *first = (const void *)segment->heap.view;
+    uint32_t unit = segment->heap.first;
+    ih_header header;
+    if (segment->heap.kind == IH_ORDINARY)
+        return __atomic_load_n(&first->magic, __ATOMIC_RELAXED) != IH_SEGMENT_MAGIC;
+    return ih_is_dying(segment, unit) || !ih_heap_sealed(&segment->heap, unit, NULL, &header);
+}
+
 static void drop_abandoned(ih_store *store)
 {
     for (ih_segment *segment = store->all; segment != NULL;) {
         ih_segment *next = segment->all_next;
-        const ih_segment_header *header = (const void *)segment->heap.view;
-        bool gone = segment->heap.kind == IH_DEDICATED ||
-                    __atomic_load_n(&header->magic, __ATOMIC_RELAXED) != IH_SEGMENT_MAGIC;
-        if (segment->visited && segment->leases == 0 && gone)
+        if (segment->visited && segment->leases == 0 && is_abandoned(segment))
             ih_space_drop(segment);
         segment = next;
     }

@@ -43,6 +43,8 @@ bool ih_visit_owns(const ih_lease *lease);
  * *fds are the caller's. IH_GONE: there is no such segment any more. */
 ih_result ih_visit_share(ih_process *process, const uint64_t store[2], uint64_t id, bool join,
                          ih_visit *out, int fds[IH_VISIT_FDS], ih_error *error);
+/* Whether the segment is here. */
+bool ih_visit_has(ih_process *process, const uint64_t store[2], uint64_t id);
 /* Whether leases of that table can be published here already. */
 bool ih_visit_is_member(ih_process *process, const uint64_t family[2]);
 /* Takes in a segment; one that is here already is no error. The descriptors are closed, or the

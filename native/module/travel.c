@@ -10,6 +10,7 @@
 #include "module/decode.h"
 #include "module/freezer.h"
 #include "module/image_object.h"
+#include "module/link.h"
 #include "module/process.h"
 
 #include <unistd.h>
@@ -168,6 +169,52 @@ PyObject *ih_travel_passport(PyObject *module, PyObject *object)
                          ih_visit_owns(lease) ? Py_True : Py_False);
 }
 
+#define LINKED_MAX 64u /* images; a view that leads to more of them travels by value */
+
+/* Adds what an image links to that is not in the list yet. False: too many, or an exception. */
+static bool add_linked(ih_image_object *images[LINKED_MAX], size_t *count, ih_image_object *from)
+{
+    for (uint64_t i = 0; i < from->image.links; i++) {
+        ih_image_object *to = ih_link_target(from, i);
+        size_t at = 0;
+        if (to == NULL)
+            return false;
+        while (at < *count && images[at]->lease->handle.locator != to->lease->handle.locator)
+            at++;
+        if (at < *count)
+            continue;
+        if (*count == LINKED_MAX)
+            return false;
+        images[(*count)++] = to;
+    }
+    return true;
+}
+
+PyObject *ih_travel_segments(PyObject *module, PyObject *view)
+{
+    if (check_view(ih_state_of(module), view) < 0)
+        return NULL;
+    /* Each is kept by one that links to it, and the first by the view. */
+    ih_image_object *images[LINKED_MAX] = {((ih_view *)view)->image};
+    size_t count = 1;
+    PyObject *segments = PyTuple_New(0);
+    for (size_t i = 0; segments && i < count; i++) {
+        uint64_t store[2];
+        const ih_lease *lease = images[i]->lease;
+        bool can = lease && lease->store == images[0]->lease->store && ih_visit_can(lease, store);
+        if (!can || !add_linked(images, &count, images[i])) {
+            Py_DECREF(segments);
+            return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+        }
+        Py_ssize_t at = PyTuple_GET_SIZE(segments);
+        PyObject *number = PyLong_FromUnsignedLongLong(lease->handle.locator >> 24);
+        if (!number || _PyTuple_Resize(&segments, at + 1) < 0)
+            return (Py_XDECREF(number), Py_XDECREF(segments), NULL);
+        PyTuple_SET_ITEM(segments, at, number);
+    }
+    return segments;
+}
+
 static int take_bytes(PyObject *bytes, void *out, size_t size, const char *what)
 {
     if (!PyBytes_Check(bytes) || PyBytes_GET_SIZE(bytes) != (Py_ssize_t)size) {
@@ -209,6 +256,19 @@ PyObject *ih_travel_share(PyObject *module, PyObject *const *args, Py_ssize_t na
         return ih_raise_arena(state, &error);
     return Py_BuildValue("y#(iii)", (const char *)&visit, (Py_ssize_t)sizeof visit, fds[0], fds[1],
                          fds[2]);
+}
+
+PyObject *ih_travel_has_segment(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    ih_process *process;
+    uint64_t store[2];
+    if (nargs != 2)
+        return PyErr_Format(PyExc_TypeError, "_has_segment() takes a store and a segment");
+    unsigned long long id = PyLong_AsUnsignedLongLong(args[1]);
+    if (PyErr_Occurred() || take_bytes(args[0], store, sizeof store, "a store's identity") < 0 ||
+        take_process(ih_state_of(module), &process) < 0)
+        return NULL;
+    return PyBool_FromLong(ih_visit_has(process, store, id));
 }
 
 PyObject *ih_travel_is_member(PyObject *module, PyObject *bytes)
