@@ -291,7 +291,10 @@ class Catalog:
         if result == Result.OK:
             return self._stat_of(stat, dying=False)
         if self._dying[0]:
-            return self._stat_of(stat, dying=True)
+            # Of a dying one find() says no more than that it is there.
+            for found in self.images(handle[0] - 1, 1):
+                if found.handle == handle:
+                    return found
         return None
 
     def lives(self, handle: Handle) -> bool:

@@ -158,8 +158,7 @@ class Daemon(Reports):
         if self.segments.evictable:
             self.room.sample()
         self.reaper.tick()
-        if self.catalog.is_busy():
-            self.reclaimer.kick()
+        self.reclaimer.wake()
         self.schedule_expiry()
 
     def schedule_expiry(self) -> None:

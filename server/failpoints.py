@@ -15,14 +15,12 @@ import os
 import signal
 from collections.abc import Callable
 
-
-def nothing(name: str) -> None:
-    """Pass."""
+Action = Callable[[str], None]
 
 
-def _make(setting: str, once: str) -> Callable[[str], None]:
+def _make(setting: str, once: str) -> Action | None:
     if not setting or (once and os.path.exists(once)):  # noqa: PTH110 (few imports)
-        return nothing
+        return None
     wanted, _, argument = setting.partition(":")
     if wanted == "log":
         file = os.open(argument, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -46,7 +44,12 @@ def _make(setting: str, once: str) -> Callable[[str], None]:
     return count
 
 
-failpoint = _make(
+action = _make(
     os.environ.get("ICEHOUSE_FAILPOINTS", ""), os.environ.get("ICEHOUSE_FAILPOINTS_ONCE", "")
 )
-"""Passes the place of that name: nothing happens unless a test asks for it."""
+
+
+def failpoint(name: str) -> None:
+    """Pass the place of that name: nothing happens unless a test asks for it."""
+    if action is not None:
+        action(name)

@@ -53,9 +53,15 @@ class Reclaimer:
             # Before the loop runs nothing waits; the first tick looks again.
             self._timer = asyncio.get_running_loop().call_later(SOON, self._run)
 
+    def wake(self) -> None:
+        """There may be work: look soon, unless a look is due anyway."""
+        if self._timer is None and self.catalog.is_busy():
+            self.kick()
+
     def _run(self) -> None:
         self._timer = None
-        freed = self.step(force=self._delay > 8 * SOON)
+        # At once only if much is queued: one scan serves all that comes in within a few steps.
+        freed = self.step(force=self._delay > SOON)
         if not self.catalog.is_busy():
             self._delay = SOON
             return

@@ -191,7 +191,9 @@ class Client:
     async def put(self, size: int = 128, flags: int = 0) -> frames.Handle:
         """One image in a dedicated segment of its own."""
         segment = await self.grant(size, frames.DEDICATED, flags)
-        return seal(segment, size)
+        handle = seal(segment, size)
+        os.close(segment.fd)
+        return handle
 
     async def publish(
         self,
