@@ -317,7 +317,7 @@ ih_result ih_store_connect(ih_process *process, const char *socket, ih_store **o
     if (store == NULL)
         return IH_MEMORY;
     pthread_mutex_lock(&store->remote->call);
-    ih_result result = ih_remote_connect_once(store, error);
+    ih_result result = ih_remote_connect_first(store, error);
     pthread_mutex_unlock(&store->remote->call);
     /* Another thread may have connected meanwhile: one store for all. */
     ih_store *other = result == IH_OK ? find_open(process, socket) : NULL;

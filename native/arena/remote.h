@@ -38,6 +38,7 @@ typedef struct ih_remote {
     uint64_t request;
     uint8_t *buffer; /* IH_FRAME_MAX bytes */
     bool down;       /* the last attempt to connect failed: the next one does not wait long */
+    bool reached;    /* the last attempt found somebody who listens */
     /* written under `call` and the process's lock */
     int fd;
     ih_os_file_id file;
@@ -85,6 +86,7 @@ ih_result ih_remote_call(ih_store *store, ih_request *request, ih_error *error);
 /* A connection that stands, perhaps made anew. */
 ih_result ih_remote_ensure(ih_store *store, ih_error *error);
 ih_result ih_remote_connect_once(ih_store *store, ih_error *error);
+ih_result ih_remote_connect_first(ih_store *store, ih_error *error);
 bool ih_remote_is_connected(const ih_remote *remote);
 void ih_remote_disconnect(ih_store *store);
 /* Under the process's lock. Closes the socket if it is still ours. */

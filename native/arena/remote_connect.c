@@ -354,12 +354,27 @@ ih_result ih_remote_connect_once(ih_store *store, ih_error *error)
     pthread_mutex_unlock(&store->process->lock);
     if (code == 0)
         code = ih_os_connect(fd, remote->socket);
+    remote->reached = code == 0;
     ih_result result = code == 0
                            ? say_hello(store, error)
                            : ih_remote_unavailable(remote, error, code, "connect to the daemon");
     if (result != IH_OK)
         ih_remote_disconnect(store);
     return result;
+}
+
+/* A first connection: where nobody listens it fails at once. A daemon that dies before it has
+ * welcomed us leaves a socket behind that its keeper listens on, so the next one will. */
+ih_result ih_remote_connect_first(ih_store *store, ih_error *error)
+{
+    uint64_t until = ih_os_exact_ns() + RECONNECT, pause = PAUSE_FIRST;
+    for (;;) {
+        ih_result result = ih_remote_connect_once(store, error);
+        if (result != IH_UNAVAILABLE || !store->remote->reached || ih_os_exact_ns() > until)
+            return result;
+        ih_os_pause(pause);
+        pause = pause * 2u < PAUSE_MAX ? pause * 2u : PAUSE_MAX;
+    }
 }
 
 /* What makes reconnecting useless. */

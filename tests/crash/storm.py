@@ -174,14 +174,14 @@ def empty(store: icehouse.Store) -> None:
     for name in store.names():
         store.bind(name, None)
     for stat in store.ls():
-        if stat.state == "live":
+        if stat.state != "deleted":
             store.delete(stat.handle)
 
     def nothing_left() -> tuple[bool, Any]:
         store.trim()
         usage = store.usage()
         return (
-            usage.images == usage.dying == usage.leases == usage.segments == usage.committed == 0,
+            usage.images == usage.deleted == usage.leases == usage.segments == usage.committed == 0,
             usage,
         )
 
