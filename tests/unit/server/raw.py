@@ -29,8 +29,12 @@ class Held:
     def __init__(self) -> None:
         self.fds: dict[str, int] = {}
         self.fail = 0
+        # Its daemon has died: what it still does, as an exception unwinds, reaches nobody.
+        self.frozen = False
 
     def hold(self, key: str, fd: int) -> None:
+        if self.frozen:
+            return
         if self.fail:
             self.fail -= 1
             raise OSError(24, "no descriptor left")
@@ -43,6 +47,8 @@ class Held:
         self.fds[key] = os.dup(fd)
 
     def drop(self, key: str) -> None:
+        if self.frozen:
+            return
         fd = self.fds.pop(key, None)
         if fd is not None:
             os.close(fd)
