@@ -144,15 +144,16 @@ class Journal:
         failpoint("journal.written")
         self.hold(str(NumberedKey("journal", self.number + 1)), fd)
         failpoint("journal.held")
-        self._map.close()
-        os.close(self.fd)
-        self.drop(str(NumberedKey("journal", self.number)))
-        failpoint("journal.dropped")
+        old_fd, old_area, old = self.fd, self._map, str(NumberedKey("journal", self.number))
+        self.fd, self._map = fd, area
         self.number += 1
         self.compactions += 1
-        self.fd, self._map = fd, area
         self.count = len(data) // RECORD.size
         self.room = (size - HEAD_BYTES) // RECORD.size
+        old_area.close()
+        os.close(old_fd)
+        self.drop(old)
+        failpoint("journal.dropped")
 
     def close(self) -> None:
         """Unmap it; the keeper holds it on."""
