@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from icehouse.native import _arena
-from icehouse.server.frames import Figures, Handle, RefusedError, Result
+from icehouse.server.frames import PAGE_COUNTERS, Figures, Handle, RefusedError, Result
 from icehouse.server.keys import SegmentKey
 
 lib: Any = _arena.lib
@@ -263,8 +263,8 @@ class Catalog:
         lib.ih_catalog_drop_page(self._catalog, session)
 
     def page_counters(self, session: int) -> list[int]:
-        """Give puts, put_bytes, opens, maps, fulls, as the client says."""
-        out = ffi.new("uint64_t[5]")
+        """Give puts, put_bytes, opens, maps, fulls and the sizes of puts, as the client says."""
+        out = ffi.new("uint64_t[]", PAGE_COUNTERS)
         lib.ih_catalog_counters(self._catalog, session, out)
         return [int(count) for count in out]
 

@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from icehouse.server.frames import PAGE_COUNTERS
+
 
 @dataclass(slots=True)
 class Counters:
@@ -39,5 +41,5 @@ class Counters:
     spill_failures: Counter[str] = field(default_factory=Counter)
     corruptions: int = 0
     recovered_segments: int = 0
-    dead_puts: list[int] = field(default_factory=lambda: [0, 0, 0, 0, 0])
+    dead_puts: list[int] = field(default_factory=lambda: [0] * PAGE_COUNTERS)
     """puts, put_bytes, opens, maps, fulls of sessions that have gone."""

@@ -17,6 +17,9 @@ NAME_MAX = 512
 ANY_VERSION = 2**64 - 1
 PAGE_ENTRIES = 16384
 SESSION_BYTES = 4096 + 16 * PAGE_ENTRIES
+# puts, put_bytes, opens, maps, fulls; then puts by size: up to 128, 512, 2048 ... bytes.
+PAGE_COUNTERS = 21
+PUT_SIZES = 16
 LEASE_BLOCKS_MAX = 1 << 16
 
 Handle = tuple[int, int]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from icehouse.server import telling
 from icehouse.server.config import default_capacity
+from icehouse.server.frames import PUT_SIZES
 from icehouse.store.wire import messages
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 # Everything is walked for it, so one answer serves everybody who asks within this time.
 FRESH_SECONDS = 1.0
 SUMS = ("puts", "put_bytes", "opens", "maps", "fulls")
+# Sizes of images that clients put; the last count is of all that are larger.
+SIZE_BOUNDS = [128 << 2 * i for i in range(PUT_SIZES - 1)]
 
 Labelled = dict[str, dict[str, float]]
 
@@ -60,15 +63,6 @@ def by_state(
     return {"objects": counts, "object_bytes": sizes}
 
 
-def client_sums(daemon: "Daemon") -> dict[str, int]:
-    """Add up what all processes counted for themselves, those that have gone too."""
-    sums = list(daemon.counters.dead_puts)
-    for number in daemon.sessions.by_id:
-        for at, count in enumerate(daemon.catalog.page_counters(number)[: len(SUMS)]):
-            sums[at] += count
-    return dict(zip(SUMS, sums, strict=False))
-
-
 def gauges(daemon: "Daemon") -> tuple[dict[str, float], Labelled]:
     """Measure what goes up and down."""
     totals = daemon.catalog.total()
@@ -101,9 +95,9 @@ def gauges(daemon: "Daemon") -> tuple[dict[str, float], Labelled]:
     return plain, labelled
 
 
-def counters(daemon: "Daemon") -> dict[str, dict[str, int]]:
-    """Give what only grows, by label; "" where there is none."""
-    counted, sums = daemon.counters, client_sums(daemon)
+def counters(daemon: "Daemon", clients: list[int]) -> dict[str, dict[str, int]]:
+    """Give what only grows, by label; "" where there is none. `clients`: what those counted."""
+    counted, sums = daemon.counters, dict(zip(SUMS, clients, strict=False))
     deletes = dict(counted.deletes)
     return {
         "puts": {"ok": sums["puts"], "full": sums["fulls"]},
@@ -136,6 +130,12 @@ def counters(daemon: "Daemon") -> dict[str, dict[str, int]]:
 def measure(daemon: "Daemon") -> messages.Metrics:
     """Measure and count everything."""
     plain, labelled = gauges(daemon)
+    clients = daemon.client_counters()
+    sizes = {"bounds": SIZE_BOUNDS, "counts": clients[-PUT_SIZES:], "sum": clients[1]}
     return messages.Metrics(
-        started=daemon.started, gauges=plain, labelled=labelled, counters=counters(daemon)
+        started=daemon.started,
+        gauges=plain,
+        labelled=labelled,
+        counters=counters(daemon, clients),
+        histograms={"put_size_bytes": sizes},
     )

@@ -47,7 +47,7 @@ class Reports(Operations):
         totals = self.catalog.total()
         # What is in a ring is free but for its producer's next allocation.
         returning = sum(map(self.catalog.waiting, self.sessions.by_id))
-        puts, _, opens, _, _ = self.client_counters()
+        puts, _, opens = self.client_counters()[:3]
         free = totals.free_bytes
         return USAGE_REPLY.pack(
             self.config.capacity,

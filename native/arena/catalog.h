@@ -105,8 +105,9 @@ uint64_t ih_catalog_leases(ih_catalog *catalog, uint64_t family);
 
 ih_result ih_catalog_add_page(ih_catalog *catalog, uint64_t session, int fd, ih_error *error);
 void ih_catalog_drop_page(ih_catalog *catalog, uint64_t session);
-/* What the client counted: puts, put_bytes, opens, maps, fulls. Hostile: only for sums. */
-void ih_catalog_counters(ih_catalog *catalog, uint64_t session, uint64_t out[5]);
+/* What the client counted, IH_PAGE_COUNTERS words: puts, put_bytes, opens, maps, fulls, put_sizes.
+ * Hostile: only for sums. */
+void ih_catalog_counters(ih_catalog *catalog, uint64_t session, uint64_t *out);
 
 /* ---- images ---------------------------------------------------------------------------------- */
 

@@ -176,10 +176,10 @@ void ih_catalog_drop_page(ih_catalog *catalog, uint64_t session)
     ih_session_free(found);
 }
 
-void ih_catalog_counters(ih_catalog *catalog, uint64_t session, uint64_t out[5])
+void ih_catalog_counters(ih_catalog *catalog, uint64_t session, uint64_t *out)
 {
     const ih_session *found = ih_table_get(&catalog->sessions, session);
-    for (unsigned i = 0; i < 5; i++)
+    for (unsigned i = 0; i < IH_PAGE_COUNTERS; i++)
         out[i] = found == NULL ? 0 : __atomic_load_n(&found->page->puts + i, __ATOMIC_RELAXED);
 }
 

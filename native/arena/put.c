@@ -199,6 +199,8 @@ static ih_result prepare_request(const ih_store *store, uint64_t size, unsigned 
     if (size > store->capacity || size > DEDICATED_MAX) {
         ih_lock(store->process);
         ih_result result = ih_store_fail(store, error, IH_FULL, "reserve a block", size);
+        if (store->remote != NULL)
+            ih_remote_count_full(store);
         ih_unlock(store->process);
         return result;
     }

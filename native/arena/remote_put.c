@@ -14,13 +14,36 @@
 #define FULL_TRIES 8u
 #define COMMIT_RATE (UINT64_C(64) << 20) /* bytes a second that a daemon commits at least */
 
+/* Under the lock: of this process nobody else writes it, and the daemon only reads. */
+static void count(uint64_t *counter, uint64_t more)
+{
+    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + more, __ATOMIC_RELAXED);
+}
+
 void ih_remote_count_put(ih_store *store, uint64_t bytes)
 {
     ih_session_page *page = store->remote->page;
     if (page == NULL)
         return;
-    __atomic_fetch_add(&page->puts, 1, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&page->put_bytes, bytes, __ATOMIC_RELAXED);
+    count(&page->puts, 1);
+    count(&page->put_bytes, bytes);
+    unsigned bits = bytes > 128u ? 64u - (unsigned)__builtin_clzll(bytes - 1u) : 7u;
+    unsigned size = (bits - 6u) / 2u;
+    count(&page->put_sizes[size < IH_PUT_SIZES ? size : IH_PUT_SIZES - 1u], 1);
+}
+
+void ih_remote_count_open(const ih_store *store)
+{
+    ih_session_page *page = store->remote->page;
+    if (page != NULL)
+        count(&page->opens, 1);
+}
+
+void ih_remote_count_full(const ih_store *store)
+{
+    ih_session_page *page = store->remote->page;
+    if (page != NULL)
+        count(&page->fulls, 1);
 }
 
 static void fill(ih_segment *segment, uint32_t unit, const ih_wanted *want, ih_block *out)
@@ -166,8 +189,6 @@ static ih_result ask_for_more(ih_store *store, const ih_wanted *want, ih_block *
     ih_lock(process);
     if (store->remote->granting > 0)
         store->remote->granting--;
-    if (result == IH_FULL && store->remote->page != NULL)
-        __atomic_fetch_add(&store->remote->page->fulls, 1, __ATOMIC_RELAXED);
     ih_unlock(process);
     return result;
 }
@@ -187,11 +208,13 @@ ih_result ih_remote_reserve(ih_store *store, const ih_wanted *want, ih_block *ou
         if (placed)
             return IH_OK;
         ih_result result = ask_for_more(store, want, out, error);
-        if (result != IH_FULL || tries >= FULL_TRIES)
+        if (result != IH_FULL)
             return result;
         ih_lock(process);
-        bool moved = ih_remote_drain(store, IH_RING_ENTRIES);
-        moved = ih_remote_sweep(store, true) || moved;
+        bool moved = tries < FULL_TRIES && ih_remote_drain(store, IH_RING_ENTRIES);
+        moved = (tries < FULL_TRIES && ih_remote_sweep(store, true)) || moved;
+        if (!moved)
+            ih_remote_count_full(store);
         ih_unlock(process);
         if (!moved)
             return result;

@@ -211,6 +211,8 @@ typedef struct {
  * cleared, and the block is free. */
 #define IH_PAGE_MAGIC UINT64_C(0x316e737365736869) /* "ihsessn1" */
 #define IH_RING_ENTRIES 16384u
+#define IH_PUT_SIZES 16
+#define IH_PAGE_COUNTERS 21
 typedef struct {
     uint64_t magic;
     uint32_t entries, reserved;
@@ -219,13 +221,17 @@ typedef struct {
     uint8_t gap2[56];
     uint64_t tail; /* entries ever taken; the producer writes it */
     uint8_t gap3[56];
-    uint64_t puts, put_bytes, opens, maps, fulls; /* counted by the client, for metrics */
-    uint8_t gap4[4096 - 192 - 40];
+    /* Counted by the client, for metrics: IH_PAGE_COUNTERS words. put_sizes[i] counts images of up to
+     * 128 << 2 * i bytes that are in none before; the last one, all that are larger. */
+    uint64_t puts, put_bytes, opens, maps, fulls, put_sizes[16];
+    uint8_t gap4[4096 - 192 - 168];
 } ih_session_page;
 _Static_assert(sizeof(ih_session_page) == 4096, "session page");
 _Static_assert(offsetof(ih_session_page, head) == 64, "head");
 _Static_assert(offsetof(ih_session_page, tail) == 128, "tail");
 _Static_assert(offsetof(ih_session_page, puts) == 192, "puts");
+_Static_assert(offsetof(ih_session_page, gap4) == 192 + 8 * IH_PAGE_COUNTERS, "counters");
+_Static_assert(sizeof(((ih_session_page *)0)->put_sizes) == 8 * IH_PUT_SIZES, "put sizes");
 #define IH_SESSION_BYTES (4096u + 16u * IH_RING_ENTRIES)
 
 /* ---- the state map --------------------------------------------------------------------------- */

@@ -250,7 +250,7 @@ static void test_h10_hostile_producer_harms_itself_alone(void)
         CHECK_EQ(content.images, 500);
         ih_catalog_total(w.catalog, &totals);
         (void)ih_catalog_leases(w.catalog, w.readers[0].number);
-        uint64_t counters[5];
+        uint64_t counters[IH_PAGE_COUNTERS];
         ih_catalog_counters(w.catalog, w.producers[0].session, counters);
         CHECK_CATALOG(w.catalog, false);
         if (round == rounds / 2) {
