@@ -1,7 +1,5 @@
 """One client of the kill storm: puts, gets, deletes and binds at random until it is killed.
 
-    python storm_client.py SOCKET LEDGER_FOLDER SEED
-
 What it does it writes into a ledger of its own, before (`+`: it is going to) and after (`=`: it was
 done); one write() each, so a line is there or not, whenever the process dies. The driver believes
 nothing else. Content follows from a number, so whoever opens an image can tell whether it is right.
@@ -9,7 +7,6 @@ nothing else. Content follows from a number, so whoever opens an image can tell 
 
 import os
 import random
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -160,11 +157,11 @@ class Client:
             raise AssertionError(f"a forked child ended with status {status}")
 
 
-def main() -> None:
+def main(socket: str, folder: str, seed: int, said: str) -> None:
     """Work until killed; anything unexpected ends the process, and the driver sees it."""
-    socket, folder, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    os.dup2(os.open(said, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), 2)
     random.seed(seed)
-    client = Client(icehouse.connect(socket), Ledger(folder))
+    client = Client(icehouse.connect(socket), Ledger(Path(folder)))
     operations = [client.put] * 6 + [client.get] * 4 + [client.delete] * 5 + [client.bind] * 2
     operations += [client.look_up] * 3 + [client.read_again, client.put_linked]
     last_fork = time.monotonic()
@@ -177,7 +174,3 @@ def main() -> None:
         except icehouse.StoreFull:
             time.sleep(0.05)
         time.sleep(PAUSE_SECONDS * random.random())
-
-
-if __name__ == "__main__":
-    main()
