@@ -199,7 +199,7 @@ async def main(config: Config, held: Holdings, listener: socket.socket) -> None:
     gc.freeze()
     held.ready()
     log.info(
-        "ready",
+        "serving",
         store=telling.identity(daemon),
         new=daemon.is_new,
         segments=len(daemon.segments.by_id),

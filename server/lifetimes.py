@@ -354,9 +354,9 @@ class Lifetimes:
                     self._entomb(handle, flags)
             elif kind == Kind.GONE:
                 self._entomb(handle, flags)
-                life = self.of(handle)
-                if life is not None:
-                    self.lives[handle[0]] = Life(handle[1], links=life.links)
+                known = self.of(handle)
+                if known is not None:
+                    self.lives[handle[0]] = Life(handle[1], links=known.links)
             elif kind == Kind.FREED and self.of(handle) is not None:
                 del self.lives[handle[0]]
         return ids, floor

@@ -114,6 +114,11 @@ class Parts:
         # 40 bits; a random start, so that handles of two stores practically never meet.
         self.ids = Ids(self.journal, highest or 1 + secrets.randbelow(1 << 39))
         self.journal.snapshot = self._snapshot
+        self._make_workers()
+
+    def _make_workers(self) -> None:
+        """Make what works on these."""
+        limits = self.config.limits
         self.segments = Segments(
             self.catalog,
             self.lifetimes,
