@@ -60,15 +60,15 @@ def enc_hook(obj: Any) -> Any:
     raise NotImplementedError(f"{type(obj).__name__} is no view of icehouse")
 
 
-def _first_travel(view: Any) -> Any:
+def _travel(view: Any) -> Any:
     """Load what multiprocessing needs when its first view comes: an import of ours costs nothing.
 
-    Returns the reduction of the view for its pickler, None for a pickler that is not of
+    Return the reduction of the view for its pickler, None for a pickler that is not of
     multiprocessing.
     """
     from icehouse.store import travel
 
-    return travel.first(view)
+    return travel.by_reduce_ex(view)
 
 
-_on_travel(_first_travel)
+_on_travel(_travel)

@@ -6,8 +6,9 @@ Every other pickler takes views by value: what it writes may be kept or go anywh
 
 By value goes also: a slice, which is no place in an image; what has no descriptor to show, because
 too many segments have one (an eighth of RLIMIT_NOFILE); a view in an interpreter that is not the
-main one; and up to SMALL what lies in a store of a process that multiprocessing has started, since
-such a process often ends before its results are read.
+main one. And from a process that multiprocessing has started, since such a process often ends
+before its results are read: up to SMALL what lies in a store of its own; everything that its queues
+pickle when its work is done. Else it waits LINGER, when it ends, for receivers of what it has sent.
 """
 
 import contextlib
@@ -44,6 +45,7 @@ LINGER = 10.0  # seconds that a worker that ends waits for receivers of what it 
 # Whether the sender is known to hold what is to be opened.
 _UNSURE, _HELD = False, True
 _TYPES = (FrozenArray, FrozenBytes, FrozenDict, FrozenList, FrozenSet, FrozenTuple)
+_registered: list[bool] = []  # not empty: with multiprocessing
 _lock = threading.Lock()
 _office: couriers.Office | None = None
 _lines = couriers.Lines()
@@ -54,7 +56,8 @@ def _get_office() -> couriers.Office:
     with _lock:
         if _office is None:
             _office = couriers.Office()
-            _linger_at_end()
+            if _is_worker():
+                threading.Thread(target=_linger, args=(_office,), daemon=False).start()
         return _office
 
 
@@ -63,18 +66,20 @@ def _is_worker() -> bool:
     return process is not None and process.parent_process() is not None
 
 
-def _linger_at_end() -> None:
-    """Let a worker that ends wait a while for what it has sent: its stores end with it."""
-    if _is_worker():
-        from multiprocessing.util import Finalize
-
-        # After the queues have written what was put into them, which is at -5.
-        Finalize(None, _linger, exitpriority=-10)
+def _is_ending() -> bool:
+    """Whether this is a worker whose work is done: what its queues pickle now, nobody waits for."""
+    util = sys.modules.get("multiprocessing.util")
+    exiting = util is not None and getattr(util, "_exiting", False)
+    return _is_worker() and (exiting or not threading.main_thread().is_alive())
 
 
-def _linger() -> None:
-    if _office is not None:
-        _office.wait(LINGER)
+def _linger(office: couriers.Office) -> None:
+    """Wait until the main thread has ended, then a while for what was sent: it ends with us.
+
+    A thread that is no daemon is waited for in every way that a worker ends but by a signal.
+    """
+    threading.main_thread().join()
+    office.wait(LINGER)
 
 
 # --- sending ------------------------------------------------------------------------------------
@@ -88,7 +93,7 @@ def reduce(view: Any) -> Any:
     first, _, _, size, owned = passport
     if isinstance(first, str):
         return _reduce_connected(view, passport)
-    if owned and size <= SMALL and _is_worker():
+    if (owned and size <= SMALL and _is_worker()) or _is_ending():
         return _by_value(view)
     segments = _segments(view)
     if segments is None:
@@ -96,6 +101,9 @@ def reduce(view: Any) -> Any:
     store, handle, word, _, _ = passport
     office = _get_office()
     ticket = office.send(view)
+    if _is_ending():
+        office.take(ticket)
+        return _by_value(view)
     place = (store, bytes(handle), word, segments)
     return _arrive, (office.address, ticket, place, os.getpid())
 
@@ -107,14 +115,19 @@ def _reduce_connected(view: Any, passport: tuple[Any, ...]) -> Any:
     return _arrive_connected, (office.address, ticket, socket, identity, bytes(handle), word)
 
 
-def first(view: Any) -> Any:
-    """Register with multiprocessing; reduce this first view if a pickler of its own asks."""
+def by_reduce_ex(view: Any) -> Any:
+    """Reduce a view for a pickler that knows no rule, if it is one of multiprocessing; else None.
+
+    Such a pickler takes its rules along when it is made: before the first view registered them.
+    """
     from multiprocessing.reduction import ForkingPickler, dump
 
-    for each in _TYPES:
-        ForkingPickler.register(each, reduce)
-    # This pickler has looked for a rule already and found none. It runs in C, so the frame above
-    # the hook's is the one that called it: one of the two places where multiprocessing does.
+    if not _registered:
+        for each in _TYPES:
+            ForkingPickler.register(each, reduce)
+        _registered.append(True)
+    # It runs in C, so the frame above the hook's is the one that called it: one of the two places
+    # where multiprocessing does.
     caller = sys._getframe(2).f_code  # noqa: SLF001 - documented, but for its name
     dumps: Any = ForkingPickler.dumps
     if caller is dumps.__func__.__code__ or caller is dump.__code__:
@@ -149,7 +162,9 @@ def _arrive(address: str, ticket: int, place: _Place, pid: int) -> Any:
             try:
                 return _open(line, ticket, place)
             finally:
-                line.done(ticket)
+                # Where it can't be said any more the ticket goes with the connection.
+                with contextlib.suppress(OSError):
+                    line.done(ticket)
     except OSError as error:
         # What was sent before may be here still.
         view = _receive(store, handle, word, _UNSURE)

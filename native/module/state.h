@@ -158,7 +158,7 @@ struct ih_state {
     PyObject *errors[IH_ERRORS];
     PyObject *numpy_asarray; /* numpy.asarray, None where numpy doesn't load; NULL: not tried yet */
     PyObject *module;        /* borrowed */
-    PyObject *travel_hook;   /* see travel.c; NULL: it was called, or never set */
+    PyObject *travel_hook;   /* see travel.c; NULL: not set */
     PyObject *scope;         /* ContextVar of the innermost Scope, see store/scope.py */
     Py_ssize_t scopes;       /* how many are open; put() asks for `scope` only if any is */
     int binary_op, inplace_add; /* inplace.c: 0: not asked yet; -1: unknown */

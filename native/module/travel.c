@@ -29,8 +29,9 @@ static PyObject *reduce_by_value(ih_state *state, PyObject *view, long protocol)
 }
 
 /* The first view that is pickled after multiprocessing was imported lets the hook register how its
- * picklers do it from then on; the hook says how it is to be done this time, or None. */
-static PyObject *first_travel(ih_state *state, PyObject *view)
+ * picklers do it from then on. A pickler that was made before looks for no rule: the hook says how
+ * it is to be done this time, or None. */
+static PyObject *ask_hook(ih_state *state, PyObject *view)
 {
     PyObject *name = PyUnicode_InternFromString("multiprocessing.reduction");
     PyObject *loaded = name ? PyImport_GetModule(name) : NULL;
@@ -38,11 +39,7 @@ static PyObject *first_travel(ih_state *state, PyObject *view)
     if (!loaded)
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     Py_DECREF(loaded);
-    PyObject *hook = state->travel_hook;
-    state->travel_hook = NULL;
-    PyObject *reduced = PyObject_CallOneArg(hook, view);
-    Py_DECREF(hook);
-    return reduced;
+    return PyObject_CallOneArg(state->travel_hook, view);
 }
 
 PyObject *ih_reduce(PyObject *view, PyObject *protocol)
@@ -52,7 +49,7 @@ PyObject *ih_reduce(PyObject *view, PyObject *protocol)
     if (number == -1 && PyErr_Occurred())
         return NULL;
     if (state->travel_hook) {
-        PyObject *reduced = first_travel(state, view);
+        PyObject *reduced = ask_hook(state, view);
         if (reduced != Py_None)
             return reduced;
         Py_DECREF(reduced);

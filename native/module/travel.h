@@ -24,7 +24,7 @@ PyObject *ih_travel_moved(PyObject *module, PyObject *view);
 
 #define IH_TRAVEL_METHODS                                                                        \
     {"_on_travel", ih_travel_hook, METH_O,                                                       \
-     "Sets what is called with the first view that is pickled while multiprocessing is "         \
+     "Sets what is asked how to pickle a view while multiprocessing is "                         \
      "loaded."},                                                                                 \
         {"_by_value", ih_travel_by_value, METH_O,                                                \
          "The pickle's reduction of a view by value: (_load_image, (bytes,))."},                 \
