@@ -329,37 +329,47 @@ class Lifetimes:
         Before the images are looked at: settle() does that.
         """
         ids = floor = 0
-        for kind, flags, handle, a, b in records:
-            if kind == Kind.IDS:
-                ids = max(ids, a)
-            elif kind == Kind.FLOOR:
-                floor = max(floor, a)
-            elif kind == Kind.RETIRED:
-                self.retired[a] = b
-            elif kind == Kind.PIN:
-                self._need(handle).pinned = bool(a)
-            elif kind == Kind.FLEETING:
-                self._need(handle).fleeting = bool(a)
-            elif kind == Kind.TTL:
-                self._need(handle).expires_ns = a
-            elif kind == Kind.LINK:
-                life = self._need(handle)
-                if (a, b) not in life.links:
-                    life.links = (*life.links, (a, b))
-            elif kind == Kind.DOOMED:
-                self._need(handle).doomed = flags if a else 0
-                if a:
-                    self.tombstones.pop(handle, None)
-                elif flags:
-                    self._entomb(handle, flags)
-            elif kind == Kind.GONE:
-                self._entomb(handle, flags)
-                known = self.of(handle)
-                if known is not None:
-                    self.lives[handle[0]] = Life(handle[1], links=known.links)
-            elif kind == Kind.FREED and self.of(handle) is not None:
-                del self.lives[handle[0]]
+        for record in records:
+            if record.kind == Kind.IDS:
+                ids = max(ids, record.a)
+            elif record.kind == Kind.FLOOR:
+                floor = max(floor, record.a)
+            elif record.kind == Kind.RETIRED:
+                self.retired[record.a] = record.b
+            elif record.kind in (Kind.DOOMED, Kind.GONE, Kind.FREED):
+                self._replay_end(record)
+            else:
+                self._replay_life(record)
         return ids, floor
+
+    def _replay_life(self, record: Record) -> None:
+        life = self._need(record.handle)
+        if record.kind == Kind.PIN:
+            life.pinned = bool(record.a)
+        elif record.kind == Kind.FLEETING:
+            life.fleeting = bool(record.a)
+        elif record.kind == Kind.TTL:
+            life.expires_ns = record.a
+        elif record.kind == Kind.LINK and (record.a, record.b) not in life.links:
+            life.links = (*life.links, (record.a, record.b))
+
+    def _replay_end(self, record: Record) -> None:
+        handle = record.handle
+        if record.kind == Kind.DOOMED:
+            self._need(handle).doomed = record.flags if record.a else 0
+            if record.a:
+                self.tombstones.pop(handle, None)
+            elif record.flags:
+                self._entomb(handle, record.flags)
+            return
+        if record.kind == Kind.GONE:
+            self._entomb(handle, record.flags)
+        life = self.lives.pop(handle[0], None)
+        if life is not None and life.nonce != handle[1]:
+            self.lives[handle[0]] = life
+        elif life is not None and record.kind == Kind.GONE:
+            # What it links to it keeps until it is freed.
+            self.lives[handle[0]] = Life(handle[1], links=life.links)
 
     def settle(self) -> None:
         """After a replay, with all segments there and before reclaim: hold what is linked."""
@@ -384,6 +394,10 @@ class Lifetimes:
 
     def settle_doomed(self) -> None:
         """After that, and after the catalog has recovered: delete again what no link keeps."""
+        for locator, life in list(self.lives.items()):
+            if life.links and self.catalog.find((locator, life.nonce)) is None:
+                # Its producer has given it back since settle(): the catalog does not tell that.
+                self.freed([(locator, life.nonce)])
         for locator, life in list(self.lives.items()):
             handle = (locator, life.nonce)
             if life.doomed and not self.catalog.holds(locator):
