@@ -109,7 +109,10 @@ def reduce(view: Any) -> Any:
 
 
 def _reduce_connected(view: Any, passport: tuple[Any, ...]) -> Any:
-    socket, identity, handle, word, _ = passport
+    socket, identity, handle, word, fleeting = passport
+    # What was put stays when this process ends; what was only frozen goes with it.
+    if fleeting and _is_ending():
+        return _by_value(view)
     office = _get_office()
     ticket = office.send(view)
     return _arrive_connected, (office.address, ticket, socket, identity, bytes(handle), word)

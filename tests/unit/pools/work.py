@@ -377,6 +377,24 @@ def many_descriptors() -> None:
         assert 0 < sum(same) < 64
 
 
+def joblib_pool() -> None:
+    """Workers of loky get views by value: its pickles may go anywhere."""
+    import joblib
+
+    with Store("64MiB") as store:
+        view = store.get(store.put(VALUE))
+        calls = (joblib.delayed(echo)(one) for one in [view, view["deep"], icehouse.freeze(VALUE)])
+        back = joblib.Parallel(n_jobs=2)(calls)
+        assert back == [VALUE, VALUE["deep"], VALUE]
+        assert all(icehouse.is_frozen(one) for one in back)
+        threads = joblib.Parallel(n_jobs=2, backend="threading")(
+            joblib.delayed(echo)(view) for _ in range(2)
+        )
+        assert all(one is view for one in threads)
+        calls = (joblib.delayed(echo)(view) for _ in range(4))
+        assert joblib.Parallel(n_jobs=2, backend="multiprocessing")(calls) == [VALUE] * 4
+
+
 # --- tests: with the daemon's store ---------------------------------------------------------------
 
 
