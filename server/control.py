@@ -26,7 +26,8 @@ from icehouse.server.frames import (
     check_name,
 )
 from icehouse.store.wire import messages
-from icehouse.store.wire.framing import HEAD, frame
+from icehouse.store.wire.framing import HEAD
+from icehouse.store.wire.framing import frame as framed
 
 if TYPE_CHECKING:
     from icehouse.server.connection import Connection
@@ -139,7 +140,7 @@ class Watches:
             for name in list(self._changed)[:CHANGES_AT_ONCE]:
                 handle, version = self._changed.pop(name)
                 change = messages.Changed(name=name, handle=handle, version=version)
-                told += frame(ENCODER.encode(change))
+                told += framed(ENCODER.encode(change))
             self._connection.send(told)
 
 
@@ -170,10 +171,10 @@ class Control:
         """Whether its hello was accepted."""
         return self._greeted
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, frame: bytes) -> None:
         """Serve one frame."""
         try:
-            request = DECODER.decode(memoryview(data)[HEAD:])
+            request = DECODER.decode(memoryview(frame)[HEAD:])
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ProtocolError(f"a request can't be read: {error}") from None
         if isinstance(request, messages.Hello) == self._greeted:
@@ -194,12 +195,12 @@ class Control:
             self.daemon.log.warning("system_error", str(error), op=name)
             self._refuse(RefusedError(Result.SYSTEM, f"the daemon: {error}"), request)
             return
-        self.connection.send(frame(body))
+        self.connection.send(framed(body))
 
     def refuse(self, error: ProtocolError) -> None:
         """Say why the connection ends."""
         failure = messages.Failure(code="protocol", text=str(error))
-        self.connection.send(frame(ENCODER.encode(failure)))
+        self.connection.send(framed(ENCODER.encode(failure)))
 
     def drained(self) -> None:
         """All that was sent has been taken: there is room for changes."""
@@ -230,7 +231,7 @@ class Control:
         failure = failure_of(error, request.id)
         if isinstance(request, messages.Bind) and error.result == Result.CONFLICT:
             failure.version = error.version
-        self.connection.send(frame(ENCODER.encode(failure)))
+        self.connection.send(framed(ENCODER.encode(failure)))
         if not self._greeted:
             self.connection.loop.call_soon(self.connection.close, error.text)
 

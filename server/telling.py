@@ -4,12 +4,12 @@ Each list is made in bounded steps, since everybody else waits meanwhile: so man
 at, and a cursor says where to go on.
 """
 
+import importlib.metadata
 import os
 import resource
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import icehouse
 from icehouse.server.catalog import Stat
 from icehouse.server.frames import HANDLE, ORDINARY, Handle, RefusedError, Result, Role
 from icehouse.server.kinds import root_type
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from icehouse.server.segments import Segment
     from icehouse.server.sessions import Session
 
+VERSION = importlib.metadata.version("icehouse")
 STATES = ("live", "deleted", "spilled", "orphan")
 # Images looked at for one reply that takes only those of one state.
 LOOKS_MAX = 2048
@@ -235,7 +236,7 @@ def status(daemon: "Daemon") -> messages.Status:
     """Tell how the daemon is, without a walk."""
     config, kept = daemon.config, daemon.segments
     return messages.Status(
-        version=icehouse.__version__,
+        version=VERSION,
         store=identity(daemon),
         pid=os.getpid(),
         started=daemon.started,

@@ -1,9 +1,10 @@
 """The app: routes, errors, and what stands before them."""
 
+import importlib.metadata
+
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-import icehouse
 from icehouse.server.admin import problems, routes_api, routes_health
 from icehouse.server.admin.guard import HOSTS, Guard
 from icehouse.server.admin.link import Link
@@ -19,7 +20,7 @@ def make_app(socket: str) -> FastAPI:
     """Make the app for the daemon at a socket."""
     app = FastAPI(
         title="icehouse",
-        version=icehouse.__version__,
+        version=importlib.metadata.version("icehouse"),
         description=DESCRIPTION,
         openapi_url="/openapi.json",
         # Both load scripts from elsewhere.

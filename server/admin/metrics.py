@@ -3,6 +3,7 @@
 The daemon gives plain numbers (server/measuring.py); this table gives them their names.
 """
 
+import importlib.metadata
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,7 +17,6 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-import icehouse
 from icehouse.store.wire import messages
 
 
@@ -197,7 +197,7 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=False)
         self._up = Gauge(PREFIX + "up", "1 if the daemon answers.", registry=self.registry)
         info = Gauge(PREFIX + "build_info", "1.", ["version"], registry=self.registry)
-        info.labels(icehouse.__version__).set(1)
+        info.labels(importlib.metadata.version("icehouse")).set(1)
         self._round_trip = Histogram(
             PREFIX + "control_round_trip_seconds",
             "Requests of the admin process to the daemon.",

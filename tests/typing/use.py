@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import assert_type
 
 import icehouse
+import icehouse.aio
 
 
 def embedded() -> None:
@@ -65,3 +66,18 @@ def failures() -> None:
         refusal: TypeError = refused
         missing: AttributeError = refused
         print(refusal, missing)
+
+
+async def asynchronous() -> None:
+    async with await icehouse.aio.connect() as store:
+        assert_type(store, icehouse.aio.AsyncStore)
+        handle = await store.put([1], name="a", ttl=timedelta(minutes=5))
+        assert_type(handle, icehouse.Handle)
+        assert_type(await store.bind("b", handle, expected=0), int)
+        assert_type(await store.explain(handle), str)
+        assert_type((await store.stat("a")).size, int)
+        async for bound, version in store.watch("a", timeout=1.5):
+            assert_type(bound, icehouse.Handle | None)
+            assert_type(version, int)
+        async with store.scope() as scope:
+            assert_type(scope.handles, tuple[icehouse.Handle, ...])
