@@ -134,7 +134,8 @@ def one_history(seed: int) -> int:
             if rng.randrange(3) == 0:  # what is linked does not need its handle
                 gone = places.pop(rng.randrange(len(places)))
                 if getattr(gone.view, "handle", None) is not None:
-                    store.delete(gone.view)
+                    with contextlib.suppress(icehouse.HandleGone):  # by another view of it
+                        store.delete(gone.view)
             store.check()
         del linked, place, places, graph, given, gone
         gc.collect()  # the graphs may be circles
