@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from icehouse.server.admin import schemas
@@ -27,6 +27,9 @@ router = APIRouter(
 
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="items of a page, at most")]
 Cursor = Annotated[str, Query(max_length=2048, description="the `next` of the page before")]
+HandleText = Annotated[
+    str, Path(pattern="^ih1_[0-7][0-9a-hjkmnp-tv-z]{25}$", description="as `put` returned it")
+]
 State = Literal["live", "deleted", "spilled", "orphan"]
 Reply = TypeVar("Reply", messages.Objects, messages.Clients, messages.Segments, messages.Names)
 
@@ -131,12 +134,9 @@ async def objects(
     response_model=schemas.ObjectDetail,
     responses={**NOT_MODIFIED, **documented("handle-unknown", "handle-gone")},
 )
-async def one_object(request: Request, handle: str) -> Response:
+async def one_object(request: Request, handle: HandleText) -> Response:
     """Tell about one image; 410 says how it went."""
-    try:
-        packed = bytes(Handle.from_text(handle))
-    except ValueError as error:
-        raise ProblemError("invalid-request", f"handle: {error}") from None
+    packed = bytes(Handle.from_text(handle))
     link = link_of(request)
     told = await link.ask(messages.AskObject(handle=packed), messages.OneObject)
     why = await link.ask(messages.Explain(handle=packed), messages.Text)

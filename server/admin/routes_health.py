@@ -1,5 +1,7 @@
 """/healthz, /readyz and /metrics: for those who watch over the process."""
 
+import asyncio
+
 from fastapi import APIRouter, Request, Response
 
 from icehouse.server.admin import metrics, schemas
@@ -7,6 +9,9 @@ from icehouse.server.admin.link import AwayError, RefusedError
 from icehouse.server.admin.problems import documented
 from icehouse.server.admin.routes_api import link_of
 from icehouse.store.wire import messages
+
+# Whoever asks whether it is ready waits for little longer.
+READY_SECONDS = 1.0
 
 router = APIRouter(tags=["health"], responses=documented("wrong-host"))
 
@@ -19,8 +24,12 @@ async def healthz() -> schemas.Health:
 
 @router.get("/readyz", response_model=schemas.Health, responses=documented("daemon-unavailable"))
 async def readyz(request: Request) -> schemas.Health:
-    """Say that the daemon answers."""
-    await link_of(request).ask(messages.Ping(), messages.Done)
+    """Say that the daemon answers, and soon."""
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await link_of(request).ask(messages.Ping(), messages.Done)
+    except TimeoutError:
+        raise AwayError(f"the daemon has not answered for {READY_SECONDS:g} s") from None
     return schemas.Health(status="ok")
 
 

@@ -108,7 +108,8 @@ def test_one_object_and_how_it_went(admin: Any, store: Any) -> None:
     assert gone["reason"] == "deleted"
     unknown = icehouse.Handle.from_bytes(b"\1" * 16)
     problem_of(admin(f"/api/v1/objects/{unknown}"), "handle-unknown", 404)
-    problem_of(admin("/api/v1/objects/ih1_nonsense"), "invalid-request", 400)
+    for wrong in ("ih1_nonsense", "0", "ih1_" + "z" * 26, "ih1_" + "u" * 26, f"{handle}0"):
+        problem_of(admin(f"/api/v1/objects/{wrong}"), "invalid-request", 400)
 
 
 def test_clients_and_segments(admin: Any, store: Any) -> None:
@@ -228,6 +229,19 @@ def test_a_daemon_that_dies_is_503_until_the_next_one(admin: Any, daemon: Daemon
     assert problem.status in (200, 503)
     assert admin("/healthz").status == 200
     assert admin("/api/v1/status").json["pid"] != pid
+
+
+def test_a_daemon_that_hangs_is_not_ready(admin: Any, daemon: Daemon) -> None:
+    assert admin("/readyz").status == 200
+    pid = daemon.daemon_pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        problem_of(admin("/readyz"), "daemon-unavailable", 503)
+        assert admin("/healthz").status == 200
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: admin("/readyz").status == 200, "the daemon to go on")
 
 
 def test_a_faulty_client_of_http_harms_nobody(admin: Any) -> None:
