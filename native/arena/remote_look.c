@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TRIM_TURNS 16u
+
 #define LIST_EACH ((IH_FRAME_MAX - 64u) / (uint32_t)sizeof(ih_stat_reply))
 
 ih_result ih_remote_delete(ih_store *store, ih_handle handle, bool force, ih_error *error)
@@ -165,16 +167,18 @@ ih_result ih_remote_trim(ih_store *store, ih_error *error)
     ih_result result = ih_remote_ready(store, "trim a closed store", error);
     if (result != IH_OK)
         return result;
-    ih_lock(store->process);
-    (void)ih_remote_drain(store, IH_RING_ENTRIES);
-    (void)ih_remote_sweep(store, true);
-    ih_unlock(store->process);
-    result = ih_remote_call(store, &request, error);
-    ih_lock(store->process);
-    bool moved = ih_remote_drain(store, IH_RING_ENTRIES) || ih_remote_sweep(store, true);
-    ih_unlock(store->process);
-    /* What became empty goes back, and what we unsealed is counted as free. */
-    return result == IH_OK && moved ? ih_remote_call(store, &request, error) : result;
+    /* A block goes back in steps: the daemon says that it is free, we clear its header, the daemon
+     * clears its bit, then its segment may be empty. So each side has several turns. */
+    bool moved = true;
+    for (unsigned turn = 0; result == IH_OK && moved && turn < TRIM_TURNS; turn++) {
+        result = ih_remote_call(store, &request, error);
+        ih_lock(store->process);
+        moved = ih_remote_drain(store, IH_RING_ENTRIES);
+        moved = ih_remote_sweep(store, true) || moved;
+        ih_unlock(store->process);
+        ih_remote_settle(store);
+    }
+    return result;
 }
 
 ih_result ih_remote_check(ih_store *store, char *message, size_t size)

@@ -135,6 +135,8 @@ class Machine(stateful.RuleBasedStateMachine):
             put_until_full()
         for handle in handles:
             self.store.delete(handle)
+        # Else what is freed stays with us, who may put again, until we ask for memory (H7).
+        self.store.trim()
 
     @stateful.rule()
     def kill_the_daemon(self) -> None:
