@@ -266,8 +266,8 @@ static ih_store *visited_store(ih_process *process, const ih_visit *visit, int *
     return store;
 }
 
-/* Whether nothing can be opened in it any more: the owner has given the pages of an ordinary segment
- * back, or deleted the one image. */
+/* Whether nothing can be opened in it any more: the owner has given the pages of an ordinary
+ * segment back, or deleted the one image. */
 static bool is_abandoned(const ih_segment *segment)
 {
     const ih_segment_header *first = (const void *)segment->heap.view;
