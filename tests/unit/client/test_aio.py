@@ -302,3 +302,43 @@ def test_nobody_there(tmp_path: Any) -> None:
     with pytest.raises(icehouse.StoreUnavailable, match="icehouse serve") as away:
         asyncio.run(icehouse.aio.connect(str(tmp_path / "socket")))
     assert away.value.socket == str(tmp_path / "socket")
+
+
+@pytest.mark.slow
+@pytest.mark.watchdog(200)
+def test_what_is_asked_while_the_daemon_dies_is_done_once(daemon: Any) -> None:
+    """Compare-and-swaps and deletes with a daemon that is killed in the middle, again and again."""
+
+    async def work(store: AsyncStore) -> None:
+        version, rounds = 0, 0
+
+        async def kill(times: int) -> None:
+            for at in range(times):
+                # In the middle of a request: this runs while the other task waits for a reply.
+                least = rounds + 5 + at
+                await soon(lambda least=least: rounds >= least)
+                killed = daemon.kill()
+                await asyncio.to_thread(daemon.wait_for_another, killed)
+
+        killing = asyncio.ensure_future(kill(8))
+        before: icehouse.Handle | None = None
+        while not killing.done():
+            handle = await store.put([rounds])
+            # Nobody else swaps: a conflict would be our own swap, done and not told.
+            version = await store.bind("name", handle, expected=version)
+            if before is not None:
+                await store.delete(before)
+                assert await store.get(before, None) is None
+            assert await store.get("name") == [rounds]
+            before, rounds = handle, rounds + 1
+        await killing
+        assert rounds >= 40
+        assert await store.version("name") == version
+        assert (await store.usage()).names == 1
+        assert before is not None
+        await store.delete("name")
+        await store.trim()
+        assert [stat.state for stat in await store.ls() if stat.state != "deleted"] == []
+        await store.check()
+
+    run(daemon, work)
