@@ -423,7 +423,8 @@ class Board:
     def attach(cls, fd: int, size: int) -> "Board":
         """Map a board that a former daemon made; the descriptor is this object's then."""
         out, error = ffi.new("ih_board **"), new_error()
-        check(lib.ih_board_attach(fd, size, True, out, error), error, "map a names board")  # noqa: FBT003
+        writable = True
+        check(lib.ih_board_attach(fd, size, writable, out, error), error, "map a names board")
         return cls(out[0], fd)
 
     def close(self) -> None:

@@ -221,8 +221,8 @@ typedef struct {
     uint8_t gap2[56];
     uint64_t tail; /* entries ever taken; the producer writes it */
     uint8_t gap3[56];
-    /* Counted by the client, for metrics: IH_PAGE_COUNTERS words. put_sizes[i] counts images of up to
-     * 128 << 2 * i bytes that are in none before; the last one, all that are larger. */
+    /* Counted by the client, for metrics: IH_PAGE_COUNTERS words. put_sizes[i] counts images of up
+     * to 128 << 2 * i bytes that are in none before; the last one, all that are larger. */
     uint64_t puts, put_bytes, opens, maps, fulls, put_sizes[16];
     uint8_t gap4[4096 - 192 - 168];
 } ih_session_page;

@@ -111,7 +111,7 @@ static void test_h04_what_the_validator_refuses(void)
     CHECK_VERDICT(word, "neither 0 nor 1");
 }
 
-/* The verdict on an image that ends with two links, whose byte `at` from the end is then `value`. */
+/* The verdict on an image that ends with two links, its byte `at` from the end being `value`. */
 static const char *linked_verdict(uint32_t root, uint64_t at, uint8_t value)
 {
     ih_fault fault = {0, "fine"};
