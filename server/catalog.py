@@ -8,12 +8,9 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from icehouse.native import _arena
+from icehouse.native._arena import ffi, lib
 from icehouse.server.frames import PAGE_COUNTERS, Figures, Handle, RefusedError, Result
 from icehouse.server.keys import SegmentKey
-
-lib: Any = _arena.lib
-ffi: Any = _arena.ffi
 
 BATCH = 1024
 FREED_BATCH = 4096

@@ -44,8 +44,9 @@ class Family(Protocol):
 
         ProtocolError if it is longer than a frame may be.
         """
+        ...
 
-    def receive(self, frame: bytes) -> "Coroutine[Any, Any, None] | None":
+    def receive(self, frame: bytes, /) -> "Coroutine[Any, Any, None] | None":
         """Serve one whole frame. A coroutine is awaited before the next frame is looked at.
 
         ProtocolError ends the connection; other exceptions are faults of our own and end it too.
@@ -63,6 +64,7 @@ class Family(Protocol):
     @property
     def is_greeted(self) -> bool:
         """Whether its hello was accepted."""
+        ...
 
 
 Factory = Callable[["Connection"], Family]

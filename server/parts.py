@@ -33,6 +33,7 @@ class Keeper(Protocol):
 
     def all(self) -> list[tuple[str, int]]:
         """Give what a former daemon left, oldest first."""
+        ...
 
     def hold(self, key: str, fd: int) -> None:
         """Return when the keeper has it; OSError."""

@@ -1,5 +1,6 @@
-/* H2: a lease moves from one slot to another (a fork in a member copies it, then the parent lets
- * go) while the owner scans. The destination holds the image for good; the owner must never free it.
+/* H2: a lease moves from one slot to another (a fork in a member copies it, then the parent
+ * lets go) while the owner scans. The destination holds the image for good; the owner must never
+ * free it.
  *
  * Broken forms, each of which spin must refute:
  *   BREAK_CHECK          the mover drops the source without looking at scan_seq
