@@ -17,7 +17,7 @@ import pytest
 import icehouse
 
 sys.path.insert(0, str(Path(__file__).parent))
-raw = importlib.import_module("raw")
+raw = importlib.import_module("hostile_client")
 sys.path.pop(0)
 
 DATA = {"rows": list(range(1000)), "name": "née", "nested": [{"a": 1}] * 10}

@@ -1,6 +1,7 @@
 """The shape of the tree: linked folders, nothing generated."""
 
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 LINKS = ["client", "native", "server", "store"]
@@ -23,3 +24,10 @@ def test_the_package_is_the_folders(root: Path) -> None:
 def test_nothing_generated_is_kept(root: Path) -> None:
     generated = {".so", ".o", ".a", ".pyc", ".whl", ".gz"}
     assert [name for name in tracked(root) if Path(name).suffix in generated] == []
+
+
+def test_helpers_of_tests_have_names_of_their_own(root: Path) -> None:
+    """They are imported by their bare names, and the first of two would be taken for both."""
+    found = [Path(name) for name in tracked(root) if name.startswith("tests/")]
+    helpers = [path.name for path in found if not path.name.startswith(("test_", "conftest"))]
+    assert [name for name, count in Counter(helpers).items() if count > 1] == []
