@@ -11,7 +11,7 @@ import time
 from icehouse.server.catalog import Catalog, Totals
 from icehouse.server.counters import Counters
 from icehouse.server.failpoints import failpoint
-from icehouse.server.frames import DEDICATED, Figures, RefusedError, Result, Why
+from icehouse.server.frames import DEDICATED, ORDINARY, Figures, RefusedError, Result, Why
 from icehouse.server.lifetimes import Lifetimes
 from icehouse.server.logs import Log
 from icehouse.server.reclaim import Reclaimer
@@ -49,7 +49,7 @@ class Room:
         segments = self.segments
         return max(0, segments.committed + segments.reserved + size - segments.capacity)
 
-    async def reserve(self, size: int, *, least: int, attempt: str) -> int:
+    async def reserve(self, size: int, *, least: int, attempt: str, session: int) -> int:
         """Reserve `size` bytes; where they can't be had, less, but `least` at least.
 
         The caller gives back what is reserved when the segment is there, or is not made.
@@ -64,7 +64,7 @@ class Room:
                     size //= 2
                 while self.missing(size):
                     if not (self._evict() or await self._spill_one()):
-                        raise self.full(size, attempt)
+                        raise self.full(size, attempt, session)
         self.segments.reserved += size
         return size
 
@@ -83,13 +83,22 @@ class Room:
             self._totals_at = time.monotonic()
         return self._totals
 
-    def full(self, wanted: int, attempt: str) -> RefusedError:
-        """Make the refusal, with figures (H7: who has freed bytes and does not return them)."""
+    def waiting(self, session: int) -> int:
+        """Give the bytes that nobody uses and only this producer can use or give back (H7)."""
+        free = sum(
+            self.catalog.content(number).free_bytes
+            for number in self.segments.of(session)
+            if self.segments.by_id[number].key.kind == ORDINARY
+        )
+        return self.catalog.waiting(session) + free
+
+    def full(self, wanted: int, attempt: str, asking: int = 0) -> RefusedError:
+        """Make the refusal, with figures; what waits with the session that asks is its own."""
         totals = self.totals()
         waiting = {
-            session: self.catalog.waiting(session)
+            session: self.waiting(session)
             for session in self.segments.by_session
-            if session
+            if session and session != asking
         }
         most = max(waiting, key=waiting.__getitem__, default=0)
         self.counters.allocation_failures["full"] += 1

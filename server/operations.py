@@ -138,7 +138,7 @@ class Operations(Parts):
                 old, segment = reused
                 session.offered = segment.key.id
                 return self.segment_reply(segment, session, old), ()
-        reserved = await self.room.reserve(wanted, least=least, attempt=attempt)
+        reserved = await self.room.reserve(wanted, least=least, attempt=attempt, session=session.id)
         try:
             segment = await self._make(session, kind, reserved, evictable=evictable)
         finally:

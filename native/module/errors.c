@@ -41,8 +41,8 @@ static const error_spec specs[IH_ERRORS] = {
          "The store stays usable. Attributes in bytes: wanted, capacity, used, committed, "
          "largest_free,\n"
          "limit (what the cgroup or machine leaves, where that was the obstacle, else 0), waiting "
-         "(deleted\n"
-         "and not yet given back by their producers, of which waiting_pid has most; a connected "
+         "(free,\n"
+         "but in segments of other processes, of which waiting_pid has most; a connected "
          "store's)."},
     [IH_ERR_CORRUPT] =
         {"icehouse.CorruptImage",
@@ -234,9 +234,9 @@ static PyObject *text_of_full(const ih_error *error)
     char wanted[24], capacity[24], used[24], largest[24], waiting[24];
     if (error->waiting)
         return PyUnicode_FromFormat(
-            "%s: %s wanted, and the store of %s has %s in use; another %s is deleted, but its "
-            "producers have not given it back, process %u most of it: let them run (they do at "
-            "their next put), or delete more",
+            "%s: %s wanted, and the store of %s has %s in use; another %s is free, but in segments "
+            "of other processes, most of it of process %u: they use it or give it back at their "
+            "next put, or by store.trim(); or delete more",
             error->what, human(error->wanted, wanted), human(error->capacity, capacity),
             human(error->used, used), human(error->waiting, waiting), (unsigned)error->waiting_pid);
     return PyUnicode_FromFormat(
