@@ -31,7 +31,7 @@ Reply = tuple[bytes, Sequence[int]]
 Answer = Reply | Coroutine[Any, Any, Reply]
 
 LIST_MAX = (FRAME_MAX - 16 - frames.LIST_REPLY.size) // frames.STAT_REPLY.size
-NEEDS = {
+NEEDS: dict[int, Role] = {
     Op.GRANT: Role.PRODUCER,
     Op.DELETE: Role.PRODUCER,
     Op.BIND: Role.PRODUCER,
@@ -40,6 +40,8 @@ NEEDS = {
     Op.RETURN: Role.PRODUCER,
     Op.TRIM: Role.PRODUCER,
 }
+# Looked up with each frame; an enum's name is computed each time.
+NAMES = {int(op): op.name.lower() for op in Op}
 
 
 class Binary:
@@ -78,7 +80,7 @@ class Binary:
             raise ProtocolError(f"a frame asks for operation {op}, result {result}")
         if (self.session is None) != (op == Op.HELLO):
             raise ProtocolError("a connection's first frame, and no other, is a hello")
-        self.daemon.counters.requests[Op(op).name.lower()] += 1
+        self.daemon.counters.requests[NAMES[op]] += 1
         try:
             if self.session is None:
                 self._hello(frame[FRAME.size :])
@@ -139,9 +141,9 @@ class Binary:
             self.daemon.left(session)
 
     def _check_role(self, op: int) -> None:
-        needed = NEEDS.get(Op(op), Role.READER)
+        needed = NEEDS.get(op, Role.READER)
         if self.connection.role < needed:
-            self.daemon.denied(self.connection, Op(op).name.lower(), needed)
+            self.daemon.denied(self.connection, NAMES[op], needed)
 
     # --- coming ---
 

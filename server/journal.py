@@ -111,9 +111,10 @@ class Journal:
         HEAD.pack_into(area, 0, MAGIC, VERSION, 0, 0)
         return fd, area, size
 
-    def append(self, *record: int | Handle) -> None:
+    def append(
+        self, kind: int, flags: int = 0, handle: Handle = (0, 0), a: int = 0, b: int = 0
+    ) -> None:
         """Add a Record's fields; it counts when this returns."""
-        kind, flags, handle, a, b = Record(*record)  # type: ignore[arg-type]
         if self.count == self.room:
             self.compact()
         RECORD.pack_into(

@@ -13,6 +13,7 @@ are linked and were deleted. The rules:
 
 import heapq
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ WORDS = {
     Why.EVICTED: "it was evicted for want of memory",
     Why.ORPHANED: "its producer went, and nobody named, pinned, linked or leased it",
 }
+# Looked up with each delete; an enum's name is computed each time.
+NAMES = {int(why): why.name.lower() for why in Why}
 
 
 @dataclass(slots=True)
@@ -69,7 +72,8 @@ class Lifetimes:
         self.names = names
         self.counters = counters
         self.lives: dict[int, Life] = {}
-        self.tombstones: dict[Handle, int] = {}
+        # A plain dict would look for its first item past all that were deleted before it.
+        self.tombstones: OrderedDict[Handle, int] = OrderedDict()
         self.heap: list[tuple[int, Handle]] = []
         # Segments without a producer, and since when.
         self.retired: dict[int, int] = {}
@@ -143,7 +147,7 @@ class Lifetimes:
     def _bury(self, handle: Handle, why: int) -> None:
         self.journal.append(Kind.GONE, why, handle)
         self._entomb(handle, why)
-        self.counters.deletes[Why(why).name.lower()] += 1
+        self.counters.deletes[NAMES[why]] += 1
         life = self.of(handle)
         if life is not None:
             life.pinned = life.fleeting = False
@@ -156,7 +160,7 @@ class Lifetimes:
         tombstones.pop(handle, None)
         tombstones[handle] = why
         if len(tombstones) > TOMBSTONES_MAX:
-            del tombstones[next(iter(tombstones))]
+            tombstones.popitem(last=False)
 
     def freed(self, handles: list[Handle]) -> None:
         """Take note of images whose memory is free: their links count no more."""

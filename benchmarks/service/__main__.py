@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -52,23 +52,29 @@ def ready(chosen: argparse.Namespace, folder: Path) -> Iterator[Bench]:
         queue = spawn.Queue()
         readers: list[Any] = []
 
-        def another() -> Connection:
+        def begin(target: Callable[..., None], *arguments: Any) -> Connection:
             ours, theirs = spawn.Pipe()
-            process = spawn.Process(target=serve, args=(theirs, queue, addresses))
+            process = spawn.Process(target=target, args=(theirs, *arguments))
             process.start()
             theirs.close()
             readers.append((process, ours))
             return ours
 
+        def another() -> Connection:
+            return begin(serve, queue, addresses)
+
+        def nursery(target: Callable[[Connection, str], None]) -> Connection:
+            return begin(target, addresses["icehouse"])
+
         links = {name: LINKS[name](address) for name, address in addresses.items()}
         pipe = another()
         rounds = 3 if chosen.quick else chosen.rounds
         try:
-            yield Bench(links, pipe, queue, pids, chosen.quick, rounds, another)
+            yield Bench(links, pipe, queue, pids, chosen.quick, rounds, another, nursery)
         finally:
             for process, ours in readers:
                 with contextlib.suppress(OSError):
-                    ours.send(("end",))
+                    ours.send(("end", []))
                 process.join(5)
                 process.kill()
 

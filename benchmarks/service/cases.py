@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.service.peers import Link, children_of, memory_of, name_of
+from benchmarks.service.peers import Link, daemon_of, memory_of
+from benchmarks.service.reclaim import reclaim
 from icehouse.client.bench import targets
 from icehouse.client.bench.corpora import all_corpora, data_folder, pairs
 from icehouse.client.bench.harness import Timing
@@ -29,6 +30,7 @@ class Bench:
     quick: bool
     rounds: int
     spawn: Callable[[], Connection]
+    nursery: Callable[[Callable[[Connection, str], None]], Connection]
     peers: list[str] = field(default_factory=list)
 
     def ask(self, *command: Any) -> Any:
@@ -142,7 +144,7 @@ def big_dict(bench: Bench) -> Iterator[Result]:
         pipe = bench.spawn()
         pipe.send(("growth", name, keys[name], names))
         amounts[name] = pipe.recv()
-        pipe.send(("end",))
+        pipe.send(("end", []))
         bench.links[name].drop(keys[name])
     note = "private bytes of a fresh process after 1,000 lookups"
     yield Result.counted("memory of a reader", label, amounts, targets.memory(4e6, 300e3), note)
@@ -308,7 +310,7 @@ def scaling(bench: Bench) -> Iterator[Result]:
                 pipe.send(("rate", OURS, keys, seconds))
             rates = [pipe.recv()[0] for pipe in pipes]
         for pipe in pipes:
-            pipe.send(("end",))
+            pipe.send(("end", []))
         amounts = {OURS: [1 / rate for rate in rates]}
         yield Result(
             "get, two fields, each of n readers",
@@ -324,15 +326,12 @@ def daemon_memory(bench: Bench) -> Iterator[Result]:
     """What the daemon holds with a million small objects."""
     count = 10_000 if bench.quick else 1_000_000
     store: Any = getattr(bench.links[OURS], "store")  # noqa: B009
-    pids = [pid for pid in children_of(bench.server_pids[OURS]) if "admin" not in name_of(pid)] or [
-        bench.server_pids[OURS]
-    ]
+    daemon = daemon_of(bench.server_pids[OURS])
     handles = [store.put(SMALL) for _ in range(count)]
     if store.usage().images < count:
         raise AssertionError("objects are missing")
-    memory = [memory_of(pid) for pid in pids]
-    anonymous = float(sum(one["RssAnon"] for one in memory))
-    shared = sum(one["RssShmem"] for one in memory)
+    memory = memory_of(daemon)
+    anonymous, shared = float(memory["RssAnon"]), memory["RssShmem"]
     note = (
         f"anonymous memory; of the segments themselves it has {shared / 1e6:.0f} MB mapped and "
         "resident"
@@ -341,12 +340,13 @@ def daemon_memory(bench: Bench) -> Iterator[Result]:
     target = targets.memory(400e6, 150e6)
     yield Result.counted("memory of the daemon", f"{count:,} objects", amounts, target, note)
     begin = time.perf_counter()
+    listed = len(store.ls())
+    seconds = time.perf_counter() - begin
+    if listed < count:
+        raise AssertionError("objects are not listed")
+    yield Result.amount("list", f"{listed:,} objects", seconds / listed, None, "an object")
     for handle in handles:
         store.delete(handle)
-    seconds = (time.perf_counter() - begin) / count
-    yield Result.counted(
-        "delete", f"{count:,} objects, one by one", {OURS: [seconds]}, None, "round trips"
-    )
 
 
 CASES: dict[str, Callable[[Bench], Iterator[Result]]] = {
@@ -359,4 +359,5 @@ CASES: dict[str, Callable[[Bench], Iterator[Result]]] = {
     "dict": big_dict,
     "array": array,
     "memory": daemon_memory,
+    "reclaim": reclaim,
 }

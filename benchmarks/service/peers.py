@@ -7,6 +7,7 @@ pickle.
 """
 
 import contextlib
+import os
 import pickle
 import shutil
 import signal
@@ -235,6 +236,18 @@ def memory_of(pid: int) -> dict[str, int]:
         if name in ("RssAnon", "RssShmem"):
             fields[name] = int(rest.split()[0]) * 1024
     return fields
+
+
+def daemon_of(keeper: int) -> int:
+    """The daemon: the child of the keeper that is not the admin process."""
+    children = children_of(keeper)
+    return next((pid for pid in children if "admin" not in name_of(pid)), keeper)
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def name_of(pid: int) -> str:

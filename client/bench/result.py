@@ -59,6 +59,14 @@ class Result:
         }
         return cls(case, corpus, "bytes", sides, compared, target, note)
 
+    @classmethod
+    def amount(
+        cls, case: str, corpus: str, seconds: float, target: Target | None = None, note: str = ""
+    ) -> "Result":
+        """From one reading of our own seconds, of something that is too long to be repeated."""
+        sides = {OURS: Spread.of([seconds])}
+        return cls(case, corpus, "seconds", sides, {}, target, note)
+
     def reached(self, limit: Limit) -> bool | None:
         """Whether a bound holds; None if the side to compare with was not measured."""
         if self.target is None or OURS not in self.sides:
