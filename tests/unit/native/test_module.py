@@ -227,6 +227,7 @@ def test_the_tree_of_errors() -> None:
         errors.StoreFull: [MemoryError],
         errors.CorruptImage: [ValueError],
         errors.StoreUnavailable: [ConnectionError],
+        errors.NotPermitted: [PermissionError],
         errors.ProtocolError: [],
         errors.StoreClosed: [ValueError],
         errors.Conflict: [],
