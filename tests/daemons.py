@@ -75,11 +75,13 @@ class Daemon:
         environment: dict[str, str] | None = None,
         arguments: list[str] | None = None,
         prefix: list[str] | None = None,
+        python: str = sys.executable,
         **config: Any,
     ) -> None:
         """`folder` takes the socket, the configuration and the log, and is made if need be.
 
         `prefix` stands before the command (prlimit, setpriv, systemd-run); `arguments` behind it.
+        `python` may be that of another environment.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder
@@ -90,6 +92,7 @@ class Daemon:
         self.log_file = folder / "log"
         self.arguments = arguments or []
         self.prefix = prefix or []
+        self.python = python
         self.environment = {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -100,7 +103,7 @@ class Daemon:
         assert self.process is None or self.process.poll() is not None, "it runs already"
         lines = [f"{key} = {toml(value)}\n" for key, value in self.config.items()]
         self.config_file.write_text("".join(lines))
-        command = [*self.prefix, sys.executable, "-m", "icehouse.server.keeper"]
+        command = [*self.prefix, self.python, "-m", "icehouse.server.keeper"]
         command += ["--config", str(self.config_file), *self.arguments]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from daemons import Daemon
 
 pytestmark = [pytest.mark.packaging, pytest.mark.watchdog(600)]
 
@@ -93,13 +94,19 @@ def test_wheel_holds_what_users_need_and_no_more(wheel: Path) -> None:
     assert [name for name in names if "/tests/" in name or "/test_" in name] == []
 
 
-def test_wheel_works_in_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
-    home = tmp_path / "env"
+@pytest.fixture(scope="module")
+def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment that has the wheel and what it needs, no extra."""
+    home = tmp_path_factory.mktemp("env")
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
+    run(python, "-m", "pip", "install", "--quiet", wheel, cwd=home)
+    return python
+
+
+def test_wheel_works_in_a_clean_environment(clean_python: Path, tmp_path: Path) -> None:
     printed = run(
-        python,
+        clean_python,
         "-c",
         "import icehouse; v = icehouse.freeze({'a': [1, 2]}); print(v['a'][1], icehouse.thaw(v));"
         "from icehouse.native import _arena; print(icehouse.__file__)",
@@ -107,4 +114,13 @@ def test_wheel_works_in_a_clean_environment(wheel: Path, tmp_path: Path) -> None
     )
     shown, where = printed.splitlines()
     assert shown == "2 {'a': [1, 2]}"
-    assert str(home) in where
+    assert str(clean_python.parent.parent) in where
+
+
+def test_wheel_serves_in_a_clean_environment(clean_python: Path, tmp_path: Path) -> None:
+    """The daemon needs no extra; without one there is no admin face, and that is said."""
+    with Daemon(tmp_path / "daemon", capacity="8MiB", python=str(clean_python)) as daemon:
+        lines = f"import icehouse; s = icehouse.connect({daemon.socket!r}); print(s.remote.socket);"
+        put = run(clean_python, "-c", f"{lines} s.put([1, 2], name='a')", cwd=tmp_path)
+        got = run(clean_python, "-c", f"{lines} print(s.get('a')[1])", cwd=tmp_path)
+        assert (put, got) == (f"{daemon.socket}\n", f"{daemon.socket}\n2\n")
