@@ -47,7 +47,7 @@
 #endif
 
 #define EXACT_TRIES 8u
-#define LARGEST_TRIES 4096u
+#define LARGEST_TRIES 64u
 
 void ih_heap_poison(const ih_heap *heap, uint32_t unit, uint32_t units, bool poison)
 {

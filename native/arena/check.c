@@ -25,6 +25,7 @@ typedef struct {
     char *message;
     size_t size;
     uint64_t images, dying, dying_bytes, free, used, overhead, warm, idle, segments;
+    bool short_of_memory;
 } checking;
 
 __attribute__((format(printf, 2, 3))) static bool fail(const checking *c, const char *format, ...)
@@ -58,8 +59,9 @@ static bool check_ordinary(checking *c, ih_segment *segment)
 {
     ih_heap_stats stats;
     ih_result result = ih_heap_check(&segment->heap, &stats, c->message, c->size);
+    c->short_of_memory = result == IH_MEMORY;
     if (result != IH_OK)
-        return result == IH_CORRUPT ? false : fail(c, "no memory for the check");
+        return result == IH_CORRUPT ? false : fail(c, "check a store: there is no memory for it");
     if (segment->bin != ih_heap_rank(&segment->heap))
         return fail(c, "segment %" PRIx64 " is in bin %d", segment->heap.id, segment->bin);
     bool empty = stats.blocks == 1 && stats.free_blocks == 1;
@@ -209,5 +211,5 @@ ih_result ih_store_check(ih_store *store, char *message, size_t size)
     ih_unlock(store->process);
     if (good && store->remote != NULL)
         return ih_remote_check(store, message, size);
-    return good ? IH_OK : IH_CORRUPT;
+    return good ? IH_OK : c.short_of_memory ? IH_MEMORY : IH_CORRUPT;
 }

@@ -326,39 +326,69 @@ static ih_store *next_remote(ih_process *process, ih_handle handle, unsigned num
     return store;
 }
 
-static ih_result open_any(ih_process *process, ih_handle handle, bool linked, ih_lease **out,
-                          ih_error *error)
+/* One daemon is asked. IH_GONE: it says so. */
+static ih_result ask_for(ih_store *store, ih_handle handle, bool linked, ih_lease **out,
+                         ih_error *error)
+{
+    ih_process *process = store->process;
+    ih_result result = ih_remote_map(store, handle, linked, error);
+    if (result == IH_OK)
+        result = open_mapped(process, handle, linked, out, error);
+    ih_lock(process);
+    ih_store_release(store);
+    ih_unlock(process);
+    return result;
+}
+
+/* H12: a daemon is asked before anything is said to be gone; that one of them can't be reached ends
+ * it only where `asked` (NULL: nobody) has not said that it is gone. */
+static ih_result open_any(ih_process *process, const ih_store *asked, ih_handle handle, bool linked,
+                          ih_lease **out, ih_error *error)
 {
     if (ih_locator_id(handle.locator) == 0)
         return ih_fail(error, IH_GONE, 0, "open an image");
-    ih_result result = open_mapped(process, handle, linked, out, error);
-    if (result != IH_GONE)
-        return result;
-    /* H12: a daemon is asked before anything is said to be gone. */
-    for (unsigned i = 0;; i++) {
+    ih_error gone = {0}, lost = {0};
+    ih_result result = open_mapped(process, handle, linked, out, &gone);
+    bool told = asked != NULL && asked->remote == NULL;
+    for (unsigned i = 0; result == IH_GONE; i++) {
+        ih_error mine = {0};
         ih_store *store = next_remote(process, handle, i);
         if (store == NULL)
-            return result;
-        result = ih_remote_map(store, handle, linked, error);
-        bool mapped = result == IH_OK;
-        if (mapped)
-            result = open_mapped(process, handle, linked, out, error);
-        ih_lock(process);
-        ih_store_release(store);
-        ih_unlock(process);
-        if (mapped || result != IH_GONE)
-            return result;
+            break;
+        bool is_asked = store == asked;
+        result = ask_for(store, handle, linked, out, &mine);
+        if (result == IH_CLOSED && !is_asked) {
+            result = IH_GONE; /* closed since it was found */
+        } else if (result == IH_UNAVAILABLE) {
+            lost = lost.result == IH_OK || is_asked ? mine : lost;
+            result = IH_GONE;
+        } else if (result != IH_GONE || gone.why == IH_WHY_UNKNOWN) {
+            gone = mine;
+            told = told || (is_asked && result == IH_GONE);
+        } else {
+            told = told || is_asked;
+        }
     }
+    if (result == IH_GONE && lost.result != IH_OK && !told)
+        gone = lost;
+    if (error != NULL && result != IH_OK)
+        *error = gone;
+    return result != IH_OK ? gone.result : IH_OK;
 }
 
 ih_result ih_open(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error)
 {
-    return open_any(process, handle, false, out, error);
+    return open_any(process, NULL, handle, false, out, error);
+}
+
+ih_result ih_open_in(ih_store *store, ih_handle handle, ih_lease **out, ih_error *error)
+{
+    return open_any(store->process, store, handle, false, out, error);
 }
 
 ih_result ih_open_linked(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error)
 {
-    return open_any(process, handle, true, out, error);
+    return open_any(process, NULL, handle, true, out, error);
 }
 
 void ih_lease_retain(ih_lease *lease)

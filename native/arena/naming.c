@@ -104,7 +104,7 @@ ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_leas
             return result;
         if (again && before.locator == handle.locator && before.nonce == handle.nonce)
             return ih_fail(error, IH_GONE, 0, "open the image that a name is bound to");
-        result = ih_open(store->process, handle, out, error);
+        result = ih_open_in(store, handle, out, error);
         if (result != IH_GONE)
             return result;
     }

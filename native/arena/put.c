@@ -140,10 +140,11 @@ static ih_result admit(ih_store *store, ih_segment *segment, const request *want
     ih_result result = refused(store);
     if (result != IH_OK)
         return ih_fail(error, result, 0, "reserve a block");
+    if (!ih_reserve_registration(store->process))
+        return ih_fail(error, IH_MEMORY, ENOMEM, "register a segment");
     if (want->dedicated && !ih_take_dying_bit(store->process, segment))
         return ih_fail(error, IH_MEMORY, ENOMEM, "map a page of dying bits");
-    if (!ih_register_segment(store->process, segment))
-        return ih_fail(error, IH_MEMORY, ENOMEM, "register a segment");
+    (void)ih_register_segment(store->process, segment);
     ih_space_add(store, segment);
     ih_visit_count(store->process, segment);
     uint32_t unit = segment->heap.first;

@@ -272,17 +272,27 @@ static ih_store *create(ih_process *process, const char *socket, ih_error *error
     return store;
 }
 
-/* The store of that socket with one more reference, or NULL. */
+static bool is_usable(const ih_store *store, const char *socket)
+{
+    const ih_remote *remote = store->remote;
+    bool blind = store->family != NULL && store->family->blind;
+    return remote != NULL && remote->made && !remote->lost && !(store->closed && blind) &&
+           strcmp(remote->socket, socket) == 0;
+}
+
+/* The store of that socket with one more reference, or NULL. One that was closed while something in
+ * it is leased still has its segments mapped under their ids, which mean one segment in a process:
+ * so it is opened again, and goes on with its session. */
 static ih_store *find_open(ih_process *process, const char *socket)
 {
     ih_lock(process);
     ih_store *store = process->stores;
-    while (store != NULL && (store->remote == NULL || store->closed || store->remote->lost ||
-                             strcmp(store->remote->socket, socket) != 0))
+    while (store != NULL && !is_usable(store, socket))
         store = store->next;
     if (store != NULL) {
         store->references++;
         store->connections++;
+        store->closed = store->dropped = false;
     }
     ih_unlock(process);
     return store;
@@ -324,6 +334,7 @@ ih_result ih_store_connect(ih_process *process, const char *socket, ih_store **o
     if (result == IH_OK && other == NULL) {
         ih_lock(process);
         store->closed = false;
+        store->remote->made = true;
         ih_unlock(process);
         *out = store;
         return IH_OK;

@@ -45,6 +45,7 @@ typedef struct ih_remote {
     uint64_t session, family_id, token[2], identity[2];
     uint32_t role;
     bool lost; /* the daemon has another store now, or nobody knows any more that we live */
+    bool made; /* ih_store_connect() has handed it out: closed, it may be opened again */
     uint8_t *state;
     uint64_t state_bytes;
     ih_board *board; /* replaced atomically; read without a lock */

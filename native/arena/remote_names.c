@@ -8,8 +8,9 @@
 
 #define SECOND UINT64_C(1000000000)
 #define TORN_TRIES 16u
-/* Now and then who waits looks whether there is still a daemon that could wake it. */
-#define LOOK_AFTER (30u * SECOND)
+/* Now and then who waits looks whether the store was closed, and more seldom whether there is still a daemon that could wake it. */
+#define LOOK_AFTER SECOND
+#define PING_AFTER (30u * SECOND)
 
 /* ---- the board ------------------------------------------------------------------------------- */
 
@@ -221,7 +222,7 @@ ih_result ih_publish(ih_store *store, ih_handle handle, const ih_publication *pu
 ih_result ih_remote_wait(ih_store *store, const char *name, size_t length, uint64_t seen,
                          uint64_t timeout_ns, ih_handle *handle, uint64_t *version, ih_error *error)
 {
-    uint64_t start = ih_os_exact_ns();
+    uint64_t start = ih_os_exact_ns(), heard = start;
     for (;;) {
         ih_handle found = {0};
         uint64_t now = 0;
@@ -244,15 +245,18 @@ ih_result ih_remote_wait(ih_store *store, const char *name, size_t length, uint6
             *version = now;
             return IH_OK;
         }
-        uint64_t past = ih_os_exact_ns() - start;
+        uint64_t clock = ih_os_exact_ns(), past = clock - start;
         if (past >= timeout_ns)
             return ih_fail(error, IH_AGAIN, 0, "wait for a name");
+        if (clock - heard >= PING_AFTER) {
+            if ((result = ping(store, error)) != IH_OK)
+                return result;
+            heard = clock;
+        }
         uint64_t left = timeout_ns - past < LOOK_AFTER ? timeout_ns - past : LOOK_AFTER;
         int code = ih_board_wait(board, name, length, ticket, left);
         if (code != 0 && code != ETIMEDOUT)
             return ih_fail(error, IH_SYSTEM, code, "wait for a name");
-        if (code == ETIMEDOUT && left == LOOK_AFTER && (result = ping(store, error)) != IH_OK)
-            return result;
     }
 }
 
@@ -309,8 +313,6 @@ ih_result ih_remote_names(ih_store *store, const char *prefix, size_t length, ih
         free(found);
         return ih_fail(error, IH_MEMORY, ENOMEM, "list the names");
     }
-    if (number > 0)
-        qsort(found, number, sizeof *found, by_name);
     char *to = (char *)(list + number);
     for (size_t i = 0; i < number; i++) {
         list[i] = found[i];
@@ -320,6 +322,9 @@ ih_result ih_remote_names(ih_store *store, const char *prefix, size_t length, ih
         to += found[i].length + 1u;
     }
     free(found);
+    /* The copies: what changes while it is sorted leads qsort out of its array. */
+    if (number > 0)
+        qsort(list, number, sizeof *list, by_name);
     *out = list;
     *count = number;
     return IH_OK;

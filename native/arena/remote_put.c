@@ -71,12 +71,13 @@ static bool use_again(ih_store *store, const ih_segment_reply *reply, const ih_w
                       ih_block *out)
 {
     ih_segment *segment = ih_find_segment(store->process, reply->reuse);
-    const uint64_t *range = (const uint64_t *)(const void *)(store->remote->state + reply->state);
+    uintptr_t state = (uintptr_t)store->remote->state;
     if (segment == NULL || segment->store != store || segment->heap.kind != IH_DEDICATED ||
         segment->heap.base == NULL || segment->leases > 0 || segment->writers > 0 ||
-        segment->kernel_sealed || segment->bytes != reply->bytes || segment->range != range ||
-        (want->flags & IH_PUT_SEAL) != 0 || reply->bytes - IH_PAGE < want->size || reply->id == 0 ||
-        reply->id > IH_ID_MASK || ih_find_segment(store->process, reply->id) != NULL)
+        segment->kernel_sealed || segment->bytes != reply->bytes ||
+        (uintptr_t)segment->range - state != reply->state || (want->flags & IH_PUT_SEAL) != 0 ||
+        reply->bytes - IH_PAGE < want->size || reply->id == 0 || reply->id > IH_ID_MASK ||
+        ih_find_segment(store->process, reply->id) != NULL)
         return false;
     ih_unregister_segment(store->process, segment);
     ih_heap_unseal(&segment->heap, segment->heap.first);

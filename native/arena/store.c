@@ -14,6 +14,7 @@
 #define SEGMENT_SIZE_MIN (UINT64_C(64) << 10)
 #define FIRST_SEGMENT (UINT64_C(1) << 20)
 #define CAPACITY_MIN (UINT64_C(64) << 10)
+#define LARGEST_SEGMENTS 8u
 
 uint64_t ih_default_capacity(void)
 {
@@ -101,18 +102,29 @@ void ih_store_release(ih_store *store)
     free(store);
 }
 
+/* Only the highest bin that is in use can hold it; of that the first few are looked at. */
+static uint32_t largest_free(const ih_store *store)
+{
+    uint32_t largest = 0, word = IH_BIN_WORDS;
+    while (word > 0 && store->bin_bitmap[word - 1u] == 0)
+        word--;
+    if (word == 0)
+        return 0;
+    uint32_t bin = word * 64u - 1u - (uint32_t)__builtin_clzll(store->bin_bitmap[word - 1u]);
+    const ih_segment *segment = store->bins[bin];
+    for (unsigned i = 0; i < LARGEST_SEGMENTS && segment != NULL; i++, segment = segment->next) {
+        uint32_t here = ih_heap_largest_free(&segment->heap);
+        largest = here > largest ? here : largest;
+    }
+    return largest;
+}
+
 ih_result ih_store_fail(const ih_store *store, ih_error *error, ih_result result, const char *what,
                         uint64_t wanted)
 {
     if (error == NULL)
         return result;
-    uint32_t largest = 0;
-    for (const ih_segment *segment = store->all; segment != NULL; segment = segment->all_next) {
-        if (segment->heap.kind == IH_ORDINARY && segment->heap.base != NULL) {
-            uint32_t here = ih_heap_largest_free(&segment->heap);
-            largest = here > largest ? here : largest;
-        }
-    }
+    uint32_t largest = largest_free(store);
     uint64_t limit = error->limit;
     int code = error->system_errno;
     *error = (ih_error){.result = result,

@@ -137,7 +137,7 @@ static PyObject *module_get(PyObject *module, PyObject *const *args, Py_ssize_t 
                             given[0]);
     if (ih_process_get(&process, &error) != IH_OK)
         return ih_raise_arena(state, &error);
-    return ih_get_handle(state, process, handle, given[0], given[1]);
+    return ih_get_handle(state, process, NULL, handle, given[0], given[1]);
 }
 
 /* ---- for tests and for our own Python ------------------------------------------------------- */

@@ -259,7 +259,8 @@ void ih_shared_store_release(ih_shared_store *released)
     pthread_mutex_unlock(&shared.lock);
     if (!last)
         return;
-    ih_store_close(released->store);
+    /* A connected one that was closed may be open again by now, for others. */
+    ih_shared_store_close(released);
     ih_store_drop(released->store);
     free_shared(released);
 }

@@ -140,7 +140,7 @@ static bool can_reuse(ih_store_object *self, ih_handle handle, unsigned flags)
             return false;
     }
     ih_lease *lease;
-    IH_MAY_WAIT(result, ih_open(self->process, handle, &lease, NULL));
+    IH_MAY_WAIT(result, ih_open_in(self->shared->store, handle, &lease, NULL));
     if (result != IH_OK)
         return false;
     ih_lease_release(lease);
@@ -273,13 +273,14 @@ PyObject *ih_store_freeze_method(PyObject *object, PyObject *value)
 
 /* ---- get ------------------------------------------------------------------------------------ */
 
-PyObject *ih_get_handle(ih_state *state, ih_process *process, ih_handle handle, PyObject *subject,
-                        PyObject *fallback)
+PyObject *ih_get_handle(ih_state *state, ih_process *process, ih_store *asked, ih_handle handle,
+                        PyObject *subject, PyObject *fallback)
 {
     ih_lease *lease;
     ih_error error = {0};
     ih_result result;
-    IH_MAY_WAIT(result, ih_open(process, handle, &lease, &error));
+    IH_MAY_WAIT(result, asked ? ih_open_in(asked, handle, &lease, &error)
+                              : ih_open(process, handle, &lease, &error));
     if (__builtin_expect(result == IH_OK, 1))
         return ih_open_lease(state, lease);
     if (fallback && result == IH_GONE)
@@ -302,7 +303,8 @@ PyObject *ih_store_get_method(PyObject *object, PyObject *const *args, Py_ssize_
     if (parsed < 0)
         return NULL;
     if (parsed)
-        return ih_get_handle(self->state, self->process, handle, given[0], given[1]);
+        return ih_get_handle(self->state, self->process, self->shared->store, handle, given[0],
+                             given[1]);
     size_t length;
     const char *name = ih_name_text(given[0], &length);
     if (!name)

@@ -18,10 +18,10 @@ typedef struct {
     bool owner; /* made by Store(): its close() closes the embedded store itself */
 } ih_store_object;
 
-/* The root of a handle's image. NULL with HandleGone (naming `subject`), or `fallback` if that is
+/* The root of a handle's image, asked of a store or (NULL) of all of the process. NULL with HandleGone (naming `subject`), or `fallback` if that is
  * given. */
-PyObject *ih_get_handle(ih_state *state, ih_process *process, ih_handle handle, PyObject *subject,
-                        PyObject *fallback);
+PyObject *ih_get_handle(ih_state *state, ih_process *process, ih_store *asked, ih_handle handle,
+                        PyObject *subject, PyObject *fallback);
 
 static inline bool ih_store_is_closed(const ih_store_object *self)
 {

@@ -141,7 +141,7 @@ static const char *root_type(ih_store_object *self, const ih_stat *stat)
     uint32_t root;
     const char *name = NULL;
     ih_result result;
-    IH_MAY_WAIT(result, ih_open(self->process, stat->handle, &lease, NULL));
+    IH_MAY_WAIT(result, ih_open_in(self->shared->store, stat->handle, &lease, NULL));
     if (result != IH_OK)
         return NULL;
     if (ih_image_open(lease->image, lease->size, &image, &root, &fault) == 0 &&

@@ -3,6 +3,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "arena/process.h"
 #include "test.h"
 
 #include <dirent.h>
@@ -250,6 +251,14 @@ static void scenario(void)
     one_image(64, 0, true);
 }
 
+static uint64_t count_dying_bits(void)
+{
+    uint64_t count = 0;
+    for (const ih_bits *bits = process->bits; bits != NULL; bits = bits->next)
+        count += bits->count;
+    return count;
+}
+
 /* Whatever failed: the store works, keeps its invariants, and gives everything back. */
 static void aftermath(void)
 {
@@ -271,6 +280,8 @@ static void aftermath(void)
         CHECK(usage.images == usage.dying && usage.images <= 1);
         if (usage.images == 0)
             CHECK_EQ(usage.committed, 0);
+        /* Of a sealed image that a child may look at the bit stays set for good. */
+        CHECK(count_dying_bits() <= 1 + usage.images);
         ih_store_drop(store);
     }
     if (process != NULL)

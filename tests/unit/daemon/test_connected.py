@@ -72,7 +72,6 @@ def test_objects_share_a_connection(daemon: Daemon, store: Store) -> None:
     assert store.get(handle) == [1]
 
 
-@pytest.mark.xfail(reason="an image of a closed store that is still open can't be opened anew")
 def test_a_view_that_is_open_is_not_in_the_way_of_connecting_again(daemon: Daemon) -> None:
     with icehouse.connect(daemon.socket) as store:
         view = store.get(store.put({"a": 1}, name="kept"))
