@@ -128,6 +128,12 @@ def restrict(fd: int, mode: int) -> None:
     check(lib.ih_catalog_restrict(fd, mode, error), error, "restrict a file")
 
 
+def release(fd: int, size: int) -> None:
+    """Give the memory of a dropped segment back, although idle clients map it; takes long."""
+    error = new_error()
+    check(lib.ih_catalog_release(fd, size, error), error, "give a segment's memory back")
+
+
 def is_sealed(fd: int) -> bool:
     """Whether a file is under F_SEAL_WRITE."""
     return bool(lib.ih_catalog_is_sealed(fd))

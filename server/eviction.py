@@ -7,7 +7,9 @@ least recently leased first (sampled once a second); then cold ones are spilled;
 import asyncio
 import os
 import time
+from collections.abc import Awaitable, Callable
 
+from icehouse.server import catalog as files
 from icehouse.server.catalog import Catalog, Totals
 from icehouse.server.counters import Counters
 from icehouse.server.failpoints import failpoint
@@ -31,7 +33,12 @@ class Room:
         spill: Spill,
         counters: Counters,
         log: Log,
+        look: Callable[[], None],
+        settle: Callable[[], None],
     ) -> None:
+        """`look` reaps producers that went; `settle` waits until the keeper has let go too."""
+        self._look = look
+        self._settle = settle
         self.catalog = catalog
         self.lifetimes = lifetimes
         self.segments = segments
@@ -57,6 +64,7 @@ class Room:
         if self.missing(size):
             async with self._turn:
                 # What is only wished for is not worth another's eviction.
+                self._look()
                 self.reclaimer.all(keep_warm=False)
                 if missing := self.missing(size):
                     self.segments.drop_warm(float("inf"), missing)
@@ -68,12 +76,88 @@ class Room:
         self.segments.reserved += size
         return size
 
-    def relieve(self) -> bool:
-        """Give back what is not needed: the machine is short of memory, whatever the capacity."""
+    def spare(self) -> bool:
+        """Give back what nobody needs: what the dead left, what is deleted, what is warm."""
+        before = self.segments.committed
+        self._look()
         self.reclaimer.all(keep_warm=False)
-        if self.segments.drop_warm(float("inf")):
+        self.segments.drop_warm(float("inf"))
+        self._settle()
+        return self.segments.committed < before
+
+    def relieve(self) -> bool:
+        """Give back what is not needed, or evict; False: there is no such thing."""
+        if self.spare():
             return True
-        return self._evict()
+        evicted = self._evict()
+        self._settle()
+        return evicted
+
+    async def commit(
+        self,
+        make: Callable[[int], Awaitable[Segment]],
+        size: int,
+        *,
+        least: int,
+        attempt: str,
+        session: int,
+    ) -> Segment:
+        """Make a segment of `size` bytes where the machine has the memory, or a smaller one.
+
+        What the capacity allows the machine may not have: then the same is given up in the same
+        order as at capacity, until it has, or nothing is left to be given up.
+        """
+        try:
+            return await make(size)
+        except RefusedError as error:
+            if error.result != Result.MEMORY:
+                self.counters.allocation_failures[error.result.name.lower()] += 1
+                raise
+        async with self._turn:
+            self.segments.wrung = []
+            try:
+                return await self._commit(make, size, least)
+            except RefusedError as error:
+                if error.result == Result.MEMORY:
+                    raise self._short(error, least, attempt, session) from None
+                raise
+            finally:
+                wrung, self.segments.wrung = self.segments.wrung, None
+                for fd, _ in wrung:
+                    os.close(fd)
+
+    async def _commit(
+        self, make: Callable[[int], Awaitable[Segment]], size: int, least: int
+    ) -> Segment:
+        while True:
+            spared = self.spare()
+            await self._wring()
+            try:
+                return await make(size)
+            except RefusedError as error:
+                if error.result != Result.MEMORY:
+                    raise
+                refused = error
+            if size // 2 >= least:
+                size //= 2
+            elif self._evict() or await self._spill_one():
+                self._settle()
+            elif not spared:
+                raise refused
+
+    async def _wring(self) -> None:
+        """Have the system take back what was dropped, in a thread: it takes long."""
+        assert self.segments.wrung is not None
+        dropped, self.segments.wrung = self.segments.wrung, []
+        loop = asyncio.get_running_loop()
+        for fd, size in dropped:
+            try:
+                await loop.run_in_executor(None, files.release, fd, size)
+            except RefusedError as error:
+                # It is sealed by now, or the like: its memory goes when the last map does.
+                self.log.info("not_released", str(error))
+            finally:
+                os.close(fd)
 
     def totals(self) -> Totals:
         """Give the figures of the store, a fifth of a second old at most."""
@@ -93,7 +177,20 @@ class Room:
         return self.catalog.waiting(session) + free
 
     def full(self, wanted: int, attempt: str, asking: int = 0) -> RefusedError:
-        """Make the refusal, with figures; what waits with the session that asks is its own."""
+        """Make the refusal for want of capacity, with figures."""
+        self.counters.allocation_failures["full"] += 1
+        return RefusedError(Result.FULL, attempt, figures=self._figures(wanted, asking))
+
+    def _short(self, error: RefusedError, wanted: int, attempt: str, asking: int) -> RefusedError:
+        """Make the refusal for want of the machine's memory, with the same figures."""
+        self.counters.allocation_failures["memory"] += 1
+        figures = self._figures(wanted, asking)._replace(limit=error.figures.limit)
+        return RefusedError(
+            Result.MEMORY, f"{attempt}: {error}", system_errno=error.system_errno, figures=figures
+        )
+
+    def _figures(self, wanted: int, asking: int) -> Figures:
+        """Tell how full the store is; what waits with the session that asks is its own (H7)."""
         totals = self.totals()
         waiting = {
             session: self.waiting(session)
@@ -101,8 +198,7 @@ class Room:
             if session and session != asking
         }
         most = max(waiting, key=waiting.__getitem__, default=0)
-        self.counters.allocation_failures["full"] += 1
-        figures = Figures(
+        return Figures(
             wanted=wanted,
             capacity=self.segments.capacity,
             used=totals.image_bytes + totals.dying_bytes,
@@ -111,7 +207,6 @@ class Room:
             waiting=sum(waiting.values()),
             waiting_pid=self.pids.get(most, 0) if waiting.get(most) else 0,
         )
-        return RefusedError(Result.FULL, attempt, figures=figures)
 
     # --- eviction ---
 

@@ -20,6 +20,8 @@ import socket
 KEY_MAX = 200
 BATCH = 32
 MESSAGE_BYTES_MAX = 1 + BATCH * (KEY_MAX + 1)
+# More than are ever held: the answer is only that there are no more.
+AT_THE_END = 1 << 40
 LISTENER_KEY = "socket"
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
@@ -128,6 +130,10 @@ class Holdings:
         """Let the keeper close what it holds under a key; nothing happens if it holds nothing."""
         assert is_key(key), key
         self._tell(b"D" + key.encode("ascii"))
+
+    def settle(self) -> None:
+        """Return when the keeper has closed all that was dropped: its memory is free then."""
+        self._ask(b"G%d" % AT_THE_END)
 
     def ready(self) -> None:
         """Say that clients are served from now on."""

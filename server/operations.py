@@ -5,7 +5,8 @@ Everything here runs on the loop. What refuses raises RefusedError. `handle` is 
 
 import os
 import time
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from icehouse.server import catalog as files
 from icehouse.server import frames
@@ -31,6 +32,7 @@ from icehouse.server.sessions import Hello, Session
 if TYPE_CHECKING:
     from icehouse.server.connection import Connection
 
+Made = TypeVar("Made")
 TTL_MAX_NS = 2**62
 # More than any machine has, and far from where sums of sizes would overflow.
 GRANT_MAX = 2**40
@@ -58,7 +60,7 @@ class Operations(Parts):
         """Begin or resume a session; the session, the welcome and the descriptors with it."""
         if connection.role < Role.READER:
             self.denied(connection, "connect", Role.READER)
-        session, fds = self.sessions.welcome(hello, connection)
+        session, fds = self.relieved(lambda: self.sessions.welcome(hello, connection))
         self.room.pids[session.id] = connection.pid
         if hello.family == 0:
             fds += [files.reopen(self.state_fd, writable=False), self.board_fd()]
@@ -87,6 +89,15 @@ class Operations(Parts):
             pid=connection.pid,
         )
         return session, body, fds
+
+    def relieved(self, attempt: Callable[[], Made]) -> Made:
+        """Try something once more if the machine had no memory for it and some could be freed."""
+        try:
+            return attempt()
+        except RefusedError as error:
+            if error.result != Result.MEMORY or not self.room.relieve():
+                raise
+        return attempt()
 
     def left(self, session: Session) -> None:
         """Note that a session has lost its connection: perhaps its process has ended."""
@@ -140,7 +151,13 @@ class Operations(Parts):
                 return self.segment_reply(segment, session, old), ()
         reserved = await self.room.reserve(wanted, least=least, attempt=attempt, session=session.id)
         try:
-            segment = await self._make(session, kind, reserved, evictable=evictable)
+            segment = await self.room.commit(
+                lambda size: self._make(session, kind, size, evictable=evictable),
+                reserved,
+                least=least,
+                attempt=attempt,
+                session=session.id,
+            )
         finally:
             self.segments.reserved -= reserved
         segment.sealing = bool(flags & frames.GRANT_SEAL)
@@ -159,16 +176,7 @@ class Operations(Parts):
         return ordinary_size(block, wish, most), ordinary_size(block, 0, most)
 
     async def _make(self, session: Session, kind: int, size: int, *, evictable: bool) -> Segment:
-        """Make the file; where the machine's memory is short, give some back and try once more."""
         key = session.key
-        try:
-            return await self.segments.make(
-                kind, size, session.id, key.uid, key.pid, evictable=evictable
-            )
-        except RefusedError as error:
-            if error.result != Result.MEMORY or not self.room.relieve():
-                self.counters.allocation_failures[error.result.name.lower()] += 1
-                raise
         return await self.segments.make(
             kind, size, session.id, key.uid, key.pid, evictable=evictable
         )
@@ -253,7 +261,8 @@ class Operations(Parts):
         if handle is not None:
             self._living(handle, f"bind the name {name!r}")
         before = self.names.lookup(name)[0]
-        version = self.names.bind(name, handle, expected)
+        # A larger board may be needed, or a longer journal.
+        version = self.relieved(lambda: self.names.bind(name, handle, expected))
         self.counters.binds += 1
         if before is not None and before != handle:
             self.lifetimes.touched_now(before)

@@ -41,6 +41,9 @@ class Keeper(Protocol):
     def drop(self, key: str) -> None:
         """Let go of it."""
 
+    def settle(self) -> None:
+        """Return when it has let go of all that was dropped."""
+
 
 def state_map_bytes(capacity: int) -> int:
     """Room for the ranges of twice the capacity, since ranges of several sizes leave gaps.
@@ -140,6 +143,8 @@ class Parts:
             self.spill,
             self.counters,
             self.log,
+            look=lambda: self.reaper.look(),
+            settle=self.keeper.settle,
         )
         self.sessions = Sessions(
             self.catalog,

@@ -95,6 +95,9 @@ class Segments:
         self.warm: dict[int, Segment] = {}
         self.warm_bytes = 0
         self.evictable: set[int] = set()
+        # Where the machine is short of memory: descriptors and sizes of what is dropped. An idle
+        # producer maps it until its next call, and so its memory would stay (H13).
+        self.wrung: list[tuple[int, int]] | None = None
 
     # --- looking ---
 
@@ -289,8 +292,11 @@ class Segments:
         failpoint("drop.dropped")
         if key.spilled:
             self._unlink(key.id)
-        with contextlib.suppress(OSError):
-            os.close(segment.fd)
+        if self.wrung is not None and key.kind == DEDICATED and not (key.kernel or key.spilled):
+            self.wrung.append((segment.fd, key.size))
+        else:
+            with contextlib.suppress(OSError):
+                os.close(segment.fd)
         self.lifetimes.dropped(key.id)
 
     def retire(self, session: int) -> None:

@@ -40,6 +40,10 @@ ih_result ih_catalog_reopen(int fd, bool writable, int *out, ih_error *error);
 ih_result ih_catalog_lock_member(int fd, uint32_t member, int *out, ih_error *error);
 /* 0444 or 0666 and the like. */
 ih_result ih_catalog_restrict(int fd, uint32_t mode, ih_error *error);
+/* Gives the memory of a segment that was dropped back to the system at once, although an idle
+ * client may still map it: nobody leases anything in it, so nobody looks. May take long; any thread
+ * may call it. */
+ih_result ih_catalog_release(int fd, uint64_t bytes, ih_error *error);
 /* Whether the file is under F_SEAL_WRITE. */
 bool ih_catalog_is_sealed(int fd);
 

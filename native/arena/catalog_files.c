@@ -127,6 +127,12 @@ ih_result ih_catalog_restrict(int fd, uint32_t mode, ih_error *error)
     return code == 0 ? IH_OK : ih_system_error(error, code, "change the mode of a memory file");
 }
 
+ih_result ih_catalog_release(int fd, uint64_t bytes, ih_error *error)
+{
+    int code = ih_os_file_release(fd, bytes);
+    return code == 0 ? IH_OK : ih_system_error(error, code, "give a segment's memory back");
+}
+
 bool ih_catalog_is_sealed(int fd)
 {
     unsigned seals = 0;

@@ -1,9 +1,9 @@
 /* A block in the daemon's store: in a segment granted to this session, or in a fresh grant.
  *
  * What is here already needs no message. A grant is a round trip without the process's lock; the
- * daemon commits the memory before it answers (H13). Where the store is full, what the daemon has
- * freed in our segments may be all that is missing: the ring is drained, empty segments go back,
- * and the daemon is asked again as long as that moves something.
+ * daemon commits the memory before it answers (H13). Where the store is full, or the machine, what
+ * the daemon has freed in our segments may be all that is missing: the ring is drained, empty
+ * segments go back, and the daemon is asked again as long as that moves something.
  */
 #include "remote.h"
 
@@ -209,7 +209,7 @@ ih_result ih_remote_reserve(ih_store *store, const ih_wanted *want, ih_block *ou
         if (placed)
             return IH_OK;
         ih_result result = ask_for_more(store, want, out, error);
-        if (result != IH_FULL)
+        if (result != IH_FULL && result != IH_MEMORY)
             return result;
         ih_lock(process);
         bool moved = tries < FULL_TRIES && ih_remote_drain(store, IH_RING_ENTRIES);

@@ -64,6 +64,34 @@ def test_h13_all_of_it_in_a_small_cgroup(
         assert daemon.daemon_pid() == pid
 
 
+MORE_THAN_FITS = """
+import sys
+import icehouse
+store = icehouse.connect(sys.argv[1])
+evictable = sys.argv[2] == "evict"
+handles = [store.put([i, bytes(20_000_000)], evictable=evictable) for i in range(30)]
+found = [view for view in (store.get(handle, None) for handle in handles) if view is not None]
+assert len(found) == 30 or evictable and 3 < len(found) < 15, len(found)
+assert store.get(handles[-1])[0] == 29
+assert all(view[1] == bytes(20_000_000) for view in found[:2])
+store.check()
+"""
+
+
+@pytest.mark.parametrize("way", ["evict", "spill"])
+def test_h13_the_machine_is_smaller_than_the_capacity(
+    tmp_path: Path, cgroup: Path, way: str
+) -> None:
+    """What may go at capacity goes where the machine's memory ends before the capacity does."""
+    config: dict[str, Any] = {"capacity": "1GiB"}
+    if way == "spill":
+        config |= {"spill": str(tmp_path / "spill"), "spill_capacity": "1GiB"}
+    with Daemon(tmp_path / "d", prefix=inside(cgroup), **config) as daemon:
+        command = [*inside(cgroup), sys.executable, "-c", MORE_THAN_FITS, daemon.socket, way]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_h13_a_small_dev_shm(tmp_path: Path) -> None:
     mount = "mount -t tmpfs -o size=64k none /dev/shm"
     prefix = ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]

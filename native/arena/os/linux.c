@@ -109,6 +109,15 @@ int ih_os_file_commit(int fd, uint64_t offset, uint64_t bytes)
     return 0;
 }
 
+int ih_os_file_release(int fd, uint64_t bytes)
+{
+    while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) != 0) {
+        if (errno != EINTR)
+            return errno;
+    }
+    return 0;
+}
+
 int ih_os_file_write(int fd, uint64_t offset, const void *source, uint64_t bytes)
 {
     const char *from = source;

@@ -34,6 +34,8 @@ int ih_os_file_resize(int fd, uint64_t bytes);
 /* Allocates the pages of the range. Past the limit of a memory cgroup this is SIGKILL and not an
  * error: the caller has checked ih_os_headroom(). */
 int ih_os_file_commit(int fd, uint64_t offset, uint64_t bytes);
+/* Gives the file's pages back to the system, whoever maps them. */
+int ih_os_file_release(int fd, uint64_t bytes);
 /* Writes all of it. Fresh pages count as for commit. */
 int ih_os_file_write(int fd, uint64_t offset, const void *source, uint64_t bytes);
 /* Reads all of it; EIO where the file ends before. */

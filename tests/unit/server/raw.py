@@ -53,6 +53,9 @@ class Held:
         if fd is not None:
             os.close(fd)
 
+    def settle(self) -> None:
+        pass
+
     def all(self) -> list[tuple[str, int]]:
         return [(key, os.dup(fd)) for key, fd in self.fds.items()]
 
