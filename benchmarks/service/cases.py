@@ -244,28 +244,34 @@ def handing_over(bench: Bench) -> Iterator[Result]:
     link = bench.links[OURS]
     frozen = link.put(document)
 
-    def expect(got: Any) -> None:
+    def hand(name: str, give: Callable[[], object]) -> float:
+        bench.ask("receive", name, path)
+        begin = time.perf_counter()
+        give()
+        got = bench.pipe.recv()
+        seconds = time.perf_counter() - begin
         if got != answer:
             raise AssertionError("the field does not read as it was sent")
-
-    def through(kind: str) -> float:
-        begin = time.perf_counter()
-        bench.pipe.send((kind, path))
-        (bench.pipe.send if kind == "pipe" else bench.queue.put)(document)
-        expect(bench.pipe.recv())
-        return time.perf_counter() - begin
+        return seconds
 
     def store(name: str, *, freeze: bool) -> float:
         side = bench.links[name]
-        begin = time.perf_counter()
-        key = side.put(document) if freeze else frozen
-        expect(bench.ask("field", name, key, path))
-        seconds = time.perf_counter() - begin
+        keys = [] if freeze else [frozen]
+
+        def give() -> None:
+            if freeze:
+                keys.append(side.put(document))
+            bench.pipe.send_bytes(keys[0])
+
+        seconds = hand(name, give)
         if freeze:
-            side.drop(key)
+            side.drop(keys[0])
         return seconds
 
-    common = {"Pipe": lambda: through("pipe"), "Queue": lambda: through("queue")}
+    common = {
+        "Pipe": lambda: hand("Pipe", lambda: bench.pipe.send(document)),
+        "Queue": lambda: hand("Queue", lambda: bench.queue.put(document)),
+    }
     others = {
         name: lambda name=name: store(name, freeze=True) for name in bench.links if name != OURS
     }

@@ -20,15 +20,32 @@ def serve(pipe: Connection, queue: Any, addresses: dict[str, str]) -> None:
         command, *arguments = pipe.recv()
         if command == "end":
             return
-        if command == "queue":
-            pipe.send(field_of(queue.get(), arguments[0]))
-        elif command == "pipe":
-            pipe.send(field_of(pipe.recv(), arguments[0]))
+        if command == "receive":
+            receive(pipe, queue, link_to(links, addresses, arguments[0]), *arguments)
         else:
             peer, *rest = arguments
-            if peer not in links:
-                links[peer] = LINKS[peer](addresses[peer])
-            pipe.send(COMMANDS[command](links[peer], held, *rest))
+            pipe.send(COMMANDS[command](link_to(links, addresses, peer), held, *rest))
+
+
+def link_to(links: dict[str, Link], addresses: dict[str, str], peer: str) -> Link | None:
+    """The link to a contestant's store; Queue and Pipe have none."""
+    if peer not in links and peer in addresses:
+        links[peer] = LINKS[peer](addresses[peer])
+    return links.get(peer)
+
+
+def receive(pipe: Connection, queue: Any, link: Link | None, peer: str, path: list[Any]) -> None:
+    """Say that we are ready; then take what is handed over and tell one field of it.
+
+    Who receives knows what is to be read, so that nothing but the handing over is on the clock.
+    """
+    pipe.send("ready")
+    if link is not None:
+        pipe.send(field_of(link.get(pipe.recv_bytes()), path))
+    elif peer == "Queue":
+        pipe.send(field_of(queue.get(), path))
+    else:
+        pipe.send(field_of(pipe.recv(), path))
 
 
 def field_of(value: Any, path: list[Any]) -> Any:
@@ -99,12 +116,6 @@ def strided(link: Link, held: dict[str, Any], key: bytes) -> list[float]:
     return [timed(read), sums[0]]
 
 
-def field(link: Link, held: dict[str, Any], key: bytes, path: list[Any]) -> Any:
-    """Open it and read one field."""
-    del held
-    return field_of(link.get(key), path)
-
-
 def rate(link: Link, held: dict[str, Any], keys: list[bytes], seconds: float) -> list[float]:
     """Gets with two fields a second, for so long."""
     del held
@@ -125,6 +136,5 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "lookups": lookups,
     "growth": growth,
     "strided": strided,
-    "field": field,
     "rate": rate,
 }
