@@ -8,6 +8,7 @@
 
 #define TRIM_TURNS 16u
 
+#define DRAIN_EACH 16u /* entries of the ring with each delete */
 #define LIST_EACH ((IH_FRAME_MAX - 64u) / (uint32_t)sizeof(ih_stat_reply))
 
 ih_result ih_remote_delete(ih_store *store, ih_handle handle, bool force, ih_error *error)
@@ -25,6 +26,8 @@ ih_result ih_remote_delete(ih_store *store, ih_handle handle, bool force, ih_err
         return result;
     ih_lock(store->process);
     store->deletes++;
+    /* Who only deletes gives back too what others wait for. */
+    (void)ih_remote_drain(store, DRAIN_EACH);
     (void)ih_remote_sweep(store, false);
     ih_unlock(store->process);
     return IH_OK;
