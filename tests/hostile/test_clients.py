@@ -123,11 +123,10 @@ def test_random_frames(daemon: Any, store: icehouse.Store, soak_factor: int) -> 
 
 
 def test_half_open_connections_are_closed(daemon: Any, store: icehouse.Store) -> None:
-    silent = raw.Raw(daemon.socket, None)
-    half = raw.Raw(daemon.socket)
-    half.socket.sendall(raw.FRAME.pack(64, 1, 0, 1))
-    assert silent.is_closed()
-    assert half.is_closed()
+    with raw.Raw(daemon.socket, None) as silent, raw.Raw(daemon.socket) as half:
+        half.socket.sendall(raw.FRAME.pack(64, 1, 0, 1))
+        assert silent.is_closed()
+        assert half.is_closed()
 
 
 @pytest.mark.slow
