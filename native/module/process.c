@@ -160,6 +160,15 @@ ih_result ih_shared_store_open(const ih_store_options *options, ih_shared_store 
     return IH_OK;
 }
 
+/* Another user of a record, under the lock; one that lingers has a reference left over. */
+static void join(ih_shared_store *joined)
+{
+    joined->users++;
+    if (!joined->lingers)
+        joined->references++;
+    joined->lingers = false;
+}
+
 /* The record of a store that is connected already: another reference and user. NULL: none. */
 static ih_shared_store *find_connected(const ih_store *store)
 {
@@ -167,10 +176,8 @@ static ih_shared_store *find_connected(const ih_store *store)
     ih_shared_store *found = shared.stores;
     while (found && (found->store != store || __atomic_load_n(&found->closed, __ATOMIC_ACQUIRE)))
         found = found->next;
-    if (found) {
-        found->references++;
-        found->users++;
-    }
+    if (found)
+        join(found);
     pthread_mutex_unlock(&shared.lock);
     return found;
 }
@@ -218,10 +225,8 @@ ih_shared_store *ih_shared_store_find(uint64_t token)
     ih_shared_store *found = shared.stores;
     while (found && (found->token != token || __atomic_load_n(&found->closed, __ATOMIC_ACQUIRE)))
         found = found->next;
-    if (found) {
-        found->references++;
-        found->users++;
-    }
+    if (found)
+        join(found);
     pthread_mutex_unlock(&shared.lock);
     return found;
 }
@@ -244,6 +249,15 @@ void ih_shared_store_leave(ih_shared_store *left)
             ih_shared_store_close(left);
         pthread_mutex_unlock(&connecting);
     }
+}
+
+bool ih_shared_store_linger(ih_shared_store *left)
+{
+    pthread_mutex_lock(&shared.lock);
+    bool last = --left->users == 0 && !__atomic_load_n(&left->closed, __ATOMIC_ACQUIRE);
+    left->lingers = last;
+    pthread_mutex_unlock(&shared.lock);
+    return last;
 }
 
 void ih_shared_store_release(ih_shared_store *released)

@@ -25,6 +25,7 @@ typedef struct ih_shared_store {
     uint64_t capacity; /* bytes; 0 where the daemon knows it */
     uint64_t references;
     uint64_t users; /* of a connected store: Store objects that are not closed */
+    bool lingers;   /* connected, without users: its last Store object was dropped, not closed */
     int closed;     /* atomic: for everybody */
     char *socket;   /* of the daemon; NULL: embedded */
     struct ih_shared_store *next;
@@ -42,6 +43,10 @@ ih_result ih_shared_store_open(const ih_store_options *options, ih_shared_store 
 ih_result ih_shared_store_connect(const char *socket, ih_shared_store **out, ih_error *error);
 /* The store with this token, another reference and user; NULL if none is open here. */
 ih_shared_store *ih_shared_store_find(uint64_t token);
+/* A Store object of a connected store goes without having been closed. True: it was the last one,
+ * and its reference is kept, so that the connection stays for the views that it has given out, and
+ * for the next connect(). */
+bool ih_shared_store_linger(ih_shared_store *left);
 /* Closes the store for everybody; references stay valid. Idempotent. */
 void ih_shared_store_close(ih_shared_store *shared);
 /* One user less: of a connected store the last one closes it. An embedded one stays as it is. */

@@ -117,13 +117,10 @@ static void store_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     if (self->weak_references)
         PyObject_ClearWeakRefs(object);
-    if (self->shared && self->shared->socket) {
-        /* Closing may wait for others who connect. */
-        Py_BEGIN_ALLOW_THREADS
-        close_object(self);
-        Py_END_ALLOW_THREADS
-    }
-    if (self->shared)
+    bool kept = self->shared && self->shared->socket &&
+                !__atomic_load_n(&self->closed, __ATOMIC_ACQUIRE) &&
+                ih_shared_store_linger(self->shared);
+    if (self->shared && !kept)
         ih_shared_store_release(self->shared);
     type->tp_free(object);
     Py_DECREF(type);

@@ -1,6 +1,7 @@
 """Store objects of a daemon's store: one connection for all, and what only they can."""
 
 import datetime
+import gc
 import os
 import pickle
 import signal
@@ -89,7 +90,7 @@ def test_the_last_close_ends_it_and_nothing_is_lost(daemon: Daemon) -> None:
     for closing in (first, second):
         closing.close()
     assert attached.get("kept") == {"a": 1}
-    del attached
+    attached.close()
     with pytest.raises(icehouse.StoreClosed):
         Store.attach(token)
     assert view == {"a": 1}
@@ -97,6 +98,21 @@ def test_the_last_close_ends_it_and_nothing_is_lost(daemon: Daemon) -> None:
     with icehouse.connect(daemon.socket) as again:
         assert again.get("kept") == {"a": 1}
         assert again.get(handle) == {"a": 1}
+
+
+def test_a_store_that_is_dropped_stays_connected(daemon: Daemon) -> None:
+    """One-liners: what a view leads to is opened long after the Store object has gone."""
+    base = icehouse.connect(daemon.socket).put({"rows": list(range(10_000))}, seal=True)
+    linked = icehouse.connect(daemon.socket).get(base)
+    handle = icehouse.connect(daemon.socket).put({"base": linked})
+    session = icehouse.connect(daemon.socket).remote.session
+    del linked
+    gc.collect()
+    assert icehouse.get(handle)["base"]["rows"][9_999] == 9_999
+    with icehouse.connect(daemon.socket) as store:
+        assert store.remote
+        assert store.remote.session == session
+        assert store.usage().leases == 0
 
 
 def test_threads_connect_and_close_at_once(daemon: Daemon, store: Store) -> None:
