@@ -58,7 +58,7 @@ bool ih_heap_sealed(const ih_heap *heap, uint32_t unit, const uint64_t *nonce, i
 int ih_heap_rank(const ih_heap *heap);
 /* The rank from which every segment surely fits `units`. */
 int ih_heap_rank_needed(uint32_t units);
-/* The longest free run in units: exact unless the last list has more than 4,096 blocks, then a
+/* The longest free run in units: exact unless the last list has more than 64 blocks, then a
  * lower bound (3 %). */
 uint32_t ih_heap_largest_free(const ih_heap *heap);
 

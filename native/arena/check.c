@@ -126,7 +126,7 @@ static bool check_entries(const checking *c)
         if (!c->store->inherited && c->store->remote == NULL &&
             entry->dying != ih_is_dying(entry->segment, entry->unit))
             return fail(c, "the dying bit of %" PRIx64 " is wrong", entry->lease.handle.locator);
-        held += ih_is_held(entry) ? 1u : 0u;
+        held += (ih_is_held(entry) ? 1u : 0u) + (entry->anchored ? 1u : 0u);
         bool kept = ih_is_held(entry) || entry->linked > 0;
         links += ih_links_count(entry);
         linked += entry->linked;

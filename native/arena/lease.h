@@ -27,6 +27,7 @@ typedef struct ih_entry {
     uint32_t child_slot;   /* of the child that a fork is being prepared for */
     bool dying;            /* deleted; freed when nobody holds it */
     bool pinned;           /* a child may hold it that can't be asked: never freed */
+    bool anchored;         /* pinned in a store of others: one more lease, so its segment stays */
     bool held;             /* by another process, as the last scan saw */
     uint32_t linked;       /* images that link to it; the owner's store only, as are links */
     ih_links *links;       /* what it links to; NULL: nothing */

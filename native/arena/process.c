@@ -227,6 +227,29 @@ bool ih_join_own_family(ih_process *process)
     return true;
 }
 
+/* Where this process does not own the store its entries outlive their leases only so, and with them
+ * the segment must stay. */
+static void pin(ih_entry *entry)
+{
+    ih_store *store = entry->lease.store;
+    entry->pinned = true;
+    if (entry->anchored || !(store->inherited || store->remote != NULL))
+        return;
+    entry->anchored = true;
+    entry->segment->leases++;
+    store->leases++;
+}
+
+static void unpin(ih_entry *entry)
+{
+    entry->pinned = false;
+    if (!entry->anchored)
+        return;
+    entry->anchored = false;
+    entry->segment->leases--;
+    entry->lease.store->leases--;
+}
+
 /* Publishes this process's leases in one family for the child; on failure pins them. */
 static void prepare_family(ih_process *process, ih_family *family)
 {
@@ -244,7 +267,7 @@ static void prepare_family(ih_process *process, ih_family *family)
     cursor = 0;
     for (ih_entry *entry; (entry = ih_map_next(&process->map, &cursor)) != NULL;) {
         if (entry->lease.store->family == family && ih_is_held(entry))
-            entry->pinned = true;
+            pin(entry);
     }
 }
 
@@ -320,7 +343,7 @@ void ih_process_fork_child(ih_process *process)
             break;
         ih_family *family = entry->lease.store->family;
         entry->slot = family != NULL && !family->blind ? entry->child_slot : IH_NO_SLOT;
-        entry->pinned = false;
+        unpin(entry);
         free(entry->links); /* the owner's business, as are the frees */
         entry->links = NULL;
         entry->linked = 0;
