@@ -55,13 +55,20 @@ static bool check_images(checking *c, const ih_segment *segment)
     return true;
 }
 
+static bool check_heap(checking *c, const ih_heap *heap, ih_heap_stats *stats)
+{
+    ih_result result = ih_heap_check(heap, stats, c->message, c->size);
+    c->short_of_memory = result == IH_MEMORY;
+    if (result == IH_MEMORY)
+        return fail(c, "check a store: there is no memory for it");
+    return result == IH_OK;
+}
+
 static bool check_ordinary(checking *c, ih_segment *segment)
 {
     ih_heap_stats stats;
-    ih_result result = ih_heap_check(&segment->heap, &stats, c->message, c->size);
-    c->short_of_memory = result == IH_MEMORY;
-    if (result != IH_OK)
-        return result == IH_CORRUPT ? false : fail(c, "check a store: there is no memory for it");
+    if (!check_heap(c, &segment->heap, &stats))
+        return false;
     if (segment->bin != ih_heap_rank(&segment->heap))
         return fail(c, "segment %" PRIx64 " is in bin %d", segment->heap.id, segment->bin);
     bool empty = stats.blocks == 1 && stats.free_blocks == 1;
@@ -167,14 +174,14 @@ static bool check_figures(const checking *c)
 }
 
 /* Of a daemon's store: what this process writes. */
-static bool check_own(const checking *c)
+static bool check_own(checking *c)
 {
     for (const ih_segment *segment = c->store->all; segment != NULL; segment = segment->all_next) {
         if (!segment->registered || ih_find_segment(c->store->process, segment->heap.id) != segment)
             return fail(c, "segment %" PRIx64 " is wrongly registered", segment->heap.id);
         if (segment->heap.kind != IH_ORDINARY || segment->heap.base == NULL)
             continue;
-        if (ih_heap_check(&segment->heap, NULL, c->message, c->size) != IH_OK)
+        if (!check_heap(c, &segment->heap, NULL))
             return false;
         if (segment->bin != ih_heap_rank(&segment->heap))
             return fail(c, "segment %" PRIx64 " is in bin %d", segment->heap.id, segment->bin);
