@@ -104,8 +104,8 @@ typedef struct ih_lease {
 
 /* Opens the image of any store of this process. O(1), no system call. IH_GONE, IH_CLOSED. */
 ih_result ih_open(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error);
-/* The same, asked of one store: where it says that the image is gone, a daemon of another store that
- * can't be reached is not in the way of saying so. */
+/* The same, asked of one store: where it says that the image is gone, a daemon of another store
+ * that can't be reached is not in the way of saying so. */
 ih_result ih_open_in(ih_store *store, ih_handle handle, ih_lease **out, ih_error *error);
 /* The same of an image that one which the caller leases links to: it opens even where it was
  * deleted or its store closed, since the link keeps it (H15). */

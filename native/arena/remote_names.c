@@ -8,7 +8,8 @@
 
 #define SECOND UINT64_C(1000000000)
 #define TORN_TRIES 16u
-/* Now and then who waits looks whether the store was closed, and more seldom whether there is still a daemon that could wake it. */
+/* Now and then who waits looks whether the store was closed, and more seldom whether there is still
+ * a daemon that could wake it. */
 #define LOOK_AFTER SECOND
 #define PING_AFTER (30u * SECOND)
 

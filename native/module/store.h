@@ -18,8 +18,8 @@ typedef struct {
     bool owner; /* made by Store(): its close() closes the embedded store itself */
 } ih_store_object;
 
-/* The root of a handle's image, asked of a store or (NULL) of all of the process. NULL with HandleGone (naming `subject`), or `fallback` if that is
- * given. */
+/* The root of a handle's image, asked of a store or (NULL) of all of the process. NULL with
+ * HandleGone (naming `subject`), or `fallback` if that is given. */
 PyObject *ih_get_handle(ih_state *state, ih_process *process, ih_store *asked, ih_handle handle,
                         PyObject *subject, PyObject *fallback);
 
