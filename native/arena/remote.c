@@ -193,8 +193,14 @@ static void send_returns(ih_store *store, uint64_t patience_ns)
                               .what = "give a segment back",
                               .patience_ns = patience_ns,
                               .part = {{&body, sizeof body}}};
-        if (body.segment == 0 || ask(store, &request, NULL) == IH_UNAVAILABLE)
+        if (body.segment == 0)
             return;
+        if (ask(store, &request, NULL) != IH_UNAVAILABLE)
+            continue;
+        ih_lock(store->process);
+        ih_remote_return(store, body.segment); /* the next daemon is to know of it */
+        pthread_mutex_unlock(&store->process->lock);
+        return;
     }
 }
 
