@@ -1,28 +1,42 @@
 """Writes a saved run into the documentation: the table of docs/benchmarks.md, and the picture.
 
-python benchmarks/publish.py bench.json
+    python benchmarks/publish.py bench.json
+
+Takes what `python -m benchmarks --json` prints, and what `python -m benchmarks.service --json`
+does, whose table has a section and marks of its own, and which has no picture.
 """
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from icehouse.client.bench.report import caption, markdown
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 BEGIN = "<!-- written by benchmarks/publish.py -->"
+SERVICE_BEGIN = "<!-- the daemon's, written by benchmarks/publish.py -->"
 END = "<!-- until here -->"
 
 
-def page(text: str, report: dict[str, object]) -> str:
+def page(text: str, report: dict[str, Any]) -> str:
     """The page with a new table between the marks."""
-    before, _, rest = text.partition(BEGIN)
+    begin = SERVICE_BEGIN if report.get("benchmark") == "service" else BEGIN
+    before, _, rest = text.partition(begin)
     _, found, after = rest.partition(END)
     if not found:
-        raise SystemExit(f"docs/benchmarks.md lacks its marks: {BEGIN} and {END}")
-    table = f"{caption(report)}\n\n{markdown(report)}"
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+        raise SystemExit(f"docs/benchmarks.md lacks its marks: {begin} and {END}")
+    parts = [caption(report), markdown(report)]
+    if begin == SERVICE_BEGIN:
+        parts.append("\n".join(notes(report)))
+    return "\n\n".join([f"{before}{begin}", *parts, f"{END}{after}"])
+
+
+def notes(report: dict[str, Any]) -> list[str]:
+    """What is to be known of single lines of the table, as a list."""
+    told = [result for result in report["results"] if result.get("note")]
+    return [f"- {result['case']}, {result['corpus']}: {result['note']}." for result in told]
 
 
 def main(source: str) -> None:
@@ -31,6 +45,8 @@ def main(source: str) -> None:
         raise SystemExit("a quick run says nothing: run without --quick")
     path = DOCS / "benchmarks.md"
     path.write_text(page(path.read_text(), report))
+    if report.get("benchmark") == "service":
+        return
     plot = Path(__file__).with_name("plot.py")
     subprocess.run([sys.executable, plot, source, DOCS / "benchmarks.svg"], check=True)
 

@@ -96,6 +96,7 @@ def main() -> int:
             results += list(CASES[name](bench))
     report = {
         "schema": 1,
+        "benchmark": "service",
         "machine": machine(),
         "quick": chosen.quick,
         "clock": "wall",
