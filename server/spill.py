@@ -86,6 +86,10 @@ class Spill:
                 written = 0
                 while written < len(part):
                     written += os.pwrite(out, part[written:], done + written)
+                # Pages that are not on disk yet count in the cgroup whose memory is short already,
+                # and can't be taken from it.
+                os.fdatasync(out)
+                os.posix_fadvise(out, done, len(part), os.POSIX_FADV_DONTNEED)
                 done += len(part)
             failpoint("spill.copied")
             os.fchmod(out, 0o400)
