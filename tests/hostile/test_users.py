@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -118,28 +119,34 @@ def test_a_reader_reads_and_nothing_else(shared: Any) -> None:
 
 
 def test_h05_another_user_cannot_write_what_it_maps(shared: Any) -> None:
-    with icehouse.connect(shared.socket) as store:
-        store.put({"a": list(range(1000))}, name="a")
+    # Not put here: the child would inherit the connection, and what it has mapped.
+    put = "import icehouse, sys; icehouse.connect(sys.argv[1]).put({'a': [*range(1000)]}, name='a')"
+    subprocess.run([sys.executable, "-c", put, shared.socket], check=True)
 
-        def work() -> None:
-            with icehouse.connect(shared.socket) as mine:
-                view = mine.get("a")
-                segments = [
-                    line.split()
-                    for line in Path("/proc/self/maps").read_text().splitlines()
-                    if "icehouse-segment" in line
-                ]
-                assert segments
-                assert all(fields[1].startswith("r--s") for fields in segments)
-                held = []
-                for link in Path("/proc/self/fd").iterdir():
-                    # The folder's own descriptor is listed, and closed by now.
-                    with contextlib.suppress(FileNotFoundError):
-                        held.append(str(link.readlink()))
-                assert not [name for name in held if "icehouse-segment" in name]
-                assert view["a"][999] == 999
+    def mapped() -> set[str]:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        return {line for line in lines if "icehouse-segment" in line}
 
-        as_user(READER, work)
+    def held() -> set[str]:
+        names = set()
+        for link in Path("/proc/self/fd").iterdir():
+            # The folder's own descriptor is listed, and closed by now.
+            with contextlib.suppress(FileNotFoundError):
+                names.add(f"{link.name} {link.readlink()}")
+        return {name for name in names if "icehouse-segment" in name}
+
+    def work() -> None:
+        # What the parent's own stores have was inherited.
+        mapped_before, held_before = mapped(), held()
+        with icehouse.connect(shared.socket) as mine:
+            view = mine.get("a")
+            segments = mapped() - mapped_before
+            assert segments
+            assert all(line.split()[1].startswith("r--s") for line in segments)
+            assert held() <= held_before
+            assert view["a"][999] == 999
+
+    as_user(READER, work)
 
 
 def test_a_producer_puts_and_is_not_trusted(shared: Any) -> None:

@@ -192,7 +192,8 @@ class TestStop:
             assert [line["signal"] for line in keeper.lines("stopping")] == ["SIGTERM"]
 
     def test_a_terminal_that_closes_stops_it(self, tmp_path: Path) -> None:
-        with Keeper(tmp_path) as keeper:
+        # These tests may run under nohup too.
+        with Keeper(tmp_path, prefix=("env", "--default-signal=HUP")) as keeper:
             keeper.process.send_signal(signal.SIGHUP)
             assert keeper.process.wait() == 0
 
