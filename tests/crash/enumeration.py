@@ -8,6 +8,8 @@ calls, which wait for it, must end as if nothing had been.
 import contextlib
 import multiprocessing
 import os
+import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -285,3 +287,70 @@ def step_through(world: World, name: str, first: int, stride: int, then: str = "
             return count
         count += 1
         at += stride
+
+
+def recover(world: World, at: int) -> list[str]:
+    """Have a daemon die in the midst of work, and the next one at a step of its own."""
+    before = len(world.deaths())
+    world.arm(f"grant.held:2,step:{at}")
+    run_elsewhere(world, "grant")
+    world.arm("off")
+    world.verify()
+    world.clean()
+    world.verify_held()
+    return world.deaths()[before:]
+
+
+def put_until_killed(socket: str, ledger: str, seed: int) -> None:
+    """Runs in a process of its own: puts of every kind, each noted when it is done."""
+    client = Client(socket)
+    client.number = seed * 1_000_000
+    dice = random.Random(seed)
+    with Path(ledger).open("w", buffering=1) as out:
+        while True:
+            size = dice.choice([100, 5_000, 100_000, LARGE])
+            seal = dice.random() < 0.1
+            handle = client.put(size, seal=seal)
+            out.write(f"{handle} {client.number} {size}\n")
+            if dice.random() < 0.5 or size == LARGE:
+                out.write(f"-{handle}\n")
+                client.delete(handle)
+
+
+def read_back(world: World, lines: list[str]) -> int:
+    """Read what a dead producer noted; how many lines that were."""
+    world.store.check()
+    found = {str(stat.handle) for stat in world.store.ls() if stat.state != "deleted"}
+    deleted = {line[1:] for line in lines if line.startswith("-")}
+    for line in lines:
+        handle, *rest = line.split()
+        if line.startswith("-") or handle in deleted:
+            continue
+        number, size = map(int, rest)
+        view = world.store.get(handle)
+        assert view[:2] == [number, {"number": number}], line
+        assert view[2] == number.to_bytes(4, "big") * (size // 4), line
+        found.discard(handle)
+    # The last one may have been sealed and not noted; then it is whole.
+    for handle in found - deleted:
+        view = world.store.get(handle)
+        assert view[2] == view[0].to_bytes(4, "big") * (len(view[2]) // 4), handle
+    return len(lines)
+
+
+def kill_a_producer(world: World, seed: int, seconds: float) -> int:
+    """Kill a process that puts, at any instant; what it had put stands, the rest is no more."""
+    path = world.arming.with_suffix(".ledger")
+    path.unlink(missing_ok=True)
+    process = FORKS.Process(target=put_until_killed, args=(world.daemon.socket, str(path), seed))
+    process.start()
+    wait_until(lambda: path.exists() and path.stat().st_size > 0, "the first put")
+    time.sleep(seconds)
+    process.kill()
+    process.join()
+    count = read_back(world, path.read_text().split("\n")[:-1])
+    wait_until(lambda: len(world.held_files("icehouse-leases")) == 1, "its death to be noticed")
+    world.verify()
+    world.clean()
+    world.verify_held()
+    return count
