@@ -104,12 +104,15 @@ typedef struct ih_lease {
 
 /* Opens the image of any store of this process. O(1), no system call. IH_GONE, IH_CLOSED. */
 ih_result ih_open(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error);
+/* The same, but a daemon that can't be reached at once counts for nothing: what it may have is
+ * gone. */
+ih_result ih_open_reachable(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error);
 /* The same, asked of one store: where it says that the image is gone, a daemon of another store
  * that can't be reached is not in the way of saying so. */
 ih_result ih_open_in(ih_store *store, ih_handle handle, ih_lease **out, ih_error *error);
 /* The same of an image that one which the caller leases links to: it opens even where it was
  * deleted or its store closed, since the link keeps it (H15). */
-ih_result ih_open_linked(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error);
+ih_result ih_open_linked(ih_store *store, ih_handle handle, ih_lease **out, ih_error *error);
 void ih_lease_retain(ih_lease *lease);
 /* Whether the image goes with its last lease unless a name is bound to it: so at first in an
  * ephemeral store, in others not. In a forked child it means nothing: the parent decides. */

@@ -309,14 +309,15 @@ static ih_result open_mapped(ih_process *process, ih_handle handle, bool linked,
 }
 
 /* The daemon's store that may know more of a handle, with a reference; of several the one of that
- * number. NULL: none. */
-static ih_store *next_remote(ih_process *process, ih_handle handle, unsigned number)
+ * number; `only` that one where it is not NULL. NULL: none. */
+static ih_store *next_remote(ih_process *process, const ih_store *only, ih_handle handle,
+                             unsigned number)
 {
     ih_lock(process);
     const ih_segment *segment = ih_find_segment(process, ih_locator_id(handle.locator));
     ih_store *store = process->stores;
     for (; store != NULL; store = store->next) {
-        if (store->remote != NULL && !store->closed &&
+        if (store->remote != NULL && !store->closed && (only == NULL || only == store) &&
             (segment == NULL || segment->store == store) && number-- == 0)
             break;
     }
@@ -327,11 +328,11 @@ static ih_store *next_remote(ih_process *process, ih_handle handle, unsigned num
 }
 
 /* One daemon is asked. IH_GONE: it says so. */
-static ih_result ask_for(ih_store *store, ih_handle handle, bool linked, ih_lease **out,
+static ih_result ask_for(ih_store *store, ih_handle handle, bool linked, bool hasty, ih_lease **out,
                          ih_error *error)
 {
     ih_process *process = store->process;
-    ih_result result = ih_remote_map(store, handle, linked, error);
+    ih_result result = ih_remote_map(store, handle, linked, hasty, error);
     if (result == IH_OK)
         result = open_mapped(process, handle, linked, out, error);
     ih_lock(process);
@@ -341,22 +342,24 @@ static ih_result ask_for(ih_store *store, ih_handle handle, bool linked, ih_leas
 }
 
 /* H12: a daemon is asked before anything is said to be gone; that one of them can't be reached ends
- * it only where `asked` (NULL: nobody) has not said that it is gone. */
+ * it only where `asked` (NULL: nobody) has not said that it is gone. A link leads to an image of
+ * its own store, so only that one is asked. */
 static ih_result open_any(ih_process *process, const ih_store *asked, ih_handle handle, bool linked,
-                          ih_lease **out, ih_error *error)
+                          bool hasty, ih_lease **out, ih_error *error)
 {
     if (ih_locator_id(handle.locator) == 0)
         return ih_fail(error, IH_GONE, 0, "open an image");
     ih_error gone = {0}, lost = {0};
     ih_result result = open_mapped(process, handle, linked, out, &gone);
-    bool told = asked != NULL && asked->remote == NULL;
+    bool told = hasty || (asked != NULL && asked->remote == NULL);
     for (unsigned i = 0; result == IH_GONE; i++) {
         ih_error mine = {0};
-        ih_store *store = next_remote(process, handle, i);
+        ih_store *store = next_remote(process, linked ? asked : NULL, handle, i);
         if (store == NULL)
             break;
         bool is_asked = store == asked;
-        result = ask_for(store, handle, linked, out, &mine);
+        /* Where somebody was asked, others are not waited for. */
+        result = ask_for(store, handle, linked, hasty || (asked != NULL && !is_asked), out, &mine);
         if (result == IH_CLOSED && !is_asked) {
             result = IH_GONE; /* closed since it was found */
         } else if (result == IH_UNAVAILABLE) {
@@ -378,17 +381,22 @@ static ih_result open_any(ih_process *process, const ih_store *asked, ih_handle 
 
 ih_result ih_open(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error)
 {
-    return open_any(process, NULL, handle, false, out, error);
+    return open_any(process, NULL, handle, false, false, out, error);
+}
+
+ih_result ih_open_reachable(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error)
+{
+    return open_any(process, NULL, handle, false, true, out, error);
 }
 
 ih_result ih_open_in(ih_store *store, ih_handle handle, ih_lease **out, ih_error *error)
 {
-    return open_any(store->process, store, handle, false, out, error);
+    return open_any(store->process, store, handle, false, false, out, error);
 }
 
-ih_result ih_open_linked(ih_process *process, ih_handle handle, ih_lease **out, ih_error *error)
+ih_result ih_open_linked(ih_store *store, ih_handle handle, ih_lease **out, ih_error *error)
 {
-    return open_any(process, NULL, handle, true, out, error);
+    return open_any(store->process, store, handle, true, false, out, error);
 }
 
 void ih_lease_retain(ih_lease *lease)

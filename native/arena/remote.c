@@ -144,7 +144,7 @@ static ih_result ask(ih_store *store, ih_request *request, ih_error *error)
 {
     ih_remote *remote = store->remote;
     for (unsigned i = 0;; i++) {
-        ih_result result = ih_remote_ensure(store, error);
+        ih_result result = ih_remote_ensure(store, request->hasty, error);
         if (result != IH_OK)
             return result;
         send_drops(store);

@@ -77,6 +77,7 @@ typedef struct {
     size_t least, room, got;
     ih_arrival *arrival;  /* NULL: descriptors are not expected, and closed */
     uint64_t patience_ns; /* 0: the usual */
+    bool hasty;           /* a lost connection is tried once, and not waited for */
     bool retried;
 } ih_request;
 
@@ -85,7 +86,7 @@ ih_result ih_remote_call(ih_store *store, ih_request *request, ih_error *error);
 /* ---- the connection (remote_connect.c): under `call` ----------------------------------------- */
 
 /* A connection that stands, perhaps made anew. */
-ih_result ih_remote_ensure(ih_store *store, ih_error *error);
+ih_result ih_remote_ensure(ih_store *store, bool hasty, ih_error *error);
 ih_result ih_remote_connect_once(ih_store *store, ih_error *error);
 ih_result ih_remote_connect_first(ih_store *store, ih_error *error);
 bool ih_remote_is_connected(const ih_remote *remote);
@@ -127,7 +128,8 @@ void ih_remote_fork_child(ih_store *store);
 
 /* Maps the segment of a handle: worth another try, or IH_GONE with the reason. `linked`: an image
  * that is leased here links to it, so it may be deleted. */
-ih_result ih_remote_map(ih_store *store, ih_handle handle, bool linked, ih_error *error);
+ih_result ih_remote_map(ih_store *store, ih_handle handle, bool linked, bool hasty,
+                        ih_error *error);
 /* A segment from a reply, mapped or, with `fill`, ready to be written. Takes its descriptor. */
 ih_result ih_remote_adopt(ih_store *store, const ih_segment_reply *reply, ih_arrival *arrival,
                           bool fill, ih_segment **out, ih_error *error);

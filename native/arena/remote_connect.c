@@ -14,6 +14,7 @@
 #define SECOND UINT64_C(1000000000)
 #define PATIENCE (30u * SECOND) /* for a reply */
 #define RECONNECT (10u * SECOND)
+#define RECONNECT_ABSENT (2u * SECOND)
 #define PAUSE_FIRST (SECOND / 1000u)
 #define PAUSE_MAX (SECOND / 4u)
 
@@ -402,24 +403,26 @@ static ih_result is_hopeless(ih_store *store, ih_error *error)
     return IH_OK;
 }
 
-/* Under `call`. A connection that stands, perhaps made anew. */
-ih_result ih_remote_ensure(ih_store *store, ih_error *error)
+/* Under `call`. A connection that stands, perhaps made anew. A daemon that died leaves a socket on
+ * which its keeper listens; where nobody does, the keeper went too, and is not waited for as long. */
+ih_result ih_remote_ensure(ih_store *store, bool hasty, ih_error *error)
 {
     ih_remote *remote = store->remote;
     ih_result result = is_hopeless(store, error);
     if (result != IH_OK || ih_remote_is_connected(remote))
         return result;
-    bool wait = store->family != NULL && !remote->down;
-    uint64_t until = ih_os_exact_ns() + RECONNECT, pause = PAUSE_FIRST;
+    bool wait = store->family != NULL && !remote->down && !hasty;
+    uint64_t begin = ih_os_exact_ns(), pause = PAUSE_FIRST;
     for (;;) {
         result = ih_remote_connect_once(store, error);
         if (result == IH_OK || result != IH_UNAVAILABLE || remote->lost)
             break;
-        if (is_hopeless(store, NULL) != IH_OK || !wait || ih_os_exact_ns() > until)
+        if (is_hopeless(store, NULL) != IH_OK || !wait ||
+            ih_os_exact_ns() - begin > (remote->reached ? RECONNECT : RECONNECT_ABSENT))
             break;
         ih_os_pause(pause);
         pause = pause * 2u < PAUSE_MAX ? pause * 2u : PAUSE_MAX;
     }
-    remote->down = result == IH_UNAVAILABLE;
+    remote->down = result == IH_UNAVAILABLE && (wait || remote->down);
     return result;
 }

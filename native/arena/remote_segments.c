@@ -143,13 +143,14 @@ static bool replace(ih_store *store, ih_segment *segment)
     return ih_remote_admit(store, segment);
 }
 
-ih_result ih_remote_map(ih_store *store, ih_handle handle, bool linked, ih_error *error)
+ih_result ih_remote_map(ih_store *store, ih_handle handle, bool linked, bool hasty, ih_error *error)
 {
     ih_image_request body = {.handle = handle, .force = linked ? 1u : 0u};
     ih_segment_reply reply;
     ih_arrival arrival;
     ih_request request = {.op = IH_OP_MAP,
                           .what = "open an image",
+                          .hasty = hasty,
                           .part = {{&body, sizeof body}},
                           .reply = &reply,
                           .least = sizeof reply,

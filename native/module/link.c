@@ -15,6 +15,13 @@ static ih_image_object *damaged(const ih_image_object *image, uint64_t at, const
     return NULL;
 }
 
+static ih_result open_linked(ih_process *process, ih_store *store, ih_handle handle, ih_lease **out,
+                             ih_error *error)
+{
+    return store != NULL ? ih_open_linked(store, handle, out, error)
+                         : ih_open_reachable(process, handle, out, error);
+}
+
 /* A lease of B covers what B links to, deleted or not. Bytes that are no image of ours cover
  * nothing. */
 static ih_image_object *open_target(ih_image_object *image, uint64_t index)
@@ -26,12 +33,11 @@ static ih_image_object *open_target(ih_image_object *image, uint64_t index)
     ih_image_link(&image->image, index, (uint64_t *)(void *)&handle);
     ih_result result = ih_process_get(&process, &error);
     if (result == IH_OK) {
-        ih_result (*open)(ih_process *, ih_handle, ih_lease **, ih_error *) =
-            image->lease != NULL ? ih_open_linked : ih_open;
+        ih_store *store = image->lease != NULL ? image->lease->store : NULL;
         if (__atomic_load_n(&image->state->freezing, __ATOMIC_RELAXED) > 0)
-            result = open(process, handle, &lease, &error); /* other threads wait too */
+            result = open_linked(process, store, handle, &lease, &error); /* others wait too */
         else
-            IH_MAY_WAIT(result, open(process, handle, &lease, &error));
+            IH_MAY_WAIT(result, open_linked(process, store, handle, &lease, &error));
     }
     if (result == IH_OK)
         return ih_image_of_lease(image->state, lease);

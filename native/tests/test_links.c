@@ -25,7 +25,7 @@ static ih_result link_to(ih_handle from, const ih_handle *to, uint32_t count)
 static ih_handle put_linking(ih_handle to, uint64_t seed)
 {
     ih_lease *lease;
-    CHECK_OK(ih_open_linked(process, to, &lease, &error));
+    CHECK_OK(ih_open_linked(store, to, &lease, &error));
     ih_handle made = put(SIZE, 0, seed, NULL);
     CHECK_OK(link_to(made, &to, 1));
     ih_lease_release(lease);
@@ -47,7 +47,7 @@ static void test_h15_a_deleted_image_stays_for_links(void)
     ih_lease *lease;
     CHECK_EQ(ih_open(process, target, &lease, &error), IH_GONE);
     for (int i = 0; i < 2; i++) { /* its last lease does not end it */
-        CHECK_OK(ih_open_linked(process, target, &lease, &error));
+        CHECK_OK(ih_open_linked(store, target, &lease, &error));
         test_verify(lease, SIZE, 1);
         ih_lease_release(lease);
         CHECK_STORE(store);
@@ -56,7 +56,7 @@ static void test_h15_a_deleted_image_stays_for_links(void)
     CHECK_OK(ih_delete(store, from, false, &error));
     CHECK_EQ(usage().images, 0);
     CHECK_EQ(usage().used, 0);
-    CHECK_EQ(ih_open_linked(process, target, &lease, &error), IH_GONE);
+    CHECK_EQ(ih_open_linked(store, target, &lease, &error), IH_GONE);
     close_all();
 }
 
@@ -90,7 +90,7 @@ static void test_h15_a_fleeting_image_goes_with_its_last_link(void)
     CHECK_OK(link_to(from, &target, 1));
     ih_lease_release(target_lease);
     CHECK_EQ(usage().images, 2);
-    CHECK_OK(ih_open_linked(process, target, &target_lease, &error));
+    CHECK_OK(ih_open_linked(store, target, &target_lease, &error));
     test_verify(target_lease, SIZE, 1);
     ih_lease_release(target_lease);
     /* A name comes and goes: the link still keeps it. */
@@ -114,7 +114,7 @@ static void test_h24_chains_are_freed_without_recursion(void)
         ih_handle first = put(64, 0, 0, NULL), last = first;
         for (unsigned i = 1; i < LENGTH; i++) {
             ih_lease *lease;
-            CHECK_OK(ih_open_linked(process, last, &lease, &error));
+            CHECK_OK(ih_open_linked(store, last, &lease, &error));
             ih_handle next = put(64 + i % 3 * 64, 0, i, NULL);
             CHECK_OK(link_to(next, &last, 1));
             CHECK_OK(ih_delete(store, last, false, &error));
@@ -150,7 +150,7 @@ static void test_closing_a_store_with_links(void)
         ih_lease *lease;
         if (!(order & 2)) {
             CHECK_EQ(ih_open(process, large, &lease, &error), IH_CLOSED);
-            CHECK_OK(ih_open_linked(process, large, &lease, &error));
+            CHECK_OK(ih_open_linked(store, large, &lease, &error));
             test_verify(lease, 2 * MIB, 2);
             ih_lease_release(leases[2]);
             CHECK_STORE(store);
@@ -212,7 +212,7 @@ static void test_h09_links_in_a_child(void)
                 ih_store_close(store); /* what it leases and what that links to stay */
             say(t.up[1]);
             hear(t.down[0]); /* the parent has deleted both */
-            CHECK_OK(ih_open_linked(process, target, &linked, &error));
+            CHECK_OK(ih_open_linked(store, target, &linked, &error));
             test_verify(linked, SIZE, 1);
             ih_lease_release(lease);
             test_verify(linked, SIZE, 1);
@@ -317,7 +317,7 @@ static void test_h15_random_links_against_a_model(void)
                 ih_lease_release(node->lease);
                 node->lease = NULL;
             } else if (node->exists) {
-                CHECK_OK(ih_open_linked(process, node->handle, &node->lease, &error));
+                CHECK_OK(ih_open_linked(store, node->handle, &node->lease, &error));
             }
         }
         unsigned expected = collect();
