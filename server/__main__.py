@@ -8,6 +8,7 @@ import socket
 import sys
 
 from icehouse.server import config, daemon, holdings, logs
+from icehouse.server.frames import RefusedError
 from icehouse.server.keeper import CHANNEL_VARIABLE, WATCHDOG_VARIABLE
 
 
@@ -47,16 +48,20 @@ def main() -> int:
     except (KeyError, ValueError):
         logs.complain("this is the daemon's own process: start it with `icehouse serve`")
         return 2
+    channel = socket.socket(fileno=number)
+    os.set_inheritable(number, False)  # noqa: FBT003
     try:
-        with socket.socket(fileno=number) as channel:
-            os.set_inheritable(number, False)  # noqa: FBT003
-            asyncio.run(run(settings, holdings.Holdings(channel)))
+        asyncio.run(run(settings, holdings.Holdings(channel)))
     except holdings.KeeperGoneError:
         # There is nothing left to do, and nobody to do it for.
         return 0
-    except OSError as error:
+    except (OSError, RefusedError) as error:
         logs.complain(f"the daemon ends: {error}")
         return 1
+    finally:
+        # The kernel closes it when this process has ended. The keeper kills a daemon that closes
+        # it earlier, which would then end without its message and its exit status.
+        channel.detach()
     return 0
 
 

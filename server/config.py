@@ -24,6 +24,7 @@ from icehouse.server.keeper import SETTINGS_VARIABLE
 PREFIX = "ICEHOUSE_"
 FILE_VARIABLE = "ICEHOUSE_CONFIG"
 FLAGS_USAGE = "--config FILE, --KEY VALUE for the keys of `icehouse config show`"
+MACHINE_FILE = "/etc/icehouse/config.toml"
 ROLE_NUMBERS = {"reader": 1, "producer": 2, "admin": 3}
 
 
@@ -115,8 +116,19 @@ class Config(msgspec.Struct, frozen=True):
                     f"http = {self.http} needs {', '.join(missing)}: "
                     "pip install 'icehouse[service]', or leave http off"
                 )
-        if self.spill and not Path(self.spill).parent.is_dir():
-            raise ConfigError(f"spill = {self.spill}: there is no folder {Path(self.spill).parent}")
+        if self.spill:
+            self._check_spill(Path(self.spill))
+
+    def _check_spill(self, folder: Path) -> None:
+        """Check that spilled images can be written there; the daemon makes only the last part."""
+        told = f"spill = {folder}:"
+        if not folder.parent.is_dir():
+            raise ConfigError(f"{told} there is no folder {folder.parent}: make it")
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{told} it is no folder: remove it, or name another")
+        place = folder if folder.exists() else folder.parent
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise ConfigError(f"{told} uid {os.geteuid()} may not write in {place}: name another")
 
 
 class Chosen(NamedTuple):
@@ -204,7 +216,10 @@ def from_file(path: Path) -> dict[str, Chosen]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise ConfigError(
+            f"{path}: {error.strerror}; the configuration is the file that --config or "
+            f"{FILE_VARIABLE} names, else ~/.config/icehouse/config.toml, else {MACHINE_FILE}"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     found: dict[str, Chosen] = {}

@@ -277,7 +277,10 @@ class Room:
             reader = await loop.run_in_executor(None, self.spill.copy, old.id, held, old.size)
         except OSError as error:
             self.counters.spill_failures[error.strerror or "error"] += 1
-            self.log.warning("spill_failed", error=error.strerror, segment=old.id)
+            where = str(self.spill.folder)
+            self.log.warning(
+                "spill_failed", error=error.strerror, folder=where, segment=old.id, bytes=old.size
+            )
             return False
         finally:
             os.close(held)

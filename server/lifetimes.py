@@ -57,8 +57,20 @@ class Life:
 
 
 def now_ns() -> int:
-    """Give the time of day in ns since the epoch."""
-    return time.time_ns()
+    """Give the ns since the machine was started, its sleep included.
+
+    Not the time of day: that jumps, and would take images with it. The store does not outlive the
+    machine's run.
+    """
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def epoch_ns(moment: int) -> int:
+    """Give the time of day of a moment that is told as now_ns() does; 0 stays 0.
+
+    In whole ms: the clocks are not read at once, and who asks twice is told the same.
+    """
+    return min((moment - now_ns() + time.time_ns()) // 10**6 * 10**6, 2**63) if moment else 0
 
 
 class Lifetimes:
@@ -252,7 +264,7 @@ class Lifetimes:
             heapq.heapify(self.heap)
 
     def next_expiry(self) -> int:
-        """When something may have to go, in ns since the epoch; 0: nothing does."""
+        """When something may have to go, as now_ns() tells it; 0: nothing does."""
         return self.heap[0][0] if self.heap else 0
 
     def expire_due(self, limit: int = 256) -> int:

@@ -43,7 +43,13 @@ class Claim:
                 raise
         except OSError as error:
             where = error.filename or path
-            raise CannotListenError(f"cannot listen on {path}: {where}: {error.strerror}") from None
+            hint = (
+                "make that folder" if error.errno == errno.ENOENT else "see that it can be written"
+            )
+            raise CannotListenError(
+                f"cannot listen on {path}: {where}: {error.strerror}: "
+                f"{hint}, or choose another place with --socket"
+            ) from None
         self.inode = os.lstat(path).st_ino
 
     def release(self) -> None:

@@ -24,7 +24,7 @@ from icehouse.server.frames import (
     Why,
 )
 from icehouse.server.handlers import Reply
-from icehouse.server.lifetimes import WORDS
+from icehouse.server.lifetimes import WORDS, now_ns
 from icehouse.server.parts import Parts
 from icehouse.server.segments import Segment, dedicated_size, ordinary_size
 from icehouse.server.sessions import Hello, Session
@@ -424,7 +424,7 @@ class Operations(Parts):
             return lines
         segment = self.segments.by_id[handle[0] >> 24]
         if life is not None and life.expires_ns:
-            left = life.expires_ns / 1e9 - time.time()
+            left = (life.expires_ns - now_ns()) / 1e9
             if life.pinned:
                 lines.append("Its time to live counts again when it is no longer pinned.")
             else:

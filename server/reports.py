@@ -3,6 +3,7 @@
 from icehouse.server import frames
 from icehouse.server.catalog import Stat
 from icehouse.server.frames import STAT_REPLY, USAGE_REPLY
+from icehouse.server.lifetimes import epoch_ns
 from icehouse.server.operations import Operations
 
 
@@ -29,7 +30,7 @@ class Reports(Operations):
             stat.size,
             stat.block,
             stat.created_ns,
-            life.expires_ns if life is not None else 0,
+            epoch_ns(life.expires_ns) if life is not None else 0,
             stat.leases,
             len(self.names.of(handle)),
             len(life.links) if life is not None else 0,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from icehouse.server.catalog import Stat
 from icehouse.server.frames import HANDLE, ORDINARY, Handle, RefusedError, Result, Role
 from icehouse.server.kinds import root_type
+from icehouse.server.lifetimes import epoch_ns
 from icehouse.store.wire import messages
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def an_object(daemon: "Daemon", stat: Stat, state: str) -> messages.Object:
     )
     if life is not None:
         told.pinned = life.pinned
-        told.expires_ns = life.expires_ns
+        told.expires_ns = epoch_ns(life.expires_ns)
         told.links = len(life.links)
     if segment is not None:
         key = segment.key

@@ -173,6 +173,8 @@ static ih_result ask(ih_store *store, ih_request *request, ih_error *error)
             return result;
         ih_remote_disconnect(
             store); /* a late reply must not be taken for that to another request */
+        if (code == ETIMEDOUT)
+            remote->down = true; /* who waits behind this call need not wait as long again */
         if (code == ETIMEDOUT || i >= TRIES)
             return ih_remote_unavailable(remote, error, code, request->what);
         request->retried = true;

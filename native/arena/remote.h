@@ -37,7 +37,7 @@ typedef struct ih_remote {
     /* under `call` */
     uint64_t request;
     uint8_t *buffer; /* IH_FRAME_MAX bytes */
-    bool down;       /* the last attempt to connect failed: the next one does not wait long */
+    bool down;       /* the last attempt to reach it failed: the next one does not wait long */
     bool reached;    /* the last attempt found somebody who listens */
     /* written under `call` and the process's lock */
     int fd;

@@ -12,7 +12,8 @@
 #include <string.h>
 
 #define SECOND UINT64_C(1000000000)
-#define PATIENCE (30u * SECOND) /* for a reply */
+#define PATIENCE (30u * SECOND)     /* for a reply */
+#define PATIENCE_DOWN (5u * SECOND) /* the same, after somebody waited in vain */
 #define RECONNECT (10u * SECOND)
 #define RECONNECT_ABSENT (2u * SECOND)
 #define PAUSE_FIRST (SECOND / 1000u)
@@ -308,8 +309,10 @@ static ih_result say_hello(ih_store *store, ih_error *error)
                       .token = {remote->token[0], remote->token[1]},
                       .member = store->family != NULL ? store->family->member : 0};
     ih_welcome welcome;
-    ih_request request = {
-        .op = IH_OP_HELLO, .what = "connect to the daemon", .part = {{&hello, sizeof hello}}};
+    ih_request request = {.op = IH_OP_HELLO,
+                          .what = "connect to the daemon",
+                          .patience_ns = remote->down ? PATIENCE_DOWN : 0,
+                          .part = {{&hello, sizeof hello}}};
     ih_arrival arrival;
     ih_arrival_begin(store, &arrival);
     size_t size = 0;
@@ -331,6 +334,8 @@ static ih_result say_hello(ih_store *store, ih_error *error)
         ih_lock(store->process);
         remote->lost = true;
         ih_unlock(store->process);
+        if (error != NULL)
+            error->system_errno = ESTALE;
     }
     if (result == IH_OK) {
         memcpy(&welcome, body, sizeof welcome);
@@ -396,10 +401,7 @@ static ih_result is_hopeless(ih_store *store, ih_error *error)
         return ih_fail(error, IH_SYSTEM, EAGAIN,
                        "use a store in a child whose lease table could not be prepared");
     if (lost)
-        return ih_remote_unavailable(
-            remote, error, 0,
-            "reach the store: its daemon has another one by now, or the descriptor "
-            "of our leases was closed");
+        return ih_remote_unavailable(remote, error, ESTALE, "reach the store");
     return IH_OK;
 }
 

@@ -285,9 +285,8 @@ static const struct {
                    "this process inherited the store by fork and may only read it; to write from "
                    "several processes use the daemon's store: icehouse.connect()"},
     [IH_UNAVAILABLE] = {IH_ERR_UNAVAILABLE,
-                        "the daemon can't be reached, or is not the one that this store was "
-                        "connected to; start it with `icehouse serve`, then icehouse.connect() "
-                        "again"},
+                        "the daemon can't be reached; start it with `icehouse serve`, then "
+                        "icehouse.connect() again"},
     [IH_DENIED] = {IH_ERR_NOT_PERMITTED,
                    "the daemon does not allow this to this user; whoever runs it gives roles "
                    "(reader, producer, admin) in its configuration"},
@@ -321,8 +320,35 @@ static uint32_t why_of(const ih_error *error)
     return error->why < Py_ARRAY_LENGTH(gone) ? error->why : IH_WHY_UNKNOWN;
 }
 
+/* Why no daemon was reached, by what the system said to it; the socket follows. */
+static const char *reason_of_unavailable(const ih_error *error)
+{
+    switch (error->system_errno) {
+    case ENOENT:
+    case ECONNREFUSED:
+    case ENOTDIR:
+        return "no daemon listens there; start it with `icehouse serve`, then icehouse.connect() "
+               "again, or name the socket of one that runs: ICEHOUSE_SOCKET, "
+               "icehouse.connect(socket)";
+    case ETIMEDOUT:
+        return "the daemon did not answer in time: is it stopped, or the machine overloaded? Its "
+               "log may say why; what is open stays readable, and the next call asks it again";
+    case ESTALE:
+        return "the daemon there has another store by now, without what was in this one, or the "
+               "descriptor of this process's leases was closed; icehouse.connect() again";
+    case EACCES:
+    case EPERM:
+        return "this user may not connect there; whoever runs the daemon gives roles (reader, "
+               "producer, admin) in its configuration";
+    default:
+        return results[IH_UNAVAILABLE].reason;
+    }
+}
+
 static const char *reason_of(const ih_error *error)
 {
+    if (error->result == IH_UNAVAILABLE)
+        return reason_of_unavailable(error);
     if (error->result == IH_SYSTEM)
         return "the system refused";
     if (error->result == IH_CONFLICT)

@@ -45,6 +45,17 @@ def test_nobody_there(tmp_path: Path) -> None:
     refused(tmp_path / "s")
 
 
+def test_a_socket_of_others(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may connect anywhere")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        (tmp_path / "socket").chmod(0)
+        with pytest.raises(icehouse.StoreUnavailable, match="may not connect there"):
+            icehouse.connect(tmp_path / "socket")
+
+
 def test_a_path_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ICEHOUSE_SOCKET", str(tmp_path / "mine"))
     with pytest.raises(icehouse.StoreUnavailable, match="mine"):

@@ -228,14 +228,24 @@ class TestErrors:
         with pytest.raises(ConfigError, match="cannot understand"):
             config.from_arguments(arguments)
 
-    def test_what_the_machine_lacks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_the_machine_lacks(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(config.importlib.util, "find_spec", lambda name: None)
         made = config.from_arguments(["--http=127.0.0.1:0"])
         with pytest.raises(ConfigError, match=r"pip install 'icehouse\[service\]'"):
             made.check_place()
         made = config.from_arguments(["--spill", "/no/such/folder"])
-        with pytest.raises(ConfigError, match="there is no folder /no/such"):
+        with pytest.raises(ConfigError, match="there is no folder /no/such: make it"):
             made.check_place()
+        file = tmp_path / "file"
+        file.write_text("")
+        made = config.from_arguments(["--spill", str(file)])
+        with pytest.raises(ConfigError, match="it is no folder: remove it, or name another"):
+            made.check_place()
+        if os.geteuid() != 0:
+            tmp_path.chmod(0o500)
+            made = config.from_arguments(["--spill", str(tmp_path / "new")])
+            with pytest.raises(ConfigError, match="may not write in"):
+                made.check_place()
 
 
 def test_children_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

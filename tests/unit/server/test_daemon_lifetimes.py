@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from raw import MIB, Refused, World, run, seal
 
-from icehouse.server import frames
+from icehouse.server import frames, lifetimes
 from icehouse.server.frames import DEDICATED, Op, Result, Why
 
 pytestmark = pytest.mark.watchdog(60)
@@ -194,6 +195,29 @@ def test_h15_orphans() -> None:
         await world.until(lambda: len(world.daemon.lifetimes.retired) == 2)
 
     run(test, orphan_ttl=0.1)
+
+
+def test_a_clock_that_jumps_ends_no_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(world: World) -> None:
+        client = await world.client()
+        handle = await client.put()
+        await client.publish(handle, flags=frames.PUBLISH_TTL, ttl=3600)
+        true = time.time_ns
+        for days in (400, -400):
+            jump = days * 86400 * 10**9
+            monkeypatch.setattr(time, "time_ns", lambda jump=jump: true() + jump)
+            world.daemon.tick()
+            assert await client.lives(handle)
+            world.restart()
+            client = await client.again()
+            assert await client.lives(handle)
+            told = world.daemon.lifetimes.of(handle)
+            assert told is not None
+            left = lifetimes.epoch_ns(told.expires_ns) - time.time_ns()
+            assert 0 < left <= 3600 * 10**9
+        monkeypatch.undo()
+
+    run(test)
 
 
 def test_full_tells_figures() -> None:
