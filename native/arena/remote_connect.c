@@ -406,7 +406,7 @@ static ih_result is_hopeless(ih_store *store, ih_error *error)
 }
 
 /* Under `call`. A connection that stands, perhaps made anew. A daemon that died leaves a socket on
- * which its keeper listens; where nobody does, the keeper went too, and is not waited for as long. */
+ * which its keeper listens; where nobody does, the keeper went too, and the wait is shorter. */
 ih_result ih_remote_ensure(ih_store *store, bool hasty, ih_error *error)
 {
     ih_remote *remote = store->remote;
