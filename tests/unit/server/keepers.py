@@ -60,6 +60,9 @@ class Keeper:
                 stdout=log,
                 stderr=log,
                 pass_fds=fds,
+                # As at a terminal: what runs in the background has interrupts ignored, and the
+                # keeper respects that.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 env={**os.environ, "PYTHONPATH": str(HERE), **(environment or {})},
             )
 
