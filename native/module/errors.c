@@ -270,7 +270,8 @@ static const struct {
     [IH_GONE] = {IH_ERR_GONE,
                  "it names nothing that lives here: it was deleted, its store was closed, "
                  "its last view went, or it was put by another process or after this "
-                 "one was forked; "
+                 "one was forked, or in a daemon's store that this process did not "
+                 "icehouse.connect() to; "
                  "put the object again, or get it by its name"},
     [IH_UNKNOWN] = {IH_ERR_UNKNOWN_NAME,
                     "nothing is bound to this name; bind it with put(x, name=...) or "

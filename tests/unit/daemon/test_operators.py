@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -94,3 +96,13 @@ def test_ten_thousand_names_and_objects(daemon: Daemon) -> None:
         store.trim()
         assert store.usage().images == 10_000
         store.check()
+
+
+@pytest.mark.daemon(capacity="64MiB")
+def test_a_handle_in_a_process_that_did_not_connect(daemon: Daemon) -> None:
+    with icehouse.connect(daemon.socket) as store:
+        handle = store.put({"a": 1}, name="a")
+        source = f"import icehouse\nicehouse.get({str(handle)!r})"
+        command = [sys.executable, "-c", source]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "did not icehouse.connect() to" in done.stderr
