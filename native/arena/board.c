@@ -214,10 +214,12 @@ static void fill_slot(ih_board_slot *slot, ih_handle handle, uint64_t version)
 static ih_result add_entry(ih_board *board, const char *name, size_t length, uint64_t hash,
                            uint64_t free_cell, ih_handle handle, uint64_t version)
 {
-    uint64_t used = header(board)->used, bytes = entry_bytes(length);
+    uint64_t used = __atomic_load_n(&header(board)->used, __ATOMIC_RELAXED);
+    uint64_t bytes = entry_bytes(length), room = board->entries_end - board->entries;
     uint64_t offset = board->entries + used;
-    /* Half of the index stays empty, so that a search for what is not there ends soon. */
-    if (bytes > board->entries_end - offset || free_cell >= board->cells ||
+    /* A board that was damaged takes no more names: another will take its place. Half of the index
+     * stays empty, so that a search for what is not there ends soon. */
+    if (used % IH_UNIT != 0 || used > room || bytes > room - used || free_cell >= board->cells ||
         used / AVERAGE_ENTRY >= board->cells / 2u)
         return IH_FULL;
     ih_board_entry *entry = entry_at(board, offset);
