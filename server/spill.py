@@ -5,13 +5,15 @@ same; its range in the state map tells that it has moved, and who reads it next 
 """
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
 from icehouse.server.failpoints import failpoint
 from icehouse.server.frames import RefusedError, Result
 
-CHUNK = 8 << 20
+# Copied at a time; well below what is always left free in a cgroup (ih_room_take in segment.c).
+CHUNK = 4 << 20
 
 
 class Spill:
@@ -80,17 +82,15 @@ class Spill:
             os.posix_fallocate(out, 0, size)
             done = 0
             while done < size:
-                part = os.pread(fd, min(CHUNK, size - done), done)
-                if not part:
-                    raise OSError(5, "the segment is shorter than it was")
-                written = 0
-                while written < len(part):
-                    written += os.pwrite(out, part[written:], done + written)
-                # Pages that are not on disk yet count in the cgroup whose memory is short already,
-                # and can't be taken from it.
+                # From file to file: a buffer of ours would take memory where it is short already.
+                count = os.sendfile(out, fd, done, min(CHUNK, size - done))
+                if count == 0:
+                    raise OSError(errno.EIO, "the segment is shorter than it was")
+                # Pages that are not on disk yet count in that cgroup too, and can't be taken from
+                # it.
                 os.fdatasync(out)
-                os.posix_fadvise(out, done, len(part), os.POSIX_FADV_DONTNEED)
-                done += len(part)
+                os.posix_fadvise(out, done, count, os.POSIX_FADV_DONTNEED)
+                done += count
             failpoint("spill.copied")
             os.fchmod(out, 0o400)
             reader = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
