@@ -169,11 +169,13 @@ class Room:
 
     def waiting(self, session: int) -> int:
         """Give the bytes that nobody uses and only this producer can use or give back (H7)."""
-        free = sum(
-            self.catalog.content(number).free_bytes
-            for number in self.segments.of(session)
-            if self.segments.by_id[number].key.kind == ORDINARY
-        )
+        free = 0
+        for number in self.segments.of(session):
+            key = self.segments.by_id[number].key
+            if key.kind == ORDINARY:
+                # Blocks that the producer has cleared and not merged yet are nobody's either.
+                content = self.catalog.content(number)
+                free += max(0, key.size - content.image_bytes - content.dying_bytes)
         return self.catalog.waiting(session) + free
 
     def full(self, wanted: int, attempt: str, asking: int = 0) -> RefusedError:

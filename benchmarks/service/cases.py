@@ -33,6 +33,10 @@ class Bench:
     nursery: Callable[[Callable[[Connection, str], None]], Connection]
     peers: list[str] = field(default_factory=list)
 
+    def link(self, name: str) -> Any:
+        """A contestant with what it alone has."""
+        return self.links[name]
+
     def ask(self, *command: Any) -> Any:
         """Let the reader do something."""
         self.pipe.send(command)
@@ -100,7 +104,7 @@ def get(bench: Bench) -> Iterator[Result]:
 
 def get_unmapped(bench: Bench) -> Iterator[Result]:
     """The same where the reader has not mapped the segment: each image in one of its own."""
-    store: Any = getattr(bench.links[OURS], "store")  # noqa: B009 - ours alone has one
+    store = bench.link(OURS).store
 
     def side() -> float:
         handles = [store.put(SMALL, evictable=True) for _ in range(20)]
@@ -196,7 +200,7 @@ def array(bench: Bench) -> Iterator[Result]:
         bench.links[name].drop(last.pop(name))
 
     def fresh() -> float:
-        store: Any = getattr(bench.links[OURS], "store")  # noqa: B009
+        store = bench.link(OURS).store
         store.trim()
         begin = time.perf_counter()
         handle = store.put(source)
@@ -210,7 +214,7 @@ def array(bench: Bench) -> Iterator[Result]:
 
 def control(bench: Bench) -> Iterator[Result]:
     """A round trip to the daemon: stat of a handle. Redis: PING."""
-    store: Any = getattr(bench.links[OURS], "store")  # noqa: B009
+    store = bench.link(OURS).store
     handle = store.put(SMALL)
 
     def per_call(call: Callable[[], object]) -> float:
@@ -221,7 +225,7 @@ def control(bench: Bench) -> Iterator[Result]:
 
     sides = {OURS: lambda: per_call(lambda: store.stat(handle))}
     if "Redis" in bench.links:
-        client: Any = getattr(bench.links["Redis"], "client")  # noqa: B009
+        client: Any = bench.link("Redis").client
         sides["Redis"] = lambda: per_call(client.ping)
     target = targets.seconds(60e-6, 25e-6)
     yield bench.interleaved("control round trip", "stat", sides, target)
@@ -331,7 +335,7 @@ def scaling(bench: Bench) -> Iterator[Result]:
 def daemon_memory(bench: Bench) -> Iterator[Result]:
     """What the daemon holds with a million small objects."""
     count = 10_000 if bench.quick else 1_000_000
-    store: Any = getattr(bench.links[OURS], "store")  # noqa: B009
+    store = bench.link(OURS).store
     daemon = daemon_of(bench.server_pids[OURS])
     handles = [store.put(SMALL) for _ in range(count)]
     if store.usage().images < count:
