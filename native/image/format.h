@@ -1,4 +1,4 @@
-/* The image format, version 2, in C. docs/image-format.md is the text; keep the two equal.
+/* The image format, version 3, in C. docs/image-format.md is the text; keep the two equal.
  *
  * Only constants and the header's layout: read.h interprets bytes, write.h makes them. */
 #ifndef ICEHOUSE_IMAGE_FORMAT_H
@@ -8,7 +8,7 @@
 
 #define IH_IMAGE_START 64u /* first byte of the graph */
 #define IH_IMAGE_MAGIC 0x4849u
-#define IH_IMAGE_VERSION 2u
+#define IH_IMAGE_VERSION 3u
 #define IH_IMAGE_LINKS 1u /* a flag: the graph ends with a table of links */
 #define IH_IMAGE_LINKS_MAX 2048u
 #define IH_LINK_BYTES 16u                /* an entry of the table: a handle */
@@ -81,10 +81,13 @@ typedef enum {
     IH_FROZENSET_HASHED,
     IH_ARRAY,
     IH_LINK,
+    IH_OBJECT,
+    IH_LAYOUT,
+    IH_VALUE,
     IH_KINDS,
     IH_SHORT_STR = 0x40, /* not stored: how read.h names a short string */
 } ih_kind;
-_Static_assert(IH_ARRAY == 27 && IH_LINK == 28 && IH_KINDS <= IH_KIND_MASK,
+_Static_assert(IH_ARRAY == 27 && IH_LINK == 28 && IH_VALUE == 31 && IH_KINDS <= IH_KIND_MASK,
                "kinds are part of the format");
 
 typedef enum {
@@ -116,6 +119,10 @@ static inline uint32_t ih_element_width(unsigned code)
 #define IH_ARRAY_RECORD 24u /* bytes of the record before the shape */
 
 enum { IH_ORIGIN_NDARRAY, IH_ORIGIN_ARRAY, IH_ORIGIN_MEMORYVIEW, IH_ORIGINS };
+
+/* What an OBJECT's words are: the count of its LAYOUT. */
+typedef enum { IH_FORM_VIEW, IH_FORM_CONTAINER, IH_FORM_TUPLE, IH_FORM_MADE, IH_FORMS } ih_form_code;
+#define IH_VALUE_CLASS 1u /* the one code of a VALUE that is known here: (module, qualified name) */
 
 /* Where the elements of a packed node start, given where its header (and wide count) ends. */
 static inline uint64_t ih_packed_start(uint64_t after_header, uint64_t bytes, uint32_t width)

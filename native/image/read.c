@@ -200,6 +200,7 @@ int ih_read_node_slow(const ih_image *image, uint64_t at, ih_node *out, ih_fault
     case IH_TUPLE_VIEW_STR:
         return read_text_run(&c, out, fault);
     case IH_DICT_SHAPED:
+    case IH_OBJECT:
         fits = take32(&c, &out->shape) && take_run(&c, out->n, 4, &out->data);
         break;
     case IH_DICT_PAIRS:
@@ -233,6 +234,14 @@ int ih_read_node_slow(const ih_image *image, uint64_t at, ih_node *out, ih_fault
         return read_array(&c, out, fault);
     case IH_LINK:
         return read_link(&c, out, fault);
+    case IH_LAYOUT:
+        if (out->n >= IH_FORMS)
+            IH_FAULT(at, "unknown form of objects");
+        fits = take32(&c, &out->capacity) && take32(&c, &out->seed) && take32(&c, &out->shape);
+        break;
+    case IH_VALUE:
+        fits = take32(&c, &out->shape);
+        break;
     default:
         IH_FAULT(at, "unknown kind of node");
     }

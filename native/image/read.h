@@ -43,6 +43,10 @@ typedef struct {
  *   DICT_PAIRS, DICT_HASHED     data = entries, n
  *   *_HASHED, SHAPE with n > 8  table = slots, capacity, seed, width
  *   LINK                        n = index into the table of links, shape = word in the target
+ *   OBJECT                      data = values, n, shape = word of its LAYOUT
+ *   LAYOUT                      n = form, capacity = word of the class, seed = number,
+ *                               shape = word of a SHAPE or None
+ *   VALUE                       n = code, shape = word of the payload
  *   ARRAY                       data, bytes, item_size, code = origin, order, n = dimensions,
  *                               shape_at, text = format, text_size */
 typedef struct {
@@ -129,6 +133,7 @@ static inline bool ih_may_be_linked(unsigned kind)
     case IH_FROZENSET:
     case IH_FROZENSET_HASHED:
     case IH_ARRAY:
+    case IH_OBJECT:
         return true;
     default:
         return false;
