@@ -60,7 +60,7 @@ static ih_class object_class(const ih_state *state, PyObject *object, bool *asks
 static bool is_view(const ih_comparison *c, const ih_value *value)
 {
     return value->form == IH_NODE ||
-           (value->form == IH_OBJECT && ih_is_container_view(c->state, value->object));
+           (value->form == IH_AN_OBJECT && ih_is_container_view(c->state, value->object));
 }
 
 /* ---- plain values ------------------------------------------------------------------------- */
@@ -95,13 +95,13 @@ static int quick_equal(const ih_value *value, PyObject *object)
 
 static int leaves_equal(const ih_value *a, const ih_value *b)
 {
-    if (a->form == IH_OBJECT || b->form == IH_OBJECT) {
+    if (a->form == IH_AN_OBJECT || b->form == IH_AN_OBJECT) {
         int equal = -1;
-        if (a->form == IH_OBJECT && b->form == IH_OBJECT) {
+        if (a->form == IH_AN_OBJECT && b->form == IH_AN_OBJECT) {
             if (a->object == b->object)
                 return 1;
         } else {
-            equal = a->form == IH_OBJECT ? quick_equal(b, a->object) : quick_equal(a, b->object);
+            equal = a->form == IH_AN_OBJECT ? quick_equal(b, a->object) : quick_equal(a, b->object);
         }
         return equal >= 0 ? equal : objects_equal(a, b);
     }
@@ -371,8 +371,8 @@ static int enter(ih_comparison *c, ih_class class, const ih_value *a, const ih_v
             return known > 0 ? SKIP : -1;
     }
     ih_pair pair = {.class = (uint8_t) class};
-    pair.object_a = a->form == IH_OBJECT;
-    pair.object_b = b->form == IH_OBJECT;
+    pair.object_a = a->form == IH_AN_OBJECT;
+    pair.object_b = b->form == IH_AN_OBJECT;
     if (open_side(&pair.a, class, a) < 0)
         return -1;
     int result = open_side(&pair.b, class, b);
@@ -390,7 +390,7 @@ static int values_equal(ih_comparison *c, const ih_value *a, const ih_value *b)
     if (a->has_word && b->has_word && a->word == b->word &&
         a->image->image.base == b->image->image.base)
         return 1; /* one object, as Python's `is` */
-    bool tuples = a->form == IH_OBJECT && b->form == IH_OBJECT && PyTuple_CheckExact(a->object) &&
+    bool tuples = a->form == IH_AN_OBJECT && b->form == IH_AN_OBJECT && PyTuple_CheckExact(a->object) &&
                   PyTuple_CheckExact(b->object); /* they may hold views */
     if (!tuples && !is_view(c, a) && !is_view(c, b))
         return leaves_equal(a, b);
@@ -402,9 +402,9 @@ static int values_equal(ih_comparison *c, const ih_value *a, const ih_value *b)
         class[i] = IH_NO_CLASS;
         if (value->form == IH_NODE)
             class[i] = ih_kind_class(value->node.kind);
-        else if (value->form == IH_OBJECT)
+        else if (value->form == IH_AN_OBJECT)
             class[i] = object_class(c->state, value->object, &asks[i]);
-        if (value->form == IH_OBJECT && class[i] == IH_NO_CLASS)
+        if (value->form == IH_AN_OBJECT && class[i] == IH_NO_CLASS)
             asks[i] = true;
         if (asks[i]) {
             int answer = ask(value->object, values[1 - i]);
@@ -460,7 +460,7 @@ static int look_up(const ih_state *state, PyObject *dict, PyObject *key, ih_valu
         uint32_t word = ih_load_word(table->values + i * table->value_stride);
         return ih_value_of_word(table->image, word, out) < 0 ? -1 : 1;
     }
-    out->form = IH_OBJECT;
+    out->form = IH_AN_OBJECT;
     out->has_word = false;
 #if PY_VERSION_HEX >= 0x030D0000
     return PyDict_GetItemRef(dict, key, &out->object);

@@ -198,7 +198,7 @@ static int put_value(printer *p, const ih_value *value)
 {
     if (value->form == IH_NODE)
         return push_node(p, value);
-    if (value->form == IH_OBJECT || !value->has_word || value->form != IH_INTEGER)
+    if (value->form == IH_AN_OBJECT || !value->has_word || value->form != IH_INTEGER)
         return put_leaf(p, value);
     return put_small_int(p, value->integer);
 }

@@ -33,7 +33,7 @@ ih_class ih_kind_class(unsigned kind)
 
 static int make_object(ih_image_object *image, uint32_t word, ih_value *out)
 {
-    out->form = IH_OBJECT;
+    out->form = IH_AN_OBJECT;
     out->object = ih_decode(image, word);
     return out->object == NULL ? -1 : 0;
 }
@@ -93,7 +93,7 @@ int ih_value_of_word(ih_image_object *image, uint32_t word, ih_value *out)
 PyObject *ih_value_object(const ih_value *value)
 {
     switch ((ih_form)value->form) {
-    case IH_OBJECT:
+    case IH_AN_OBJECT:
         return Py_NewRef(value->object);
     case IH_INTEGER:
         return PyLong_FromLongLong(value->integer);
@@ -172,7 +172,7 @@ static int native_item(PyObject *object, uint64_t i, ih_value *out)
             return 0;
         item = Py_NewRef(PyTuple_GET_ITEM(object, (Py_ssize_t)i));
     }
-    out->form = IH_OBJECT;
+    out->form = IH_AN_OBJECT;
     out->has_word = false;
     out->object = item;
     return 1;
@@ -221,7 +221,7 @@ static int packed_item(const uint8_t *element, unsigned code, ih_value *out)
         memcpy(&out->number, element, 8);
         return 1;
     default:
-        out->form = IH_OBJECT;
+        out->form = IH_AN_OBJECT;
         out->object = ih_decode_element(element, code);
         return out->object == NULL ? -1 : 1;
     }

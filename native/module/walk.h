@@ -3,7 +3,7 @@
  * Purpose.   A cursor is an opened container: a node of an image, a view, or a Python object. A
  *            value is one item of it in the cheapest form that can still be compared: a number or
  *            text is not made into an object before somebody needs one.
- * Ownership. A cursor holds what it reads. A value of form IH_OBJECT owns its object; the others
+ * Ownership. A cursor holds what it reads. A value of form IH_AN_OBJECT owns its object; the others
  *            borrow from the cursor they came from.
  */
 #ifndef ICEHOUSE_MODULE_WALK_H
@@ -11,7 +11,7 @@
 
 #include "module/decode.h"
 
-typedef enum { IH_OBJECT, IH_INTEGER, IH_NUMBER, IH_TEXT, IH_NODE } ih_form;
+typedef enum { IH_AN_OBJECT, IH_INTEGER, IH_NUMBER, IH_TEXT, IH_NODE } ih_form;
 
 /* What may equal what: a list never equals a tuple. */
 typedef enum { IH_NO_CLASS, IH_LIST_CLASS, IH_TUPLE_CLASS, IH_DICT_CLASS, IH_SET_CLASS } ih_class;
@@ -23,7 +23,7 @@ typedef struct {
     uint32_t word; /* where has_word */
     ih_image_object
         *image;       /* borrowed; of words and text: behind a link another than the cursor's */
-    PyObject *object; /* IH_OBJECT: owned */
+    PyObject *object; /* IH_AN_OBJECT: owned */
     union {
         int64_t integer;     /* IH_INTEGER */
         double number;       /* IH_NUMBER */
@@ -50,13 +50,13 @@ ih_class ih_kind_class(unsigned kind);
 int ih_value_of_word(ih_image_object *image, uint32_t word, ih_value *out);
 static inline void ih_value_of_object(PyObject *object, ih_value *out)
 {
-    out->form = IH_OBJECT;
+    out->form = IH_AN_OBJECT;
     out->has_word = false;
     out->object = Py_NewRef(object);
 }
 static inline void ih_value_clear(ih_value *value)
 {
-    if (value->form == IH_OBJECT)
+    if (value->form == IH_AN_OBJECT)
         Py_DECREF(value->object);
 }
 /* The Python object of a value. New reference. */
