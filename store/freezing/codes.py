@@ -1,0 +1,52 @@
+"""Numbers that images hold: codes of VALUE nodes, families of MADE objects.
+
+They are part of the image format (docs/image-format.md): a number keeps its meaning for ever.
+The comment beside a code is its payload, which is made of plain types: what `getter(obj)` of its
+rule returns when freezing, and what the opener gets.
+"""
+
+from typing import Final
+
+# What refers to something importable. A class is named by module and qualified name.
+CLASS: Final = 1  # (module, qualname)
+GLOBAL: Final = 2  # (module, qualname): a builtin function; needs trust in code
+ENUM: Final = 3  # (module, qualname, name or None, value or None)
+
+# Types of the standard library.
+DATE: Final = 4  # the ordinal
+TIME: Final = 5  # bytes (6), or (bytes, tzinfo); see dates.py
+DATETIME: Final = 6  # bytes (10), or (bytes, tzinfo)
+TIMEDELTA: Final = 7  # (days, seconds, microseconds)
+TIMEZONE: Final = 8  # an offset in microseconds, or (offset, name)
+ZONEINFO: Final = 9  # its key
+DECIMAL: Final = 10  # its text
+FRACTION: Final = 11  # (numerator, denominator)
+UUID: Final = 12  # bytes (16), or (bytes, name of is_safe)
+IP: Final = 13  # see net.py
+PATH: Final = 14  # (flavour, text)
+PATTERN: Final = 15  # (pattern, flags)
+RANGE: Final = 16  # (start, stop, step)
+SLICE: Final = 17  # (start, stop, step)
+MAPPING_PROXY: Final = 18  # a dict
+
+# What runs code when it is opened, or belongs to a registration.
+REDUCE: Final = 20  # (callable, args, state, listitems, dictitems); needs trust in code
+REGISTERED: Final = 21  # (type's name, what the registered `freeze` returned)
+THAWED: Final = 22  # (module, qualname, what `__freeze__` returned): a class with `__thaw__`
+EXCEPTION: Final = 23  # see exceptions.py; needs trust in code
+RECORD: Final = 24  # (type's name, names, values)
+
+# The data ecosystem.
+NUMPY_SCALAR: Final = 30
+NDARRAY: Final = 31
+MASKED_ARRAY: Final = 32
+ARROW: Final = 33
+PANDAS: Final = 34
+POLARS: Final = 35
+SPARSE: Final = 36
+TORCH: Final = 37
+
+# Families of MADE objects.
+STRUCT: Final = 1
+PYDANTIC: Final = 2
+SUBCLASS: Final = 3

@@ -1,0 +1,112 @@
+"""What the compiled module asks: the thin face of the rules, and its contract with C.
+
+C looks these names up as attributes of this module, once per interpreter, when it meets the first
+type that is not a builtin or the first VALUE. It asks `rule_of` once per class and keeps the answer
+while `generation` stays the same.
+
+Rules (`rule_of`): a str is the reason for a refusal, else one of
+
+* `("view", slots)`: the fields are the slots, pairs of name and member descriptor in MRO order, then
+  the instance's `__dict__`.
+* `("container", base, slots, getter)`: the content of the builtin type `base` and fields. `getter` is
+  None, or `getter(obj) -> (plain container, {field: value})`.
+* `("tuple",)`: a subclass of tuple without instance attributes.
+* `("made", family, getter)`: `getter(obj) -> (names, values)`, two tuples.
+* `("value", code, getter)`: `getter(obj) -> payload`.
+* `("as", getter)`: the object is frozen as `getter(obj)`, and that is what comes back.
+
+Getters raise `Refusal` where an object can't be frozen though its type can: C makes a
+NotFreezableError of it, with the path. Other exceptions of a getter go to the caller as they are.
+
+What opens (`make_value`, `thaw_value`, `make_object`) raises ValueError, TypeError, LookupError,
+ArithmeticError or OverflowError for a payload that can't be of ours: C makes CorruptImage of these.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from icehouse.store.freezing import registry
+from icehouse.store.freezing.records import Record
+from icehouse.store.freezing.refusal import Refusal
+from icehouse.store.freezing.registry import rule_of
+from icehouse.store.freezing.trust import Trust, name_of, resolve_class, trust_of
+
+__all__ = [
+    "Record",
+    "Refusal",
+    "Trust",
+    "frozen_by_nature",
+    "generation",
+    "make_object",
+    "make_record",
+    "make_value",
+    "name_of",
+    "resolve_class",
+    "rule_of",
+    "thaw_container",
+    "thaw_object",
+    "thaw_value",
+    "trust_of",
+    "view_info",
+]
+
+# Grows with each registration: a rule that C keeps for a class is good while this stays the same.
+generation = 0
+
+
+def make_value(code: int, payload: Any, trust: Trust) -> Any:
+    """Open a VALUE: the object that its code and payload stand for.
+
+    ValueError for an unknown code; see above for damaged payloads. A class that may not or can't be
+    found gives a `Record`.
+    """
+    return registry.opener(code)(payload, trust)
+
+
+def thaw_value(code: int, payload: Any, trust: Trust) -> Any:
+    """Open a VALUE for thaw(): the mutable original, where it differs from what a view shows.
+
+    `payload` is thawed already.
+    """
+    return registry.thawer(code)(payload, trust)
+
+
+def make_object(
+    family: int, cls: type, names: tuple[str, ...], values: tuple[Any, ...], trust: Trust
+) -> Any:
+    """Make an object of form MADE whose class was found. No code of its class runs."""
+    return registry.maker(family)(cls, names, values, trust)
+
+
+def make_record(type_name: str, names: Iterable[str], values: Iterable[Any]) -> Record:
+    """Make what stands for an object of form TUPLE or MADE whose class can't be found."""
+    return Record(type_name, names, values)
+
+
+def frozen_by_nature(obj: Any) -> bool:
+    """Whether an object that is neither a builtin nor a view is immutable all the same."""
+    return registry.frozen_by_nature(obj)
+
+
+def thaw_container(cls: type, container: Any, fields: Mapping[str, Any]) -> Any:
+    """Make the mutable original of an object of form CONTAINER.
+
+    `container` is its content, thawed: a plain list, dict, ...; `fields` are its other fields.
+    """
+    return registry.load("containers", "thaw_container")(cls, container, fields)
+
+
+def thaw_object(
+    cls: type,
+    names: tuple[str, ...],
+    values: tuple[Any, ...],
+    slots: Mapping[str, Any],
+) -> Any:
+    """Make the mutable original of an object of form VIEW whose class C can't make alone."""
+    return registry.load("classes", "thaw_object")(cls, names, values, slots)
+
+
+def view_info(cls: type) -> dict[str, Any]:
+    """Attributes that the view type of a class carries itself, for code that asks the type."""
+    info: dict[str, Any] = registry.load("classes", "view_info")(cls)
+    return info

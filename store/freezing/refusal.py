@@ -1,0 +1,9 @@
+"""How a rule says no."""
+
+
+class Refusal(Exception):
+    """An object can't be frozen; the text says why, and what to do instead.
+
+    Getters of rules raise it where the object and not its type is the reason. The freezer makes a
+    NotFreezableError of it that names the path to the object, its holder and its type.
+    """

@@ -1,0 +1,151 @@
+"""Whom a reader trusts with what (HAZARDS H20, H21), and how a name leads to a class."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
+
+# Names of the main module: multiprocessing's spawned children know it by the second one.
+MAIN_MODULES = ("__main__", "__mp_main__")
+
+# Classes that hold data and do nothing when they go: they resolve whoever made the image.
+HARMLESS = frozenset(
+    {
+        *(
+            ("builtins", name)
+            for name in (
+                "bool bytearray bytes complex dict float frozenset int list memoryview "
+                "object range set slice str tuple"
+            ).split()
+        ),
+        *(
+            ("collections", name)
+            for name in "ChainMap Counter OrderedDict UserDict UserList defaultdict deque".split()
+        ),
+        ("types", "SimpleNamespace"),
+    }
+)
+
+# As C sees them, past any metaclass and any `__getattribute__`.
+_namespace = type.__dict__["__dict__"].__get__
+_own_module = type.__dict__["__module__"].__get__
+_own_qualname = type.__dict__["__qualname__"].__get__
+
+
+class Trust(NamedTuple):
+    """What may be made of an image.
+
+    `own`: its producer has our uid, so all that can be imported resolves. Otherwise only
+    `classes` do, by "module.qualname". `code`: what runs code when it is made may be made.
+    """
+
+    own: bool
+    classes: Mapping[str, type] | None
+    code: bool
+
+
+OWN = Trust(own=True, classes=None, code=True)
+NONE = Trust(own=False, classes=None, code=False)
+
+
+def trust_of(own: bool, allow_classes: Iterable[type] | None, code: bool) -> Trust:
+    """Make the trust for an image from what the caller of `get` said.
+
+    TypeError where `allow_classes` holds something that is no class.
+    """
+    if allow_classes is None:
+        if own:
+            return OWN
+        return Trust(own=False, classes=None, code=True) if code else NONE
+    classes: dict[str, type] = {}
+    for cls in allow_classes:
+        if not isinstance(cls, type):
+            raise TypeError(f"allow_classes= takes classes, not {cls!r}")
+        classes[name_of(cls)] = cls
+    return Trust(own=own, classes=classes, code=own or code)
+
+
+def module_of(cls: type) -> str:
+    """The name of the module that a class says it is from, "" where it says nothing usable."""
+    try:
+        found = _own_module(cls)
+    except AttributeError:
+        return ""
+    return found if type(found) is str else ""
+
+
+def qualname_of(cls: type) -> str:
+    """The qualified name of a class, whatever its metaclass says."""
+    name: str = _own_qualname(cls)
+    return name
+
+
+def name_of(cls: type) -> str:
+    """`module.qualname` of a class."""
+    return f"{module_of(cls)}.{qualname_of(cls)}"
+
+
+def resolve_class(module: str, qualname: str, trust: Trust) -> type | None:
+    """Find a class by its name, None where it may not or cannot be found.
+
+    Only where the trust allows it is anything imported. The result is a class that itself says
+    this very name; no code of it or of its metaclass runs.
+    """
+    if type(module) is not str or type(qualname) is not str:
+        raise ValueError("the name of a class is not text")
+    if trust.classes is not None:
+        allowed = trust.classes.get(f"{module}.{qualname}")
+        if allowed is not None:
+            return allowed
+    if not trust.own and (module, qualname) not in HARMLESS:
+        return None
+    found = lookup(module, qualname)
+    return found if is_class_named(found, module, qualname) else None
+
+
+def is_class_named(found: Any, module: str, qualname: str) -> bool:
+    """Whether something is a class that says this name of itself."""
+    if not issubclass(type(found), type) or qualname_of(found) != qualname:
+        return False
+    said = module_of(found)
+    return said == module or (said in MAIN_MODULES and module in MAIN_MODULES)
+
+
+def lookup(module: str, qualname: str) -> Any:
+    """What a module holds under a dotted name, None if nothing. Imports the module.
+
+    The way leads through the namespaces of modules and classes alone: attributes that code would
+    have to compute are not found.
+    """
+    if "<" in qualname:  # <locals>, <lambda>
+        return None
+    holder = _module(module)
+    if holder is None:
+        return None
+    found: Any = holder
+    for part in qualname.split("."):
+        if isinstance(found, ModuleType) and found is holder:
+            namespace = ModuleType.__dict__["__dict__"].__get__(found)
+        elif issubclass(type(found), type):
+            namespace = _namespace(found)
+        else:
+            return None
+        if part not in namespace:
+            return None
+        found = namespace[part]
+    return found
+
+
+def _module(name: str) -> ModuleType | None:
+    if name in MAIN_MODULES:
+        found = sys.modules.get(name) or sys.modules.get("__main__")
+        return found if isinstance(found, ModuleType) else None
+    found = sys.modules.get(name)
+    if found is None:
+        try:
+            __import__(name)
+        except Exception:
+            # Absent, broken, or not for interpreters with their own GIL: then it can't resolve.
+            return None
+        found = sys.modules.get(name)
+    return found if isinstance(found, ModuleType) else None
