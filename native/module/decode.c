@@ -7,6 +7,7 @@
 
 #include "image/hash.h"
 #include "module/link.h"
+#include "module/object.h"
 
 static PyObject *raise_fault_at(ih_image_object *image, uint64_t at, const char *reason)
 {
@@ -286,6 +287,8 @@ static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node 
         return ih_new_set(image, at, node);
     case IH_ARRAY:
         return ih_open_array(image, at, node);
+    case IH_OBJECT:
+        return ih_open_object(image, at, node);
     case IH_LINK:
         return decode_link(image, at, node, left);
     default:
@@ -293,8 +296,8 @@ static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node 
     }
 }
 
-/* Nodes that data is full of, without the general reader: dicts of a shape that is known, and small
- * packed tuples. NULL without an exception: another kind, or one to be looked at with more care. */
+/* Nodes that data is full of, without the general reader: dicts of a shape and objects of a layout that
+ * are known, and small packed tuples. NULL without an exception: another kind, or one to be looked at with more care. */
 static PyObject *decode_frequent(ih_image_object *image, uint64_t at, budget *left)
 {
     const uint8_t *node = image->image.base + at;
@@ -302,6 +305,8 @@ static PyObject *decode_frequent(ih_image_object *image, uint64_t at, budget *le
     uint32_t kind = header & (IH_NODE_BIT | IH_KIND_MASK);
     if (kind == (IH_NODE_BIT | IH_DICT_SHAPED))
         return ih_new_known_dict(image, at, header);
+    if (kind == (IH_NODE_BIT | IH_OBJECT))
+        return ih_open_known_object(image, at, header);
     if (kind != (IH_NODE_BIT | IH_TUPLE_PACKED))
         return NULL;
     uint32_t n = header >> 12, code = header >> 8 & 15, width = ih_element_width(code);

@@ -24,7 +24,13 @@ static uint64_t fresh_identity(ih_state *state)
 
 static ih_image_object *new_image(ih_state *state)
 {
-    return IH_TAKE(state, free_images, state->image_type);
+    ih_image_object *image = IH_TAKE(state, free_images, state->image_type);
+    if (image == NULL)
+        return NULL;
+    image->linked = NULL;
+    image->trust = NULL;
+    image->vouched = 0;
+    return image;
 }
 
 /* Images whose links are still to be let go: chains of them are long, and would recurse. */
@@ -36,6 +42,7 @@ static void image_dealloc(PyObject *self)
     ih_image_object *image = (ih_image_object *)self;
     if (image->lease)
         ih_lease_release(image->lease);
+    Py_CLEAR(image->trust);
     Py_CLEAR(image->owner);
     if (image->linked == NULL) {
         IH_GIVE(image->state, free_images, self);
@@ -64,7 +71,6 @@ ih_image_object *ih_image_of_lease(ih_state *state, ih_lease *lease)
     }
     image->lease = lease;
     image->owner = NULL;
-    image->linked = NULL;
     image->state = state;
     uint64_t nonce = lease->handle.nonce & ~OWN_IDENTITY;
     image->identity = lease->trusted && nonce ? nonce : fresh_identity(state);
@@ -123,7 +129,6 @@ PyObject *ih_open_buffer(ih_state *state, PyObject *buffer)
     }
     image->lease = NULL;
     image->owner = owner;
-    image->linked = NULL;
     image->state = state;
     image->identity = fresh_identity(state);
     ih_fault fault;

@@ -8,6 +8,7 @@
 #include "module/frozen.h"
 #include "module/handle.h"
 #include "module/image_object.h"
+#include "module/object.h"
 #include "module/process.h"
 #include "module/store.h"
 #include "module/travel.h"
@@ -310,8 +311,9 @@ static int name_public_functions(PyObject *module)
 static int module_exec(PyObject *module)
 {
     static int (*const steps[])(PyObject *, ih_state *) = {
-        ih_init_errors,   ih_init_image_object, ih_init_handle, ih_init_dict,  ih_init_dict_views,
-        ih_init_sequence, ih_init_set,          ih_init_bytes,  ih_init_array, ih_init_store,
+        ih_init_errors,     ih_init_image_object, ih_init_handle, ih_init_dict,
+        ih_init_dict_views, ih_init_sequence,     ih_init_set,    ih_init_bytes,
+        ih_init_array,      ih_init_object,       ih_init_store,
     };
     ih_state *state = ih_state_of(module);
     state->module = module;
@@ -323,7 +325,7 @@ static int module_exec(PyObject *module)
 }
 
 /* Where the state keeps its types. */
-#define TYPES 18
+#define TYPES 20
 static void list_types(ih_state *state, PyTypeObject **types[TYPES])
 {
     PyTypeObject **all[TYPES] = {
@@ -333,6 +335,7 @@ static void list_types(ih_state *state, PyTypeObject **types[TYPES])
         &state->dict_items_type,   &state->dict_iterator_type, &state->sequence_iterator_type,
         &state->set_iterator_type, &state->handle_type,        &state->store_type,
         &state->stat_type,         &state->usage_type,         &state->remote_type,
+        &state->object_type,       &state->layout_type,
     };
     memcpy(types, all, sizeof all);
 }
@@ -350,6 +353,11 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->numpy_asarray);
     Py_VISIT(state->scope);
     Py_VISIT(state->travel_hook);
+    Py_VISIT(state->hooks);
+#if IH_CACHES
+    for (size_t i = 0; i < IH_LAYOUT_CACHE; i++)
+        Py_VISIT(state->object_layouts[i]);
+#endif
     return 0;
 }
 
@@ -368,6 +376,8 @@ static void clear_caches(ih_state *state)
         state->shapes[i].identity = 0;
         Py_CLEAR(state->shapes[i].keys);
     }
+    for (size_t i = 0; i < IH_LAYOUT_CACHE; i++)
+        Py_CLEAR(state->object_layouts[i]);
 #else
     (void)state;
 #endif
@@ -386,6 +396,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->numpy_asarray);
     Py_CLEAR(state->scope);
     Py_CLEAR(state->travel_hook);
+    Py_CLEAR(state->hooks);
     return 0;
 }
 

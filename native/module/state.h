@@ -20,6 +20,7 @@
 
 typedef struct ih_state ih_state;
 typedef struct freezer freezer;
+typedef struct ih_layout ih_layout; /* object.h */
 
 /* An image as one interpreter has it open. Every view holds a reference; it holds the lease. Not
  * tracked by the cycle collector: it refers to no Python object but `owner`, which never refers
@@ -34,6 +35,8 @@ typedef struct ih_image_object {
                           never used twice */
     uint32_t root;     /* the root word */
     struct ih_image_object **linked; /* owned: where links were followed to (link.c); or NULL */
+    PyObject *trust;  /* owned: store/freezing/trust.py; NULL until something asks (object.h) */
+    uint64_t vouched; /* bits of layouts whose classes were looked at again since it was opened */
 } ih_image_object;
 
 /* The start of every view. `at` is the offset of its node in the image; 0 for a slice of
@@ -131,6 +134,7 @@ typedef struct {
 #define IH_STR_CACHE 1024u
 #define IH_KEY_CACHE 1024u
 #define IH_SHAPE_CACHE 256u
+#define IH_LAYOUT_CACHE 256u /* of objects */
 
 typedef enum {
     IH_ERR_BASE,          /* IcehouseError(Exception) */
@@ -155,8 +159,10 @@ struct ih_state {
     PyTypeObject *dict_keys_type, *dict_values_type, *dict_items_type;
     PyTypeObject *dict_iterator_type, *sequence_iterator_type, *set_iterator_type;
     PyTypeObject *handle_type, *store_type, *stat_type, *usage_type, *remote_type;
+    PyTypeObject *object_type, *layout_type;
     PyObject *errors[IH_ERRORS];
     PyObject *numpy_asarray; /* numpy.asarray, None where numpy doesn't load; NULL: not tried yet */
+    PyObject *hooks;         /* the module store.freezing.hooks; NULL: not imported yet */
     PyObject *module;        /* borrowed */
     PyObject *travel_hook;   /* see travel.c; NULL: not set */
     PyObject *scope;         /* ContextVar of the innermost Scope, see store/scope.py */
@@ -166,11 +172,12 @@ struct ih_state {
     uint64_t next_identity;
     int freezing; /* graphs being frozen: no other thread may run meanwhile */
 #if IH_CACHES
-    ih_free_list free_images, free_tables, free_sequences;
+    ih_free_list free_images, free_tables, free_sequences, free_objects;
     ih_str_cache_entry strs[IH_STR_CACHE];
     ih_key_cache_entry keys[IH_KEY_CACHE];
     ih_shape_cache_entry shapes[IH_SHAPE_CACHE];
     ih_shape_layout layouts[IH_SHAPE_CACHE];
+    ih_layout *object_layouts[IH_LAYOUT_CACHE]; /* owned */
 #endif
 };
 

@@ -97,6 +97,8 @@ void ih_clear_free_lists(ih_state *state)
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         while (lists[i]->count > 0)
             PyObject_Free(lists[i]->objects[--lists[i]->count]);
+    while (state->free_objects.count > 0)
+        PyObject_GC_Del(state->free_objects.objects[--state->free_objects.count]);
 #else
     (void)state;
 #endif
