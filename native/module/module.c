@@ -3,6 +3,7 @@
  * Multi-phase init, heap types, all state per interpreter: so it loads in interpreters with a GIL
  * of their own and in free-threaded builds. */
 #include "module/arguments.h"
+#include "module/bare.h"
 #include "module/decode.h"
 #include "module/freezer.h"
 #include "module/frozen.h"
@@ -283,6 +284,8 @@ static PyMethodDef functions[] = {
      "Where a view lies, for _reopen() in another interpreter: (Handle, word), or None."},
     {"_reopen", (PyCFunction)(void *)module_reopen, METH_FASTCALL,
      "The object at a place that _locate() gave."},
+    {"_bare_instance", ih_bare_instance, METH_O,
+     "A new instance of a class, with no field set and no code of it run."},
     {"_patience", module_patience, METH_O,
      "Whether calls of this thread may wait for the daemon from here on; with False they raise "
      "BlockingIOError instead. Returns what it was."},

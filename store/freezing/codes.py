@@ -30,7 +30,7 @@ SLICE: Final = 17  # (start, stop, step)
 MAPPING_PROXY: Final = 18  # a dict
 
 # What runs code when it is opened, or belongs to a registration.
-REDUCE: Final = 20  # (callable, args, state, listitems, dictitems); needs trust in code
+REDUCE: Final = 20  # see reduce.py; needs trust in code
 REGISTERED: Final = 21  # (type's name, what the registered `freeze` returned)
 THAWED: Final = 22  # (module, qualname, what `__freeze__` returned): a class with `__thaw__`
 EXCEPTION: Final = 23  # see exceptions.py; needs trust in code

@@ -6,10 +6,11 @@ while `generation` stays the same.
 
 Rules (`rule_of`): a str is the reason for a refusal, else one of
 
-* `("view", slots)`: the fields are the slots, pairs of name and member descriptor in MRO order, then
-  the instance's `__dict__`.
-* `("container", base, slots, getter)`: the content of the builtin type `base` and fields. `getter` is
-  None, or `getter(obj) -> (plain container, {field: value})`.
+* `("view", slots)`: the fields are the slots, pairs of name and member descriptor, those of bases
+  first, then the instance's `__dict__`.
+* `("state", getter)`: form VIEW too, of `getter(obj) -> (names, values, how many are slots)`.
+* `("container", base, slots, getter)`: the content of the builtin type `base` and fields. `getter`
+  is None, or `getter(obj) -> (plain container, {field: value})`.
 * `("tuple",)`: a subclass of tuple without instance attributes.
 * `("made", family, getter)`: `getter(obj) -> (names, values)`, two tuples.
 * `("value", code, getter)`: `getter(obj) -> payload`.

@@ -25,11 +25,30 @@ from icehouse.store.freezing.trust import name_of
 FAMILIES: dict[str, str] = {
     "builtins.type": "builtin",
     "icehouse.store.freezing.records.Record": "builtin",
+    # Subclasses of builtin containers, and the containers of collections.
+    "builtins.bytearray": "containers",
+    "builtins.dict": "containers",
+    "builtins.frozenset": "containers",
+    "builtins.list": "containers",
+    "builtins.set": "containers",
+    "collections.OrderedDict": "containers",
+    "collections.defaultdict": "containers",
+    "collections.deque": "containers",
+    "types.SimpleNamespace": "containers",
+    # Real, shallow instances.
+    "builtins.bytes": "made",
+    "builtins.complex": "made",
+    "builtins.float": "made",
+    "builtins.int": "made",
+    "builtins.str": "made",
+    "builtins.tuple": "made",
+    "msgspec.Struct": "made",
+    "pydantic.main.BaseModel": "made",
 }
 
 # Files whose `rule(cls)` is asked in this order about classes without a family: the first that
 # does not return None decides.
-STRUCTURES: list[str] = []
+STRUCTURES: list[str] = ["reduce", "classes"]
 
 # A type's name -> the file of its family that knows whether objects are immutable by nature.
 FROZEN: dict[str, str] = {}
@@ -38,12 +57,19 @@ FROZEN: dict[str, str] = {}
 OPENERS: dict[int, tuple[str, str]] = {
     codes.CLASS: ("builtin", "open_class"),
     codes.RECORD: ("builtin", "open_record"),
+    codes.REDUCE: ("reduce", "make"),
 }
 # The same for thaw(), where it differs.
-THAWERS: dict[int, tuple[str, str]] = {}
+THAWERS: dict[int, tuple[str, str]] = {
+    codes.REDUCE: ("reduce", "thaw"),
+}
 
 # A family of MADE -> file and function that makes one.
-MAKERS: dict[int, tuple[str, str]] = {}
+MAKERS: dict[int, tuple[str, str]] = {
+    codes.STRUCT: ("made", "make_struct"),
+    codes.PYDANTIC: ("made", "make_model"),
+    codes.SUBCLASS: ("made", "make_subclass"),
+}
 
 _loaded: dict[tuple[str, str], Callable[..., Any]] = {}
 

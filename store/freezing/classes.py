@@ -1,0 +1,86 @@
+"""Plain classes, dataclasses, attrs: lazy views of slots and `__dict__` (HAZARDS H20, H22)."""
+
+import functools
+from collections.abc import Mapping
+from types import FunctionType
+from typing import Any
+
+from icehouse.store.freezing import anatomy
+from icehouse.store.freezing.records import Record
+from icehouse.store.freezing.registry import load
+from icehouse.store.freezing.trust import name_of
+
+ATTRS = "__attrs_attrs__"
+# Attributes of a class that others look up on the type of an object.
+ASKED_OF_TYPES = (
+    ATTRS,
+    "__attrs_props__",
+    "__dataclass_fields__",
+    "__dataclass_params__",
+    "__doc__",
+    "__match_args__",
+)
+
+
+def rule(cls: type) -> tuple[Any, ...] | str:
+    """Instances are their slots and their `__dict__`, unless C keeps more of them."""
+    if anatomy.holds_more(cls, object):
+        return (
+            f"a {name_of(cls)} keeps its state in C and has no __reduce__ that tells it; "
+            "leave it out (by a __getstate__ of the class that holds it), "
+            "or say how it freezes: icehouse.register_freezable"
+        )
+    return ("view", anatomy.slots(cls))
+
+
+def thaw_object(
+    cls: type, names: tuple[str, ...], values: tuple[Any, ...], slots: Mapping[str, Any]
+) -> Any:
+    """Make an instance of a class whose slots are others than when it was frozen.
+
+    What has no place any more makes a record of it.
+    """
+    del slots
+    try:
+        made: Any = object.__new__(cls)
+        anatomy.fill(made, cls, dict(zip(names, values, strict=True)))
+    except (TypeError, LookupError):
+        return Record(name_of(cls), names, values)
+    return made
+
+
+def view_info(cls: type) -> dict[str, Any]:
+    """List what the view type of a class carries in its own namespace.
+
+    These come before the attributes of the class itself, methods for operators included.
+    """
+    info: dict[str, Any] = {}
+    for name in ASKED_OF_TYPES:
+        value = anatomy.class_attribute(cls, name)
+        if value is not None:
+            info[name] = value
+    # orjson reads the `__dict__` of a dataclass as a dict, unchecked, unless its type has slots.
+    info["__slots__"] = ()
+    info.update(_cached_properties(cls))
+    methods: Mapping[str, Any] | None = load("containers", "methods")(cls)
+    if methods is not None:
+        info.update(methods)
+    return info
+
+
+def _cached_properties(cls: type) -> dict[str, Any]:
+    """Find the cached properties of a slotted attrs class, which keeps them in its `__getattr__`.
+
+    That one would write what it computes into a slot, which a view refuses.
+    """
+    getter = anatomy.class_attribute(cls, "__getattr__")
+    if type(getter) is not FunctionType or anatomy.class_attribute(cls, ATTRS) is None:
+        return {}
+    defaults = getter.__defaults__ or (None,)
+    if type(defaults[0]) is not dict:
+        return {}
+    made: dict[str, Any] = {}
+    for name, function in defaults[0].items():
+        made[name] = functools.cached_property(function)
+        made[name].__set_name__(cls, name)
+    return made
