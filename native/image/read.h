@@ -216,4 +216,14 @@ static inline uint32_t ih_table_slot(const uint8_t *table, uint32_t width, uint6
  * with fault, -2 out of memory. */
 int ih_validate(const ih_image *image, uint32_t root, ih_fault *fault);
 
+/* What an image is made of. */
+typedef struct {
+    uint64_t kinds; /* bit k: there is a node of kind k; bit 63: a short string */
+    uint64_t forms; /* bit f: an object of this form */
+    uint64_t codes; /* bit c: a value of code c; bit 63: one of 63 or more */
+} ih_census;
+
+/* The same, and on success *census tells what was met. */
+int ih_validate_census(const ih_image *image, uint32_t root, ih_census *census, ih_fault *fault);
+
 #endif

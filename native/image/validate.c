@@ -267,9 +267,37 @@ static int check_links(checker *c, uint32_t root)
     return 0;
 }
 
+/* Shapes and layouts are no values, so they are not met by themselves. */
+static int count_node(const ih_image *image, const ih_node *node, ih_census *census,
+                      ih_fault *fault)
+{
+    census->kinds |= (uint64_t)1 << (node->kind == IH_SHORT_STR ? 63 : node->kind);
+    if (node->kind == IH_DICT_SHAPED)
+        census->kinds |= (uint64_t)1 << IH_SHAPE;
+    if (node->kind == IH_VALUE)
+        census->codes |= (uint64_t)1 << (node->n < 63 ? node->n : 63);
+    if (node->kind != IH_OBJECT)
+        return 0;
+    ih_node layout;
+    if (ih_read_node(image, node->shape, &layout, fault) < 0)
+        return -1;
+    census->kinds |= (uint64_t)1 << layout.kind;
+    census->forms |= (uint64_t)1 << (layout.n < 63 ? layout.n : 63);
+    if (!ih_word_is_constant(layout.shape))
+        census->kinds |= (uint64_t)1 << IH_SHAPE;
+    return 0;
+}
+
 int ih_validate(const ih_image *image, uint32_t root, ih_fault *fault)
 {
+    ih_census census;
+    return ih_validate_census(image, root, &census, fault);
+}
+
+int ih_validate_census(const ih_image *image, uint32_t root, ih_census *census, ih_fault *fault)
+{
     checker check = {.image = image, .left = image->graph, .fault = fault}, *c = &check;
+    *census = (ih_census){0};
     c->seen = calloc(image->graph / 256 + 1, sizeof *c->seen);
     if (c->seen == NULL)
         return -2;
@@ -283,6 +311,8 @@ int ih_validate(const ih_image *image, uint32_t root, ih_fault *fault)
             result = -1;
         else
             result = check_node(c, ih_word_offset(word), &node);
+        if (result == 0)
+            result = count_node(image, &node, census, fault);
     }
     free(c->stack);
     free(c->seen);

@@ -5,11 +5,14 @@
 #include "module/state.h"
 
 /* H4: consumers of buffers trust them not to change, and some crash where they do. In place go
- * images produced under our own uid, and images inside a bytes object, which nobody changes. */
+ * images produced under our own uid, and images inside a bytes object, or in other memory of which
+ * it is known, that nobody changes. */
 static inline bool ih_buffer_in_place(const ih_image_object *image)
 {
     if (image->lease != NULL)
         return image->lease->trusted;
+    if (image->fixed)
+        return true;
     PyObject *owner = image->owner;
     if (owner != NULL && PyMemoryView_Check(owner))
         owner = PyMemoryView_GET_BUFFER(owner)->obj;

@@ -71,6 +71,7 @@ ih_image_object *ih_image_of_lease(ih_state *state, ih_lease *lease)
     }
     image->lease = lease;
     image->owner = NULL;
+    image->fixed = false;
     image->state = state;
     uint64_t nonce = lease->handle.nonce & ~OWN_IDENTITY;
     image->identity = lease->trusted && nonce ? nonce : fresh_identity(state);
@@ -105,7 +106,7 @@ static PyObject *aligned_copy(const Py_buffer *source, const uint8_t **start)
     return copy;
 }
 
-PyObject *ih_open_buffer(ih_state *state, PyObject *buffer)
+PyObject *ih_open_buffer(ih_state *state, PyObject *buffer, bool fixed, PyObject *trust)
 {
     PyObject *owner = PyMemoryView_FromObject(buffer);
     if (!owner)
@@ -129,6 +130,8 @@ PyObject *ih_open_buffer(ih_state *state, PyObject *buffer)
     }
     image->lease = NULL;
     image->owner = owner;
+    image->fixed = fixed;
+    image->trust = Py_XNewRef(trust);
     image->state = state;
     image->identity = fresh_identity(state);
     ih_fault fault;
@@ -214,7 +217,16 @@ PyObject *ih_view_reopen(ih_state *state, const ih_handle *handle, uint32_t word
 
 /* ---- type ----------------------------------------------------------------------------------- */
 
+/* All of it, read-only, the arena's part of the header included. */
+static int image_getbuffer(PyObject *self, Py_buffer *view, int flags)
+{
+    const ih_image *image = &((ih_image_object *)self)->image;
+    return PyBuffer_FillInfo(view, self, (void *)(uintptr_t)image->base, (Py_ssize_t)image->size, 1,
+                             flags);
+}
+
 static PyType_Slot image_slots[] = {
+    {Py_bf_getbuffer, (void *)image_getbuffer},
     {Py_tp_dealloc, (void *)image_dealloc},
     {Py_tp_doc, "An open image; views refer to it."},
     {0, NULL},

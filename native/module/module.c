@@ -8,6 +8,7 @@
 #include "module/freezer.h"
 #include "module/frozen.h"
 #include "module/handle.h"
+#include "module/image_file.h"
 #include "module/image_object.h"
 #include "module/object.h"
 #include "module/process.h"
@@ -149,37 +150,6 @@ static PyObject *module_image_bytes(PyObject *module, PyObject *object)
     return ih_freeze_to_bytes(ih_state_of(module), object);
 }
 
-static PyObject *module_open_buffer(PyObject *module, PyObject *buffer)
-{
-    return ih_open_buffer(ih_state_of(module), buffer);
-}
-
-static PyObject *module_validate(PyObject *module, PyObject *bytes)
-{
-    Py_buffer buffer;
-    if (PyObject_GetBuffer(bytes, &buffer, PyBUF_SIMPLE) < 0)
-        return NULL;
-    /* The format wants 4-byte alignment, which a slice of a memoryview need not have. */
-    uint8_t *copy = aligned_alloc(IH_UNIT, ((size_t)buffer.len + IH_UNIT) & ~(size_t)(IH_UNIT - 1));
-    ih_image image;
-    uint32_t root;
-    ih_fault fault;
-    int result = -2;
-    if (copy) {
-        memcpy(copy, buffer.buf, (size_t)buffer.len);
-        result = ih_image_open(copy, (uint64_t)buffer.len, &image, &root, &fault);
-        if (result == 0)
-            result = ih_validate(&image, root, &fault);
-        free(copy);
-    }
-    PyBuffer_Release(&buffer);
-    if (result == -2)
-        return PyErr_NoMemory();
-    if (result < 0)
-        return ih_raise_fault(ih_state_of(module), &fault);
-    Py_RETURN_NONE;
-}
-
 static PyObject *module_locate(PyObject *module, PyObject *object)
 {
     if (!ih_is_view(ih_state_of(module), object))
@@ -278,8 +248,7 @@ static PyMethodDef functions[] = {
     {"json_default", module_json_default, METH_O, json_default_doc},
     {"get", (PyCFunction)(void *)module_get, METH_FASTCALL | METH_KEYWORDS, get_doc},
     {"_image_bytes", module_image_bytes, METH_O, "The image of an object as bytes: for tests."},
-    {"_open_buffer", module_open_buffer, METH_O, "The root of an image in a buffer: for tests."},
-    {"_validate", module_validate, METH_O, "Checks every byte of an image: None, or CorruptImage."},
+    IH_IMAGE_FILE_METHODS,
     {"_locate", module_locate, METH_O,
      "Where a view lies, for _reopen() in another interpreter: (Handle, word), or None."},
     {"_reopen", (PyCFunction)(void *)module_reopen, METH_FASTCALL,

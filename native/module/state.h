@@ -34,6 +34,7 @@ typedef struct ih_image_object {
     uint64_t identity; /* names the content in caches: the nonce of an image of ours, else a number
                           never used twice */
     uint32_t root;     /* the root word */
+    bool fixed;        /* without a lease: nobody can change these bytes (H4) */
     struct ih_image_object **linked; /* owned: where links were followed to (link.c); or NULL */
     PyObject *trust;  /* owned: store/freezing/trust.py; NULL until something asks (object.h) */
     uint64_t vouched; /* bits of layouts whose classes were looked at again since it was opened */
@@ -223,7 +224,10 @@ PyObject *ih_raise_frozen(ih_state *state, PyTypeObject *type, const char *opera
 /* Takes over the lease (released on failure too). The root value of it: a view, or a plain value.
  * New reference. */
 PyObject *ih_open_lease(ih_state *state, ih_lease *lease);
-/* The same over a bytes-like object (tests, files): `buffer` is kept. identity is fresh. */
-PyObject *ih_open_buffer(ih_state *state, PyObject *buffer);
+/* The same over a bytes-like object (tests, files): `buffer` is kept. identity is fresh. `fixed`: the
+ * caller knows that nobody changes its bytes; of a bytes object that is known anyway. `trust`: what
+ * may be made of classes in it, a Trust of store/freezing/trust.py; NULL: what other users' images
+ * get. */
+PyObject *ih_open_buffer(ih_state *state, PyObject *buffer, bool fixed, PyObject *trust);
 
 #endif

@@ -21,6 +21,7 @@ from icehouse.store.errors import (
     StoreUnavailable,
     UnknownName,
 )
+from icehouse.store.files import open_image, save
 from icehouse.store.handle import Handle
 from icehouse.store.image import (
     FrozenArray,
@@ -74,6 +75,8 @@ __all__ = [
     "get",
     "is_frozen",
     "json_default",
+    "open_image",
     "same",
+    "save",
     "thaw",
 ]

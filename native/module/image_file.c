@@ -1,0 +1,110 @@
+/* Images in buffers: see image_file.h. */
+#include "module/image_file.h"
+
+#include "module/decode.h"
+#include "module/handle.h"
+#include "module/image_object.h"
+#include "module/process.h"
+
+static ih_image_object *image_of_handle(ih_state *state, ih_handle handle)
+{
+    ih_process *process;
+    ih_lease *lease;
+    ih_error error = {0};
+    ih_result result = ih_process_get(&process, &error);
+    if (result == IH_OK)
+        IH_MAY_WAIT(result, ih_open(process, handle, &lease, &error));
+    if (result != IH_OK) {
+        ih_raise_arena(state, &error);
+        return NULL;
+    }
+    return ih_image_of_lease(state, lease);
+}
+
+PyObject *ih_file_image_of(PyObject *module, PyObject *object)
+{
+    ih_state *state = ih_state_of(module);
+    ih_handle handle;
+    ih_image_object *image;
+    if (ih_is_view(state, object) && ih_view_is_root(object)) {
+        image = (ih_image_object *)Py_NewRef((PyObject *)((ih_view *)object)->image);
+    } else {
+        if (!Py_IS_TYPE(object, state->handle_type))
+            Py_RETURN_NONE;
+        if (ih_handle_parse(state, object, &handle) < 0)
+            return NULL;
+        image = image_of_handle(state, handle);
+    }
+    if (image && image->image.links > 0)
+        Py_SETREF(image, (ih_image_object *)Py_NewRef(Py_None));
+    return (PyObject *)image;
+}
+
+PyObject *ih_file_open_buffer(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs < 1 || nargs > 3)
+        return PyErr_Format(PyExc_TypeError, "_open_buffer() takes a buffer, a bool and a Trust");
+    int fixed = nargs > 1 ? PyObject_IsTrue(args[1]) : 0;
+    PyObject *trust = nargs > 2 && args[2] != Py_None ? args[2] : NULL;
+    return fixed < 0 ? NULL : ih_open_buffer(ih_state_of(module), args[0], fixed, trust);
+}
+
+/* The format wants 4-byte alignment, which a slice of a memoryview need not have: NULL where it
+ * has, else a copy to free. */
+static int take_aligned(const Py_buffer *buffer, uint8_t **copy)
+{
+    *copy = NULL;
+    if ((uintptr_t)buffer->buf % 4 == 0)
+        return 0;
+    *copy = aligned_alloc(IH_UNIT, ((size_t)buffer->len + IH_UNIT) & ~(size_t)(IH_UNIT - 1));
+    if (*copy == NULL)
+        return -1;
+    memcpy(*copy, buffer->buf, (size_t)buffer->len);
+    return 0;
+}
+
+static int take_census(PyObject *module, PyObject *bytes, ih_census *census)
+{
+    Py_buffer buffer;
+    ih_image image;
+    uint32_t root;
+    ih_fault fault;
+    uint8_t *copy;
+    int result;
+    if (PyObject_GetBuffer(bytes, &buffer, PyBUF_SIMPLE) < 0)
+        return -1;
+    if (take_aligned(&buffer, &copy) < 0) {
+        PyBuffer_Release(&buffer);
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    result = ih_image_open(copy ? copy : buffer.buf, (uint64_t)buffer.len, &image, &root, &fault);
+    if (result == 0)
+        result = ih_validate_census(&image, root, census, &fault);
+    free(copy);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&buffer);
+    if (result == -2)
+        PyErr_NoMemory();
+    else if (result < 0)
+        ih_raise_fault(ih_state_of(module), &fault);
+    return result;
+}
+
+PyObject *ih_file_validate(PyObject *module, PyObject *bytes)
+{
+    ih_census census;
+    if (take_census(module, bytes, &census) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *ih_file_census(PyObject *module, PyObject *bytes)
+{
+    ih_census census;
+    if (take_census(module, bytes, &census) < 0)
+        return NULL;
+    return Py_BuildValue("KKK", (unsigned long long)census.kinds, (unsigned long long)census.forms,
+                         (unsigned long long)census.codes);
+}

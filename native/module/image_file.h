@@ -1,0 +1,29 @@
+/* Images in buffers: what store/files.py reads and writes files with, and tests images. */
+#ifndef ICEHOUSE_MODULE_IMAGE_FILE_H
+#define ICEHOUSE_MODULE_IMAGE_FILE_H
+
+#include "module/state.h"
+
+/* Functions of the module. */
+PyObject *ih_file_image_of(PyObject *module, PyObject *view);
+PyObject *ih_file_open_buffer(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *ih_file_validate(PyObject *module, PyObject *bytes);
+PyObject *ih_file_census(PyObject *module, PyObject *bytes);
+
+#define IH_IMAGE_FILE_METHODS                                                                   \
+    {"_image_of", ih_file_image_of, METH_O,                                                     \
+     "The image of a handle, or that a view shows as a whole, as a buffer: the first 48 bytes " \
+     "are the arena's. None where it has links or can't stand for the view."},                  \
+        {"_open_buffer", (PyCFunction)(void *)ih_file_open_buffer, METH_FASTCALL,               \
+         "_open_buffer(buffer, fixed=False, trust=None): the root of an image in a buffer; "    \
+         "fixed: nobody "                                                                       \
+         "can change its bytes."},                                                              \
+        {"_validate", ih_file_validate, METH_O,                                                 \
+         "Checks every byte of an image: None, or CorruptImage."},                              \
+    {                                                                                           \
+        "_census", ih_file_census, METH_O,                                                      \
+            "Checks every byte of an image: three bit masks, of the kinds of nodes, of the "    \
+            "forms of objects and of the codes of values (bit 63: higher ones) in it."          \
+    }
+
+#endif
