@@ -82,7 +82,7 @@ class Forge:
         """The image; `links` are handles of 16 bytes."""
         table = b"".join(links) + struct.pack("<I", len(links)) if links else b""
         size = START + len(self.graph) + len(table) if graph_size is None else graph_size
-        head = struct.pack("<HBBIQ", 0x4849, 2, bool(links), root, size)
+        head = struct.pack("<HBBIQ", 0x4849, 3, bool(links), root, size)
         return bytes(48) + head + bytes(self.graph) + table
 
 
@@ -179,7 +179,7 @@ def mutate(data: bytes, rng: random.Random) -> bytearray:
                 damaged[aligned : aligned + 4] = struct.pack("<I", target)
             case 4:  # another node
                 header = (
-                    rng.randrange(300) << 8 | NODE | rng.randrange(29) | rng.choice([0, SHARED])
+                    rng.randrange(300) << 8 | NODE | rng.randrange(32) | rng.choice([0, SHARED])
                 )
                 damaged[aligned : aligned + 4] = struct.pack("<I", header)
             case 5:  # the same node with another count

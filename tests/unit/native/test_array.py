@@ -64,7 +64,7 @@ def crafted(
     node += struct.pack("<QQ", start, len(content) if stored is None else stored)
     node += struct.pack(f"<{len(shape)}Q", *shape) + text
     end = (start + len(content) + 3) // 4 * 4
-    header = struct.pack("<HBBIQ", 0x4849, 2, 0, 64 // 2, end)
+    header = struct.pack("<HBBIQ", 0x4849, 3, 0, 64 // 2, end)
     image = bytes(48) + header + node
     return (image.ljust(start, b"\0") + content).ljust(end, b"\0")
 
