@@ -8,7 +8,7 @@ frozen.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from icehouse.native._image import _bare_instance
+from icehouse.native._image import FrozenBytes, FrozenTuple, _bare_instance
 from icehouse.store.freezing import anatomy, codes, registry
 from icehouse.store.freezing.containers import declares
 from icehouse.store.freezing.records import Record
@@ -79,9 +79,9 @@ def make_subclass(cls: type, names: tuple[str, ...], values: tuple[Any, ...], tr
         raise ValueError("an object without its value")
     value = values[0]
     base = next((kind for kind in PLAIN if isinstance(value, kind)), None)
-    if base is None and hasattr(value, "__len__"):
-        # A very large tuple or bytes, which opens as a view.
-        base = bytes if _is_bytes(value) else tuple
+    if base is None:
+        # A very large tuple or bytes opens as a view.
+        base = {FrozenBytes: bytes, FrozenTuple: tuple}.get(type(value))
     if base is None:
         raise ValueError("the value of an object is of another type")
     if not issubclass(cls, base):
@@ -93,10 +93,6 @@ def make_subclass(cls: type, names: tuple[str, ...], values: tuple[Any, ...], tr
 
 def _new(base: Any, cls: type, *arguments: Any) -> Any:
     return base.__new__(cls, *arguments)
-
-
-def _is_bytes(value: Any) -> bool:
-    return type(value).__name__ == "FrozenBytes"
 
 
 def _with_fields(made: Any, cls: type, names: tuple[str, ...], values: tuple[Any, ...]) -> Any:

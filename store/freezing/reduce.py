@@ -23,10 +23,11 @@ of such objects, which could not be made again, is refused when it is frozen.
 """
 
 import copyreg
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
+from icehouse.native._image import FrozenBytes, FrozenDict, FrozenList, FrozenSet, FrozenTuple
 from icehouse.store.freezing import anatomy, codes
 from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.refusal import Refusal
@@ -260,26 +261,16 @@ def _build(made: Any, loaded: Any, items: list[Any], pairs: list[Any], setter: A
     return made
 
 
+# What a frozen container becomes: a builtin one of what it holds.
+SOFT: dict[type, Callable[[Any], Any]] = {
+    FrozenBytes: bytes,
+    FrozenDict: dict,
+    FrozenList: list,
+    FrozenSet: set,
+    FrozenTuple: tuple,
+}
+
+
 def _one_level(part: Any) -> Any:
-    """Make a builtin container of what a frozen one holds; anything else as it is."""
-    change = _views().get(type(part))
+    change = SOFT.get(type(part))
     return part if change is None else change(part)
-
-
-_softening: dict[type, Callable[[Any], Any]] = {}
-
-
-def _views() -> Mapping[type, Callable[[Any], Any]]:
-    if not _softening:
-        from icehouse.store import image
-
-        _softening.update(
-            {
-                image.FrozenBytes: bytes,
-                image.FrozenDict: dict,
-                image.FrozenList: list,
-                image.FrozenSet: set,
-                image.FrozenTuple: tuple,
-            }
-        )
-    return _softening
