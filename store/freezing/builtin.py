@@ -1,5 +1,8 @@
-"""Classes by reference, records, and what the interpreter itself has."""
+"""What the interpreter itself has: classes and builtin functions by reference, range, slice, ..."""
 
+import gc
+import sys
+from types import MappingProxyType, MemberDescriptorType
 from typing import Any
 
 from icehouse.store.freezing import codes
@@ -8,19 +11,38 @@ from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import (
     OWN,
     Trust,
+    lookup,
     module_of,
+    name_of,
+    namespace_of,
     qualname_of,
     resolve_class,
 )
 
+# Py_TPFLAGS_IMMUTABLETYPE
+_IMMUTABLE = 1 << 8
+
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
-    """Classes, of whatever metaclass, and records."""
+    """Classes of whatever metaclass, records, and types of the interpreter."""
     if base is type:
         return ("value", codes.CLASS, class_payload)
     if base is Record:
         return ("value", codes.RECORD, record_payload)
+    if cls is not base:
+        return None
+    if base is range:
+        return ("value", codes.RANGE, _bounds)
+    if base is slice:
+        return ("value", codes.SLICE, _bounds)
+    if base is MappingProxyType:
+        return ("value", codes.MAPPING_PROXY, dict)
+    if base.__name__ == "frozendict" and base.__module__ == "builtins":
+        return ("value", codes.FROZENDICT, dict)
     return None
+
+
+# --- classes -------------------------------------------------------------------------------------
 
 
 def class_payload(cls: type) -> tuple[str, str]:
@@ -31,27 +53,109 @@ def class_payload(cls: type) -> tuple[str, str]:
             f"the class {module}.{qualname} is local to a function, so that no name leads to it; "
             "define it at the top of a module"
         )
-    if resolve_class(module, qualname, OWN) is not cls:
-        raise Refusal(
-            f"{module}.{qualname} is not this class: it must be found under its own name; "
-            "set its __module__ and __qualname__ to where it is"
-        )
-    return module, qualname
+    if resolve_class(module, qualname, OWN) is cls:
+        return module, qualname
+    if _of_types(qualname) is cls:  # NoneType, FunctionType, ...
+        return "types", _name_in_types(cls)
+    raise Refusal(
+        f"{module}.{qualname} is not this class, so that no name leads to it; "
+        "set its __module__ and __qualname__ to where it is"
+    )
+
+
+def _name_in_types(cls: type) -> str:
+    import types
+
+    return next((name for name, value in vars(types).items() if value is cls), "")
+
+
+def _of_types(qualname: str) -> Any:
+    """A type of the interpreter that only the module types gives a name to."""
+    import types
+
+    for value in vars(types).values():
+        if type(value) is type and qualname_of(value) == qualname:
+            return value
+    return None
 
 
 def open_class(payload: Any, trust: Trust) -> Any:
     """Find the class again; a record of its name where that may not or can't be."""
     module, qualname = payload
     found = resolve_class(module, qualname, trust)
-    if found is None:
+    if found is None and module == "types" and trust.own:
+        found = lookup(module, qualname)
+    if found is None or not issubclass(type(found), type):
         return Record("builtins.type", ("__module__", "__qualname__"), (module, qualname))
     return found
+
+
+# --- functions -----------------------------------------------------------------------------------
+
+
+def rule_of_function(cls: type, base: type) -> tuple[Any, ...] | None:
+    """Builtin functions and the methods of builtin classes, by name."""
+    if cls is base and cls in _FUNCTIONS:
+        return ("value", codes.GLOBAL, global_payload)
+    return None
+
+
+_FUNCTIONS = (type(len), type(str.upper), type(int.__add__), type(dict.__dict__["fromkeys"]))
+
+
+def global_payload(obj: Any) -> tuple[str, str]:
+    """Name what a module holds: a builtin function, a function; Refusal where no name leads to it."""
+    qualname: str = obj.__qualname__
+    holder = getattr(obj, "__objclass__", None) or getattr(obj, "__self__", None)
+    module = getattr(obj, "__module__", None)
+    if isinstance(holder, type):
+        module = module_of(holder)
+    if not isinstance(module, str) or (found := find_global(module, qualname)) is None:
+        raise Refusal(
+            f"{qualname} is the method of an object, and no name leads to it: "
+            "freeze the object, and take its method where it is used"
+        )
+    if found is not obj and found != obj:
+        raise Refusal(f"{module}.{qualname} is another object: no name leads to this one")
+    return module, qualname
+
+
+def find_global(module: str, qualname: str) -> Any:
+    """What a name leads to, class methods of builtin classes bound to their class; None: nothing."""
+    found = lookup(module, qualname)
+    if type(found) is type(dict.__dict__["fromkeys"]) or type(found) is staticmethod:
+        return found.__get__(None, lookup(module, qualname.rpartition(".")[0]))
+    return found
+
+
+def open_global(payload: Any, trust: Trust) -> Any:
+    """Find it again; a record of its name without trust in code, or where it isn't found."""
+    module, qualname = payload
+    if type(module) is not str or type(qualname) is not str:
+        raise ValueError("a name is text")
+    found = find_global(module, qualname) if trust.code else None
+    if found is None:
+        return Record(
+            "builtins.builtin_function_or_method",
+            ("__module__", "__qualname__"),
+            (module, qualname),
+        )
+    return found
+
+
+# --- records -------------------------------------------------------------------------------------
 
 
 def record_payload(record: Record) -> tuple[Any, ...]:
     """A record that is frozen again stays one."""
     names = tuple(record)
-    return Record.type_name.__get__(record), names, tuple(record[name] for name in names)
+    return record_name(record), names, tuple(record[name] for name in names)
+
+
+def record_name(record: Record) -> str:
+    """The name of the type of a record."""
+    name: str = namespace_of(Record)["type_name"].fget(record)
+    return name
 
 
 def open_record(payload: Any, trust: Trust) -> Record:
@@ -59,3 +163,112 @@ def open_record(payload: Any, trust: Trust) -> Record:
     del trust
     type_name, names, values = payload
     return Record(type_name, names, values)
+
+
+# --- range, slice, mappings ----------------------------------------------------------------------
+
+
+def _bounds(obj: Any) -> tuple[Any, Any, Any]:
+    return obj.start, obj.stop, obj.step
+
+
+def open_range(payload: Any, trust: Trust) -> range:
+    """Open a range."""
+    del trust
+    start, stop, step = payload
+    if not type(start) is type(stop) is type(step) is int:
+        raise ValueError("a range is stored as three ints")
+    return range(start, stop, step)
+
+
+def open_slice(payload: Any, trust: Trust) -> slice:
+    """Open a slice, of whatever it is of."""
+    del trust
+    start, stop, step = payload
+    return slice(start, stop, step)
+
+
+def open_proxy(payload: Any, trust: Trust) -> Any:
+    """Open a MappingProxyType: over a FrozenDict, or a dict for thaw()."""
+    del trust
+    if not hasattr(type(payload), "keys"):
+        raise ValueError("a mapping proxy is stored as a dict")
+    return MappingProxyType(payload)
+
+
+def open_frozendict(payload: Any, trust: Trust) -> Any:
+    """Open a frozendict as one of its values; on Python before 3.15, the view that holds them."""
+    del trust
+    if not hasattr(type(payload), "keys"):
+        raise ValueError("a frozendict is stored as a dict")
+    made = getattr(sys.modules["builtins"], "frozendict", None)
+    return payload if made is None else made(payload)
+
+
+# --- struct sequences ----------------------------------------------------------------------------
+
+
+def rule_of_sequence(cls: type, base: type) -> tuple[Any, ...] | None:
+    """time.struct_time, os.stat_result and their like: tuples with names, made in C."""
+    if cls is base and _is_sequence(cls):
+        return ("value", codes.STRUCT_SEQUENCE, _sequence_payload)
+    return None
+
+
+def _is_sequence(cls: type) -> bool:
+    return tuple in cls.__bases__ and type(namespace_of(cls).get("n_fields")) is int
+
+
+def _sequence_payload(obj: Any) -> tuple[str, str, tuple[Any, ...], dict[str, Any]]:
+    cls = type(obj)
+    module, qualname = _found_as(cls)
+    hidden = {
+        name: member.__get__(obj)
+        for name, member in namespace_of(cls).items()
+        if type(member) is MemberDescriptorType and name not in cls.__match_args__
+    }
+    return module, qualname, tuple(obj), hidden
+
+
+# Where types are found that say the name of the C module behind.
+_FACES = {"posix": "os"}
+
+
+def _found_as(cls: type) -> tuple[str, str]:
+    module, qualname = module_of(cls), qualname_of(cls)
+    module = _FACES.get(module, module)
+    if lookup(module, qualname) is not cls:
+        raise Refusal(f"{module}.{qualname} can't be made again: freeze tuple(x)")
+    return module, qualname
+
+
+def open_sequence(payload: Any, trust: Trust) -> Any:
+    """Make a struct sequence again; a plain record where its type isn't found."""
+    module, qualname, items, hidden = payload
+    items, hidden = tuple(items), dict(hidden)
+    cls = lookup(module, qualname) if trust.own or module in ("os", "time") else None
+    if isinstance(cls, type) and type(cls) is type and _is_sequence(cls):
+        try:
+            return cls(items, hidden)
+        except TypeError:  # another number of fields: another version
+            cls = None
+    names = [f"item{number}" for number in range(len(items))]
+    return Record(f"{module}.{qualname}", [*names, *hidden], [*items, *hidden.values()])
+
+
+# --- what is immutable by nature -----------------------------------------------------------------
+
+
+def frozen(obj: Any, base: type) -> bool | None:
+    """Whether an object of a type that is listed in FROZEN is immutable by nature."""
+    if base is type:
+        return bool(obj.__flags__ & _IMMUTABLE)
+    if base is MappingProxyType:
+        from icehouse.store.image import is_frozen
+
+        return all(is_frozen(mapping) for mapping in gc.get_referents(obj))
+    if base is slice:
+        from icehouse.store.image import is_frozen
+
+        return all(is_frozen(part) for part in _bounds(obj))
+    return type(obj) is base or name_of(base) in ("enum.Enum", name_of(Record))

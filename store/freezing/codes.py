@@ -28,6 +28,7 @@ PATTERN: Final = 15  # (pattern, flags)
 RANGE: Final = 16  # (start, stop, step)
 SLICE: Final = 17  # (start, stop, step)
 MAPPING_PROXY: Final = 18  # a dict
+STRUCT_SEQUENCE: Final = 19  # (module, qualname, all items): time.struct_time, os.stat_result, ...
 
 # What runs code when it is opened, or belongs to a registration.
 REDUCE: Final = 20  # see reduce.py; needs trust in code
@@ -35,6 +36,7 @@ REGISTERED: Final = 21  # (type's name, what the registered `freeze` returned)
 THAWED: Final = 22  # (module, qualname, what `__freeze__` returned): a class with `__thaw__`
 EXCEPTION: Final = 23  # see exceptions.py; needs trust in code
 RECORD: Final = 24  # (type's name, names, values)
+FROZENDICT: Final = 25  # a dict: frozendict of Python 3.15
 
 # The data ecosystem.
 NUMPY_SCALAR: Final = 30
@@ -50,3 +52,4 @@ TORCH: Final = 37
 STRUCT: Final = 1
 PYDANTIC: Final = 2
 SUBCLASS: Final = 3
+SUBVALUE: Final = 4  # a subclass of datetime, Decimal, Path, ...: subclasses.py

@@ -27,7 +27,7 @@ HARMLESS = frozenset(
 )
 
 # As C sees them, past any metaclass and any `__getattribute__`.
-_namespace = type.__dict__["__dict__"].__get__
+namespace_of = type.__dict__["__dict__"].__get__
 _own_module = type.__dict__["__module__"].__get__
 _own_qualname = type.__dict__["__qualname__"].__get__
 
@@ -127,7 +127,7 @@ def lookup(module: str, qualname: str) -> Any:
         if isinstance(found, ModuleType) and found is holder:
             namespace = ModuleType.__dict__["__dict__"].__get__(found)
         elif issubclass(type(found), type):
-            namespace = _namespace(found)
+            namespace = namespace_of(found)
         else:
             return None
         if part not in namespace:

@@ -1,0 +1,126 @@
+"""Subclasses that users made of value types: kept as real instances of their class.
+
+An object of a subclass of `datetime`, `Decimal`, `Path`, ... is a MADE object of the family
+SUBVALUE: its first name is "" and the value is the plain value (`datetime.datetime(...)`), the
+others are the attributes that the subclass added. It is made again by the type's own `__new__` and
+`__init__`, never by the user's, and attributes are set past any `__setattr__`.
+"""
+
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any
+
+from icehouse.store.freezing import codes, registry
+from icehouse.store.freezing.trust import Trust, module_of, name_of, namespace_of
+
+# A base -> the file of its family, whose REMAKE[base](cls, plain) makes an instance.
+REMAKES = {
+    "datetime.date": "dates",
+    "datetime.datetime": "dates",
+    "datetime.time": "dates",
+    "datetime.timedelta": "dates",
+    "datetime.tzinfo": "dates",
+    "decimal.Decimal": "numbers",
+    "fractions.Fraction": "numbers",
+    "uuid.UUID": "net",
+    "ipaddress.IPv4Address": "net",
+    "ipaddress.IPv6Address": "net",
+    "ipaddress.IPv4Interface": "net",
+    "ipaddress.IPv6Interface": "net",
+    "ipaddress.IPv4Network": "net",
+    "ipaddress.IPv6Network": "net",
+    "pathlib.PurePath": "paths",
+    "pathlib._local.PurePath": "paths",
+}
+
+
+def has_finalizer(cls: type) -> bool:
+    """Whether collecting an instance would run code of a user."""
+    return any("__del__" in namespace_of(base) for base in cls.__mro__)
+
+
+def rule(cls: type, base: type, plain: Any) -> tuple[Any, ...] | str:
+    """The rule of a user's subclass; `plain(obj)` gives the value without it, None: there is none."""
+    if has_finalizer(cls):
+        return (
+            f"a {name_of(cls)} has __del__, and what comes back would run it: "
+            "remove __del__, or register_freezable(type, freeze=, thaw=)"
+        )
+
+    def getter(obj: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        attributes = attributes_of(obj, base)
+        if plain is None:
+            return tuple(attributes), tuple(attributes.values())
+        return ("", *attributes), (plain(obj), *attributes.values())
+
+    return ("made", codes.SUBVALUE, getter)
+
+
+def attributes_of(obj: Any, base: type) -> dict[str, Any]:
+    """What the classes of `obj` that `base` doesn't have add to it: slots, then its `__dict__`."""
+    inherited = base.__mro__
+    found: dict[str, Any] = {}
+    for cls in reversed(type(obj).__mro__):
+        if cls in inherited:
+            continue
+        for name, member in namespace_of(cls).items():
+            if type(member) is MemberDescriptorType:
+                try:
+                    found[name] = member.__get__(obj)
+                except AttributeError:  # not set
+                    continue
+    found.update(dict_of(obj) or {})
+    return found
+
+
+def dict_of(obj: Any) -> dict[str, Any] | None:
+    """The `__dict__` of an instance, past what its class may say that it is."""
+    for cls in type(obj).__mro__:
+        holder = namespace_of(cls).get("__dict__")
+        if type(holder) is GetSetDescriptorType:
+            found: dict[str, Any] = holder.__get__(obj)
+            return found
+    return None
+
+
+def set_attributes(obj: Any, base: type, names: Any, values: Any) -> None:
+    """Give a new object what attributes_of() found: slots by descriptors, the rest into `__dict__`."""
+    namespace = dict_of(obj)
+    slots = {
+        name: member
+        for cls in reversed(type(obj).__mro__)
+        if cls not in base.__mro__
+        for name, member in namespace_of(cls).items()
+        if type(member) is MemberDescriptorType
+    }
+    for name, value in zip(names, values, strict=True):
+        if type(name) is not str:
+            raise ValueError("the name of an attribute is text")
+        slot = slots.get(name)
+        if slot is not None:
+            slot.__set__(obj, value)
+        elif namespace is not None:
+            namespace[name] = value
+        # Else the class has no place for it any more.
+
+
+def make(cls: type, names: Any, values: Any, trust: Trust) -> Any:
+    """Make an instance of a user's subclass again."""
+    del trust
+    if has_finalizer(cls):
+        raise ValueError(f"{name_of(cls)} has __del__")
+    for base in cls.__mro__:
+        file = REMAKES.get(name_of(base))
+        if file is None:
+            continue
+        remake = registry.load(file, "REMAKE").get(base)  # type: ignore[attr-defined]
+        if remake is None:
+            continue
+        plain = None
+        if names and names[0] == "":
+            plain, names, values = values[0], names[1:], values[1:]
+            if not isinstance(plain, base) or module_of(type(plain)) != module_of(base):
+                raise ValueError(f"a {type(plain).__name__} in place of a {base.__name__}")
+        obj = remake(cls, plain)
+        set_attributes(obj, base, names, values)
+        return obj
+    raise ValueError(f"{name_of(cls)} is no subclass of a type of values")
