@@ -70,7 +70,7 @@ def _name_in_types(cls: type) -> str:
 
 
 def _of_types(qualname: str) -> Any:
-    """A type of the interpreter that only the module types gives a name to."""
+    """Find a type of the interpreter that only the module types gives a name to."""
     import types
 
     for value in vars(types).values():
@@ -104,7 +104,7 @@ _FUNCTIONS = (type(len), type(str.upper), type(int.__add__), type(dict.__dict__[
 
 
 def global_payload(obj: Any) -> tuple[str, str]:
-    """Name what a module holds: a builtin function, a function; Refusal where no name leads to it."""
+    """Name what a module holds; Refusal where no name leads to it."""
     qualname: str = obj.__qualname__
     holder = getattr(obj, "__objclass__", None) or getattr(obj, "__self__", None)
     module = getattr(obj, "__module__", None)
@@ -121,7 +121,7 @@ def global_payload(obj: Any) -> tuple[str, str]:
 
 
 def find_global(module: str, qualname: str) -> Any:
-    """What a name leads to, class methods of builtin classes bound to their class; None: nothing."""
+    """Follow a name, class methods of builtin classes bound to their class; None: nothing."""
     found = lookup(module, qualname)
     if type(found) is type(dict.__dict__["fromkeys"]) or type(found) is staticmethod:
         return found.__get__(None, lookup(module, qualname.rpartition(".")[0]))
@@ -147,13 +147,13 @@ def open_global(payload: Any, trust: Trust) -> Any:
 
 
 def record_payload(record: Record) -> tuple[Any, ...]:
-    """A record that is frozen again stays one."""
+    """Take a record apart: frozen again it stays one."""
     names = tuple(record)
     return record_name(record), names, tuple(record[name] for name in names)
 
 
 def record_name(record: Record) -> str:
-    """The name of the type of a record."""
+    """Read the name of the type of a record."""
     name: str = namespace_of(Record)["type_name"].fget(record)
     return name
 

@@ -19,13 +19,14 @@ _FOLD = 0x80
 
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
-    """What these types and subclasses of users freeze as."""
+    """Say what these types and subclasses of users freeze as."""
     if cls is base and cls in _EXACT:
         return ("value", *_EXACT[cls])
     if base in _PLAIN:
         return subclasses.rule(cls, base, _PLAIN[base])
     if base is datetime.tzinfo and cls is not base:
-        return _rule_of_tzinfo(cls)
+        # A real one is needed: datetime takes no views as its zone.
+        return subclasses.rule(cls, base, None)
     return None
 
 
@@ -41,19 +42,6 @@ def rule_of_zone(cls: type, base: type) -> tuple[Any, ...] | str | None:
             "or register_freezable(type, freeze=, thaw=)"
         )
     return ("value", codes.ZONEINFO, _zone_payload)
-
-
-def _rule_of_tzinfo(cls: type) -> tuple[Any, ...] | str:
-    """A user's tzinfo: real ones are needed, since datetime takes no views as tzinfo."""
-    for base in cls.__mro__:
-        if base is datetime.tzinfo:
-            break
-        if not {"__reduce__", "__reduce_ex__", "__getinitargs__"}.isdisjoint(vars(base)):
-            from icehouse.store.freezing import registry
-
-            reduced: tuple[Any, ...] | str = registry.load("reduce", "rule_by_reduce")(cls)
-            return reduced
-    return subclasses.rule(cls, datetime.tzinfo, None)
 
 
 # --- freezing ------------------------------------------------------------------------------------
@@ -156,7 +144,7 @@ class _Unknown(datetime.tzinfo):
 
     dst = utcoffset
 
-    def tzname(self, dt: Any) -> str:
+    def tzname(self, _dt: Any) -> str:
         return repr(self)
 
     def __repr__(self) -> str:

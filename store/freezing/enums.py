@@ -17,7 +17,8 @@ _PLAIN = frozenset({bool, int, float, str, bytes, type(None)})
 
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | None:
-    """Members of any enumeration."""
+    """Store members of any enumeration."""
+    del cls
     return ("value", codes.ENUM, _payload) if base is enum.Enum else None
 
 
@@ -48,7 +49,7 @@ def open_member(payload: Any, trust: Trust) -> Any:
 
 
 def _find(cls: Any, name: Any, value: Any) -> Any:
-    """A member by name, or a composite flag by value: no code of the enumeration runs."""
+    """Find a member by name, or a composite flag by value: no code of the enumeration runs."""
     own = namespace_of(cls)
     if name is not None:
         return own.get("_member_map_", {}).get(name)

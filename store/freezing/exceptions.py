@@ -11,7 +11,8 @@ its class runs. Making one needs trust in code all the same (HAZARDS H21).
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
-from icehouse.store.freezing import subclasses
+from icehouse.store.freezing import registry, subclasses
+from icehouse.store.freezing.anatomy import mro
 from icehouse.store.freezing.builtin import class_payload
 from icehouse.store.freezing.codes import EXCEPTION
 from icehouse.store.freezing.records import Record
@@ -28,21 +29,28 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
     """Exceptions of every class that has no finalizer."""
     if base is not BaseException:
         return None
+    if subclasses.declares(cls, _own_base(cls)):
+        reduced: tuple[Any, ...] | str = registry.load("reduce", "rule")(cls)
+        return reduced
     if subclasses.has_finalizer(cls):
         return f"a {name_of(cls)} has __del__, and what comes back would run it"
     return ("value", EXCEPTION, _payload)
 
 
-def _own_base(cls: type) -> type:
-    """The first class of the interpreter itself among the bases."""
-    return next(base for base in cls.__mro__ if base.__module__ == "builtins")
+# Py_TPFLAGS_HEAPTYPE, which the classes of the interpreter itself do not have.
+_HEAP = 1 << 9
+
+
+def _own_base(cls: type) -> Any:
+    """Find the first class of the interpreter itself among the bases."""
+    return next(base for base in mro(cls) if not base.__flags__ & _HEAP)
 
 
 def _natives(cls: type) -> dict[str, Any]:
-    """What the interpreter's classes below BaseException keep, by name: descriptors."""
+    """List what the interpreter's classes below BaseException keep: descriptors by name."""
     found: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        if base.__module__ != "builtins" or base in BaseException.__mro__:
+    for base in reversed(mro(cls)):
+        if base.__flags__ & _HEAP or base in BaseException.__mro__:
             continue
         for name, member in namespace_of(base).items():
             if name in _LEFT_OUT or name.startswith("__"):
@@ -78,7 +86,7 @@ def _payload(exc: BaseException, met: set[int] | None = None) -> tuple[Any, ...]
 
 
 def _link(exc: BaseException | None, met: set[int]) -> tuple[Any, ...] | None:
-    """The payload of a cause; a chain that is too long or leads back ends here."""
+    """Take a cause apart; a chain that is too long or leads back ends here."""
     if exc is None or id(exc) in met or len(met) >= LINKS_MAX or "<locals>" in _qualname(exc):
         return None
     return _payload(exc, met)
@@ -115,6 +123,9 @@ def setattr_plain(exc: BaseException, name: str, value: Any) -> None:
 def _make(cls: Any, args: tuple[Any, ...], attributes: Any, natives: Any) -> Any:
     """Make an exception without code of its class; None if the class isn't what it was."""
     base: Any = _own_base(cls)
+    if subclasses.declares(cls, _own_base(cls)):
+        reduced: tuple[Any, ...] | str = registry.load("reduce", "rule")(cls)
+        return reduced
     if subclasses.has_finalizer(cls):
         return None
     try:

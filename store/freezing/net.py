@@ -23,7 +23,7 @@ _KINDS = (
 
 
 def rule_of_uuid(cls: type, base: type) -> tuple[Any, ...] | str | None:
-    """A UUID by its 16 bytes, and by `is_safe` where the system said something about it."""
+    """Store a UUID by its 16 bytes, and by `is_safe` where the system said something about it."""
     import uuid
 
     if base is not uuid.UUID:

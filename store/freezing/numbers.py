@@ -7,7 +7,7 @@ from icehouse.store.freezing.trust import Trust
 
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
-    """A Decimal by its text, which holds sign, digits, exponent and every kind of NaN exactly."""
+    """Store a Decimal by its text, which holds sign, exponent and every kind of NaN exactly."""
     import decimal
 
     if base is not decimal.Decimal:
@@ -18,7 +18,7 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
 
 
 def rule_of_fraction(cls: type, base: type) -> tuple[Any, ...] | str | None:
-    """A Fraction by its numerator and denominator."""
+    """Store a Fraction by its numerator and denominator."""
     import fractions
 
     if base is not fractions.Fraction:

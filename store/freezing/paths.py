@@ -18,10 +18,11 @@ _FLAVOURS: tuple[type[pathlib.PurePath], ...] = (
     pathlib.WindowsPath,
 )
 _NATIVE = type(pathlib.Path())
+_OWN = (*_FLAVOURS, pathlib.Path, pathlib.PurePath)
 
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
-    """The four types, and subclasses of them and of Path."""
+    """Store the four types, and subclasses of them and of Path."""
     if base is not pathlib.PurePath:
         return None
     if cls in _FLAVOURS:
@@ -35,16 +36,16 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
 
 
 def _own_base(cls: type) -> Any:
-    """The last class of pathlib that a subclass of a user has as its base."""
-    for base in cls.__mro__:
-        if base.__module__.partition(".")[0] == "pathlib":
-            return base
-    raise AssertionError("a path without a base in pathlib")
+    """Find the last class of pathlib that a subclass of a user has as its base."""
+    return next(base for base in cls.__mro__ if base in _OWN)
 
 
 def _text(obj: pathlib.PurePath, cls: Any) -> str:
     text = pathlib.PurePath.__str__(obj)
-    if issubclass(cls, pathlib.PureWindowsPath) and pathlib.PureWindowsPath(text).parts != obj.parts:
+    if (
+        issubclass(cls, pathlib.PureWindowsPath)
+        and pathlib.PureWindowsPath(text).parts != obj.parts
+    ):
         raise Refusal(
             f"the text of this path, {text!r}, reads as another path, as it does for pickle: "
             "Python before 3.12 loses the leading '.' of './c:'"
@@ -53,7 +54,7 @@ def _text(obj: pathlib.PurePath, cls: Any) -> str:
 
 
 def _flavour(cls: type) -> type[pathlib.PurePath]:
-    """The plain type of a class's own kind."""
+    """Find the plain type of a class's own kind."""
     for base in cls.__mro__:
         if base in _FLAVOURS:
             return base
@@ -81,7 +82,8 @@ def _as_path(cls: Any, plain: pathlib.PurePath) -> Any:
     base = _own_base(cls)
     obj = base.__new__(cls, str(plain))
     if "__init__" in vars(pathlib.PurePath):  # from 3.12 on it is what keeps the text
-        pathlib.PurePath.__init__(obj, str(plain))
+        initialize: Any = pathlib.PurePath.__init__
+        initialize(obj, str(plain))
     return obj
 
 

@@ -43,7 +43,7 @@ class Record:
         return self.__fields[name]
 
     def keys(self) -> Iterator[str]:
-        """The names of the fields, so that `dict(record)` works."""
+        """Give the names of the fields, so that `dict(record)` works."""
         return iter(self.__fields)
 
     def __iter__(self) -> Iterator[str]:

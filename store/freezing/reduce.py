@@ -56,6 +56,11 @@ def rule(cls: type) -> tuple[Any, ...] | str | None:
     return ("state", _state)
 
 
+def registered(cls: type) -> tuple[Any, ...]:
+    """Give the rule of a class that `register_freezable` lets through its `__reduce_ex__`."""
+    return ("value", codes.REDUCE, _getter(_reduce, f"{name_of(cls)}.__reduce_ex__"))
+
+
 def _reduce(obj: Any) -> Any:
     return obj.__reduce_ex__(PROTOCOL)
 

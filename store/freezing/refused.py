@@ -3,17 +3,15 @@
 from typing import Any
 
 _LOCK = (
-    "a lock, and what threads wait for, belongs to the threads of one process: leave it out of what "
-    "you freeze, and make one where it is needed"
+    "a lock, and what threads wait for, belongs to the threads of one process: leave it out, "
+    "and make one where it is needed"
 )
 _FILE = (
     "an open file is a position and a descriptor of this process: freeze its content or its name, "
     "and open it where it is used"
 )
 _BUFFER = "a file in memory is a position in bytes that change: freeze its getvalue()"
-_SOCKET = (
-    "a connection belongs to this process: freeze the address, and connect where it is used"
-)
+_SOCKET = "a connection belongs to this process: freeze the address, and connect where it is used"
 _DATABASE = (
     "a database connection belongs to this process: freeze the rows, or the path of the database, "
     "and connect where it is used"
@@ -27,12 +25,16 @@ _WEAK = (
     "freeze the object itself, x()"
 )
 _WEAK_CONTAINER = "its items are held weakly, which nobody else could keep: freeze {}(x)"
-_MODULE = "a module is code and state of this process: freeze its name, and import it where it is used"
+_MODULE = (
+    "a module is code and state of this process: freeze its name, and import it where it is used"
+)
 _FUNCTION = (
     "a function is code, not data: freeze what it returns, or its name (module and qualname), "
     "and import it where it is used"
 )
-_CODE = "code and frames belong to this interpreter: freeze text, such as traceback.format_exception()"
+_CODE = (
+    "code and frames belong to this interpreter: freeze text, such as traceback.format_exception()"
+)
 _DESCRIPTOR = "this is part of a class, not data: freeze the class, which goes by its name"
 _THREAD = "a thread or process can't be frozen: freeze what it works on, or its result"
 _LOCAL = "what it holds is another for each thread or context: freeze the value that you mean"
@@ -67,7 +69,11 @@ REASONS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("_socket.socket", "ssl.SSLObject", "_ssl._SSLContext", "_ssl._SSLSocket"),
-            *("socketserver.BaseServer", "http.client.HTTPConnection", "asyncio.streams.StreamReader"),
+            *(
+                "socketserver.BaseServer",
+                "http.client.HTTPConnection",
+                "asyncio.streams.StreamReader",
+            ),
             *("asyncio.streams.StreamWriter", "asyncio.transports.BaseTransport"),
             *("multiprocessing.connection._ConnectionBase", "smtplib.SMTP", "ftplib.FTP"),
         ),
@@ -152,7 +158,9 @@ REASONS: dict[str, str] = {
     "_struct.Struct": "freeze its format, and make a Struct where it is used",
     "_csv.reader": _ITERATOR,
     "_csv.writer": _FILE,
-    "logging.Handler": "a handler writes to what this process has open: configure logging where it runs",
+    "logging.Handler": (
+        "a handler writes to what this process has open: configure logging where it runs"
+    ),
     "ctypes._CFuncPtr": _FUNCTION,
     "_ctypes.CFuncPtr": _FUNCTION,
     "_ctypes._SimpleCData": "freeze its value",
@@ -169,19 +177,6 @@ REASONS: dict[str, str] = {
 
 
 def rule(cls: type, base: type) -> str:
-    """The reason why objects of a type, and of subclasses of it, don't freeze."""
+    """Say why objects of a type, and of subclasses of it, don't freeze."""
     reason = REASONS[f"{base.__module__}.{base.__qualname__}"]
     return reason if cls is base else f"a subclass of {base.__qualname__}: {reason}"
-
-
-def iterator(cls: type) -> str | None:
-    """The reason to refuse iterators that are not a user's own class; None for everything else."""
-    names = cls.__dict__
-    plain = not cls.__flags__ & (1 << 9) or cls.__module__ in ("itertools", "builtins")
-    return _ITERATOR if plain and "__next__" in names else None
-
-
-def frozen(obj: Any, base: type) -> bool:
-    """Nothing of what is listed here is immutable."""
-    del obj, base
-    return False

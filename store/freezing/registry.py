@@ -18,13 +18,55 @@ Names are looked up before anything is imported, so a family is loaded when its 
 from collections.abc import Callable
 from typing import Any
 
-from icehouse.store.freezing import codes
+from icehouse.store.freezing import codes, refused, registrations
+from icehouse.store.freezing.anatomy import mro
 from icehouse.store.freezing.trust import name_of
 
 # A type's name, as it is in an MRO -> the file of its family.
-FAMILIES: dict[str, str] = {
+FAMILIES: dict[str, str | tuple[str, str]] = {
+    # Members of enumerations are ints, dates and what not, so this is asked first: see FIRST.
+    "enum.Enum": "enums",
     "builtins.type": "builtin",
+    "builtins.range": "builtin",
+    "builtins.slice": "builtin",
+    "builtins.mappingproxy": "builtin",
+    "builtins.frozendict": "builtin",
     "icehouse.store.freezing.records.Record": "builtin",
+    **dict.fromkeys(
+        (
+            *("builtins.builtin_function_or_method", "builtins.method_descriptor"),
+            *("builtins.wrapper_descriptor", "builtins.classmethod_descriptor"),
+        ),
+        ("builtin", "rule_of_function"),
+    ),
+    **dict.fromkeys(
+        (
+            *("time.struct_time", "os.stat_result", "os.statvfs_result", "os.terminal_size"),
+            *("posix.times_result", "posix.uname_result", "resource.struct_rusage"),
+            *("pwd.struct_passwd", "grp.struct_group"),
+        ),
+        ("builtin", "rule_of_sequence"),
+    ),
+    "builtins.BaseException": "exceptions",
+    "datetime.date": "dates",
+    "datetime.datetime": "dates",
+    "datetime.time": "dates",
+    "datetime.timedelta": "dates",
+    "datetime.timezone": "dates",
+    "datetime.tzinfo": "dates",
+    "zoneinfo.ZoneInfo": ("dates", "rule_of_zone"),
+    "decimal.Decimal": "numbers",
+    "fractions.Fraction": ("numbers", "rule_of_fraction"),
+    "uuid.UUID": ("net", "rule_of_uuid"),
+    "ipaddress.IPv4Address": "net",
+    "ipaddress.IPv4Interface": "net",
+    "ipaddress.IPv4Network": "net",
+    "ipaddress.IPv6Address": "net",
+    "ipaddress.IPv6Interface": "net",
+    "ipaddress.IPv6Network": "net",
+    "pathlib.PurePath": "paths",
+    "pathlib._local.PurePath": "paths",  # its name in 3.13
+    "re.Pattern": "text",
     # Subclasses of builtin containers, and the containers of collections.
     "builtins.bytearray": "containers",
     "builtins.dict": "containers",
@@ -48,15 +90,61 @@ FAMILIES: dict[str, str] = {
 
 # Files whose `rule(cls)` is asked in this order about classes without a family: the first that
 # does not return None decides.
-STRUCTURES: list[str] = ["reduce", "classes"]
+STRUCTURES: list[str] = ["iterators", "reduce", "classes"]
+
+# Families that come before those of classes nearer in the MRO.
+FIRST = ("enum.Enum",)
 
 # A type's name -> the file of its family that knows whether objects are immutable by nature.
-FROZEN: dict[str, str] = {}
+FROZEN: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *("builtins.range", "builtins.slice", "builtins.mappingproxy", "builtins.type"),
+            *("builtins.builtin_function_or_method", "builtins.method_descriptor"),
+            *("builtins.wrapper_descriptor", "builtins.classmethod_descriptor"),
+            *("icehouse.store.freezing.records.Record", "enum.Enum", "zoneinfo.ZoneInfo"),
+            *("decimal.Decimal", "fractions.Fraction", "uuid.UUID", "re.Pattern"),
+            *("ipaddress.IPv4Address", "ipaddress.IPv4Interface", "ipaddress.IPv4Network"),
+            *("ipaddress.IPv6Address", "ipaddress.IPv6Interface", "ipaddress.IPv6Network"),
+            *("pathlib.PurePosixPath", "pathlib.PureWindowsPath", "pathlib.PosixPath"),
+            *("pathlib._local.PurePosixPath", "pathlib._local.PureWindowsPath"),
+            "pathlib._local.PosixPath",
+        ),
+        "builtin",
+    ),
+    "datetime.date": "dates",
+    "datetime.datetime": "dates",
+    "datetime.time": "dates",
+    "datetime.timedelta": "dates",
+    "datetime.timezone": "dates",
+}
 
 # A code of VALUE -> file and function that opens it.
 OPENERS: dict[int, tuple[str, str]] = {
     codes.CLASS: ("builtin", "open_class"),
+    codes.GLOBAL: ("builtin", "open_global"),
+    codes.ENUM: ("enums", "open_member"),
+    codes.DATE: ("dates", "open_date"),
+    codes.TIME: ("dates", "open_time"),
+    codes.DATETIME: ("dates", "open_datetime"),
+    codes.TIMEDELTA: ("dates", "open_timedelta"),
+    codes.TIMEZONE: ("dates", "open_timezone"),
+    codes.ZONEINFO: ("dates", "open_zone"),
+    codes.DECIMAL: ("numbers", "open_decimal"),
+    codes.FRACTION: ("numbers", "open_fraction"),
+    codes.UUID: ("net", "open_uuid"),
+    codes.IP: ("net", "open_ip"),
+    codes.PATH: ("paths", "open_path"),
+    codes.PATTERN: ("text", "open_pattern"),
+    codes.RANGE: ("builtin", "open_range"),
+    codes.SLICE: ("builtin", "open_slice"),
+    codes.MAPPING_PROXY: ("builtin", "open_proxy"),
+    codes.STRUCT_SEQUENCE: ("builtin", "open_sequence"),
+    codes.REGISTERED: ("registrations", "open_registered"),
+    codes.THAWED: ("registrations", "open_thawed"),
+    codes.EXCEPTION: ("exceptions", "open_exception"),
     codes.RECORD: ("builtin", "open_record"),
+    codes.FROZENDICT: ("builtin", "open_frozendict"),
     codes.REDUCE: ("reduce", "make"),
 }
 # The same for thaw(), where it differs.
@@ -69,13 +157,14 @@ MAKERS: dict[int, tuple[str, str]] = {
     codes.STRUCT: ("made", "make_struct"),
     codes.PYDANTIC: ("made", "make_model"),
     codes.SUBCLASS: ("made", "make_subclass"),
+    codes.SUBVALUE: ("subclasses", "make"),
 }
 
 _loaded: dict[tuple[str, str], Callable[..., Any]] = {}
 
 
 def load(file: str, function: str) -> Callable[..., Any]:
-    """A function of a family's file; imports the file."""
+    """Import a family's file and get a function of it."""
     found = _loaded.get((file, function))
     if found is None:
         module = __import__(f"icehouse.store.freezing.{file}", fromlist=[function])
@@ -84,13 +173,27 @@ def load(file: str, function: str) -> Callable[..., Any]:
 
 
 def rule_of(cls: type) -> tuple[Any, ...] | str:
-    """How instances of exactly this class freeze; a str is the reason why they don't."""
-    for base in cls.__mro__:
-        file = FAMILIES.get(name_of(base))
-        if file is not None:
-            rule: tuple[Any, ...] | str | None = load(file, "rule")(cls, base)
-            if rule is not None:
-                return rule
+    """Say how instances of exactly this class freeze; a str is the reason why they don't.
+
+    What a class nearer in the MRO says counts more; of one class a registration, then its
+    `__freeze__`, then its family. Then come registrations of abstract classes, then structures.
+    """
+    bases = mro(cls)
+    names = [name_of(base) for base in bases]
+    rule: tuple[Any, ...] | str | None
+    waits = not set(FIRST).isdisjoint(names)
+    for base, name in zip(bases, names, strict=True):
+        rule = registrations.rule(cls, base)
+        waits = waits and name not in FIRST
+        if rule is None and name in FAMILIES and not waits:
+            rule = _ask(FAMILIES[name], cls, base)
+        elif rule is None and name in refused.REASONS:
+            rule = refused.rule(cls, base)
+        if rule is not None:
+            return rule
+    rule = registrations.rule_by_abc(cls)
+    if rule is not None:
+        return rule
     for file in STRUCTURES:
         rule = load(file, "rule")(cls)
         if rule is not None:
@@ -98,8 +201,14 @@ def rule_of(cls: type) -> tuple[Any, ...] | str:
     return f"no rule says how a {name_of(cls)} freezes"
 
 
+def _ask(family: str | tuple[str, str], cls: type, base: type) -> tuple[Any, ...] | str | None:
+    file, function = (family, "rule") if isinstance(family, str) else family
+    rule: tuple[Any, ...] | str | None = load(file, function)(cls, base)
+    return rule
+
+
 def opener(code: int) -> Callable[..., Any]:
-    """What opens a VALUE; ValueError for a code that there isn't."""
+    """Find what opens a VALUE; ValueError for a code that there isn't."""
     try:
         return load(*OPENERS[code])
     except KeyError:
@@ -107,13 +216,13 @@ def opener(code: int) -> Callable[..., Any]:
 
 
 def thawer(code: int) -> Callable[..., Any]:
-    """What opens a VALUE for thaw()."""
+    """Find what opens a VALUE for thaw()."""
     where = THAWERS.get(code)
     return opener(code) if where is None else load(*where)
 
 
 def maker(family: int) -> Callable[..., Any]:
-    """What makes a MADE object; ValueError for a family that there isn't."""
+    """Find what makes a MADE object; ValueError for a family that there isn't."""
     try:
         return load(*MAKERS[family])
     except KeyError:

@@ -38,8 +38,23 @@ def has_finalizer(cls: type) -> bool:
     return any("__del__" in namespace_of(base) for base in cls.__mro__)
 
 
+def declares(cls: type, base: type) -> bool:
+    """Whether a class that is nearer in the MRO than `base` says itself how it pickles."""
+    own = cls.__mro__[: cls.__mro__.index(base)]
+    return any(not _PICKLING.isdisjoint(namespace_of(kind)) for kind in own)
+
+
+_PICKLING = frozenset({"__reduce__", "__reduce_ex__", "__getinitargs__"})
+
+
 def rule(cls: type, base: type, plain: Any) -> tuple[Any, ...] | str:
-    """The rule of a user's subclass; `plain(obj)` gives the value without it, None: there is none."""
+    """Give the rule of a user's subclass. `plain(obj)` is its plain value; None: there is none.
+
+    A class that says itself how it pickles is taken at its word, as reduce.py has it.
+    """
+    if declares(cls, base):
+        reduced: tuple[Any, ...] | str = registry.load("reduce", "rule")(cls)
+        return reduced
     if has_finalizer(cls):
         return (
             f"a {name_of(cls)} has __del__, and what comes back would run it: "
@@ -56,7 +71,7 @@ def rule(cls: type, base: type, plain: Any) -> tuple[Any, ...] | str:
 
 
 def attributes_of(obj: Any, base: type) -> dict[str, Any]:
-    """What the classes of `obj` that `base` doesn't have add to it: slots, then its `__dict__`."""
+    """Read what classes of `obj` beyond `base` add to it: slots, then its `__dict__`."""
     inherited = base.__mro__
     found: dict[str, Any] = {}
     for cls in reversed(type(obj).__mro__):
@@ -73,7 +88,7 @@ def attributes_of(obj: Any, base: type) -> dict[str, Any]:
 
 
 def dict_of(obj: Any) -> dict[str, Any] | None:
-    """The `__dict__` of an instance, past what its class may say that it is."""
+    """Find the `__dict__` of an instance, past what its class may say that it is."""
     for cls in type(obj).__mro__:
         holder = namespace_of(cls).get("__dict__")
         if type(holder) is GetSetDescriptorType:
@@ -83,7 +98,7 @@ def dict_of(obj: Any) -> dict[str, Any] | None:
 
 
 def set_attributes(obj: Any, base: type, names: Any, values: Any) -> None:
-    """Give a new object what attributes_of() found: slots by descriptors, the rest into `__dict__`."""
+    """Give a new object what attributes_of() found, past any `__setattr__`."""
     namespace = dict_of(obj)
     slots = {
         name: member

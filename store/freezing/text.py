@@ -11,7 +11,7 @@ _SILENT = ~int(re.DEBUG)
 
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | None:
-    """A pattern by its text and flags; it is compiled where it is opened (re has a cache)."""
+    """Store a pattern by its text and flags; it is compiled where it is opened (re has a cache)."""
     if cls is base is re.Pattern:
         return ("value", codes.PATTERN, _payload)
     return None

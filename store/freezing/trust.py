@@ -28,6 +28,7 @@ HARMLESS = frozenset(
 
 # As C sees them, past any metaclass and any `__getattribute__`.
 namespace_of = type.__dict__["__dict__"].__get__
+_module_namespace: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index]
 _own_module = type.__dict__["__module__"].__get__
 _own_qualname = type.__dict__["__qualname__"].__get__
 
@@ -66,7 +67,7 @@ def trust_of(own: bool, allow_classes: Iterable[type] | None, code: bool) -> Tru
 
 
 def module_of(cls: type) -> str:
-    """The name of the module that a class says it is from, "" where it says nothing usable."""
+    """Read the module that a class says it is from, "" where it says nothing usable."""
     try:
         found = _own_module(cls)
     except AttributeError:
@@ -75,7 +76,7 @@ def module_of(cls: type) -> str:
 
 
 def qualname_of(cls: type) -> str:
-    """The qualified name of a class, whatever its metaclass says."""
+    """Read the qualified name of a class, whatever its metaclass says."""
     name: str = _own_qualname(cls)
     return name
 
@@ -112,7 +113,7 @@ def is_class_named(found: Any, module: str, qualname: str) -> bool:
 
 
 def lookup(module: str, qualname: str) -> Any:
-    """What a module holds under a dotted name, None if nothing. Imports the module.
+    """Find what a module holds under a dotted name, None if nothing. Imports the module.
 
     The way leads through the namespaces of modules and classes alone: attributes that code would
     have to compute are not found.
@@ -125,7 +126,7 @@ def lookup(module: str, qualname: str) -> Any:
     found: Any = holder
     for part in qualname.split("."):
         if isinstance(found, ModuleType) and found is holder:
-            namespace = ModuleType.__dict__["__dict__"].__get__(found)
+            namespace = _module_namespace(found)
         elif issubclass(type(found), type):
             namespace = namespace_of(found)
         else:
