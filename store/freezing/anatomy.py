@@ -104,6 +104,11 @@ def dict_descriptor(cls: type) -> Any:
     return None
 
 
+def has_finalizer(cls: type) -> bool:
+    """Whether code of a user runs when an instance is collected."""
+    return any("__del__" in namespace(base) for base in mro(cls))
+
+
 def holds_more(cls: type, base: type) -> bool:
     """Whether instances hold something in C beyond `base`, their slots and their `__dict__`.
 

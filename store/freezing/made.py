@@ -38,6 +38,11 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
     """Which family a class is of; None where another family of its MRO knows better."""
     if declares(cls):
         return None
+    if anatomy.has_finalizer(cls):
+        return (
+            f"a {name_of(cls)} would come back as a real instance, whose __del__ would run: "
+            "take __del__ away, or say how it freezes: icehouse.register_freezable"
+        )
     if name_of(base) == "msgspec.Struct":
         return ("made", codes.STRUCT, _struct_getter(cls))
     if name_of(base) == "pydantic.main.BaseModel":
@@ -84,7 +89,7 @@ def make_subclass(cls: type, names: tuple[str, ...], values: tuple[Any, ...], tr
         base = {FrozenBytes: bytes, FrozenTuple: tuple}.get(type(value))
     if base is None:
         raise ValueError("the value of an object is of another type")
-    if not issubclass(cls, base):
+    if not issubclass(cls, base) or anatomy.has_finalizer(cls):
         return Record(name_of(cls), names, values)
     arguments = (value.real, value.imag) if base is complex else (value,)
     made = _new(base, cls, *arguments)
@@ -140,7 +145,7 @@ def make_struct(cls: type, names: tuple[str, ...], values: tuple[Any, ...], trus
     del trust
     import msgspec
 
-    if not issubclass(cls, msgspec.Struct):
+    if not issubclass(cls, msgspec.Struct) or anatomy.has_finalizer(cls):
         return Record(name_of(cls), names, values)
     wanted = _struct_fields(cls)
     attributes = anatomy.dict_descriptor(cls)
@@ -186,7 +191,7 @@ def make_model(cls: type, names: tuple[str, ...], values: tuple[Any, ...], trust
     from pydantic import BaseModel
 
     found = dict(zip(names, values, strict=True))
-    if not issubclass(cls, BaseModel):
+    if not issubclass(cls, BaseModel) or anatomy.has_finalizer(cls):
         return Record(name_of(cls), names, values)
     extra, was_set, private = (
         found.pop(name, None) for name in (PYDANTIC_EXTRA, PYDANTIC_SET, PYDANTIC_PRIVATE)

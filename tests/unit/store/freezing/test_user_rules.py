@@ -243,6 +243,24 @@ def test_h22_a_struct_is_made_without_post_init() -> None:
     assert made.greet() == "I am Ada"
 
 
+def test_h20_no_finalizer_of_a_real_instance_runs() -> None:
+    class Closing(str):
+        def __del__(self) -> None:
+            uc.ran("Closing.__del__")
+
+    class Ends(tuple[Any, ...]):
+        __slots__ = ()
+
+        def __del__(self) -> None:
+            uc.ran("Ends.__del__")
+
+    assert "__del__" in hooks.rule_of(Closing)
+    assert "__del__" in hooks.rule_of(Ends)
+    made = hooks.make_object(codes.SUBCLASS, Closing, ("",), ("text",), OWN)
+    assert type(made) is Record
+    assert uc.RAN == []
+
+
 def test_h22_a_struct_keeps_its_dict() -> None:
     loose = um.Loose(1)
     loose.more = [1]  # type: ignore[attr-defined]
