@@ -11,7 +11,16 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from icehouse.native._image import CorruptImage, Handle, _image_bytes, _image_of, _open_buffer
+from icehouse.native._image import (
+    CorruptImage,
+    Handle,
+    Store,
+    _census,
+    _image_bytes,
+    _image_of,
+    _open_buffer,
+    _put_image,
+)
 
 if TYPE_CHECKING:
     from _hashlib import HASH
@@ -26,6 +35,9 @@ HEADER = struct.Struct("<6sBBQ32s")
 # Where the body begins, which the digest covers, and the least that a file has.
 BODY = HEADER.size
 SIZE_MIN = 64
+# Of the image's header behind it: a byte of flags, and the one for links.
+FLAGS = 51
+LINKS = 1
 
 # Files up to here are read into memory: a mapping of its own costs more, and there may be 65,530.
 MAP_MIN = 64 << 10
@@ -223,6 +235,38 @@ def save(obj: Any, target: AnyPath | Writable, /) -> str:
     return write_image(image_of(obj), target).digest
 
 
+# --- into a store ----------------------------------------------------------------------------
+
+
+def wants_trust(data: Any) -> bool:
+    """Check every node of an image, and tell whether it names classes or has what runs code."""
+    from icehouse.store.freezing import codes
+
+    # Data alone, whatever their payload: opening one looks nothing up and runs nothing that the
+    # image could choose.
+    plain = {
+        *range(codes.DATE, codes.MAPPING_PROXY + 1),
+        codes.RECORD,
+        *range(codes.NUMPY_SCALAR, codes.TORCH + 1),
+    }
+    _, forms, found = _census(data)
+    return bool(forms) or any(found >> code & 1 for code in range(64) if code not in plain)
+
+
+def put_image(store: Store, data: Any, *, name: str | None, pin: bool) -> Handle:
+    """Put the bytes of an image into a store as they are; nothing stays if that fails half-way."""
+    handle = _put_image(store, data)
+    try:
+        if pin:
+            store.pin(handle)
+        if name is not None:
+            store.bind(name, handle)
+    except BaseException:
+        store.delete(handle, force=True)
+        raise
+    return handle
+
+
 # --- reading ---------------------------------------------------------------------------------
 
 
@@ -366,14 +410,26 @@ def read_stream(stream: Readable, name: str, *, verify: bool) -> Any:
 
 def read_image(source: AnyPath | Readable, *, verify: bool = True, copy: bool = False) -> Any:
     """Give the bytes of an image file, header included, in memory that nobody else changes."""
+    name = name_of(source)
     if not isinstance(source, str | os.PathLike):
-        name = getattr(source, "name", None)
-        return read_stream(source, name if isinstance(name, str) else "the stream", verify=verify)
-    name = os.fsdecode(source)
-    with os.fdopen(os.open(source, os.O_RDONLY | os.O_CLOEXEC), "rb", buffering=0) as stream:
-        if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            return read_file(stream.fileno(), name, verify=verify, copy=copy)
-        return read_stream(stream, name, verify=verify)
+        data = read_stream(source, name, verify=verify)
+    else:
+        with os.fdopen(os.open(source, os.O_RDONLY | os.O_CLOEXEC), "rb", buffering=0) as stream:
+            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                data = read_file(stream.fileno(), name, verify=verify, copy=copy)
+            else:
+                data = read_stream(stream, name, verify=verify)
+    if data[FLAGS] & LINKS:
+        raise corrupt(name, "an image with links, which lead nowhere from a file", FLAGS)
+    return data
+
+
+def name_of(source: AnyPath | Readable) -> str:
+    """Say in messages where an image comes from."""
+    if isinstance(source, str | os.PathLike):
+        return os.fsdecode(source)
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "the stream"
 
 
 def open_image(

@@ -23,6 +23,14 @@ config_app = typer.Typer(no_args_is_help=True, help="Show how a daemon would be 
 app.add_typer(config_app, name="config")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Socket = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="The daemon's.",
+        show_default="$ICEHOUSE_SOCKET, $XDG_RUNTIME_DIR/icehouse/socket",
+    ),
+]
 ConfigFile = Annotated[
     str | None,
     typer.Option(
@@ -176,6 +184,51 @@ def serve(
     }
     with guarded():
         become("icehouse.server.keeper", arguments_of(flags, extra or ()))
+
+
+@app.command()
+def export(
+    *,
+    reference: Annotated[str, typer.Argument(metavar="HANDLE|NAME", help="What to export.")],
+    file: Annotated[str, typer.Argument(help="Where to; - is stdout.")],
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Save an image of the daemon's store as a file, with what it links to and a digest.
+
+    The file is replaced whole or not at all. icehouse.open_image(FILE) reads it in place.
+    """
+    from icehouse.client.cli.files import export as command
+    from icehouse.client.cli.output import guarded
+
+    with guarded():
+        command(reference, file, socket, as_json=json)
+
+
+@app.command("import")
+def import_(
+    *,
+    file: Annotated[str, typer.Argument(help="An image file; - is stdin.")],
+    name: Annotated[str | None, typer.Option(help="Bind this name to it.")] = None,
+    pin: Annotated[
+        bool | None,
+        typer.Option("--pin/--no-pin", help="Keep it.", show_default="pinned, unless it is named"),
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Also if it names classes or has what runs code.")
+    ] = False,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Put an image file into the daemon's store and print its handle.
+
+    Before that its digest is compared and every byte of it checked.
+    """
+    from icehouse.client.cli.files import import_file
+    from icehouse.client.cli.output import guarded
+
+    with guarded():
+        import_file(file, socket, name=name, pin=pin, trust=trust, as_json=json)
 
 
 @config_app.command("show")

@@ -40,6 +40,7 @@ CODES: list[tuple[type[BaseException], ExitCode]] = [
     (icehouse.StoreFull, ExitCode.FULL),
     (icehouse.StoreUnavailable, ExitCode.UNREACHABLE),
     (icehouse.CorruptImage, ExitCode.CORRUPT),
+    (icehouse.NotPermitted, ExitCode.PERMISSION),
     (icehouse.IcehouseError, ExitCode.ERROR),
     (FileNotFoundError, ExitCode.NOT_FOUND),
     (PermissionError, ExitCode.PERMISSION),

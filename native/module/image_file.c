@@ -5,6 +5,7 @@
 #include "module/handle.h"
 #include "module/image_object.h"
 #include "module/process.h"
+#include "module/store.h"
 
 static ih_image_object *image_of_handle(ih_state *state, ih_handle handle)
 {
@@ -107,4 +108,55 @@ PyObject *ih_file_census(PyObject *module, PyObject *bytes)
         return NULL;
     return Py_BuildValue("KKK", (unsigned long long)census.kinds, (unsigned long long)census.forms,
                          (unsigned long long)census.codes);
+}
+
+static ih_result put_bytes(ih_store *store, const Py_buffer *buffer, ih_handle *handle,
+                           ih_error *error)
+{
+    const uint8_t *bytes = buffer->buf;
+    uint64_t size = (uint64_t)buffer->len;
+    ih_block block;
+    ih_result result = ih_reserve(store, size, 0, &block, error);
+    if (result != IH_OK)
+        return result;
+    result = ih_block_write(&block, IH_HEADER_SIZE, bytes + IH_HEADER_SIZE, size - IH_HEADER_SIZE,
+                            error);
+    if (result == IH_OK)
+        result = ih_block_seal(&block, bytes + IH_HEADER_SIZE - sizeof(ih_image_header), handle,
+                               NULL, error);
+    if (result != IH_OK)
+        ih_block_abandon(&block);
+    return result;
+}
+
+PyObject *ih_file_put_image(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    ih_state *state = ih_state_of(module);
+    Py_buffer buffer;
+    ih_image image;
+    uint32_t root;
+    ih_fault fault;
+    ih_handle handle;
+    ih_error error = {0};
+    ih_result result = IH_OK;
+    if (nargs != 2 || !PyObject_TypeCheck(args[0], state->store_type))
+        return PyErr_Format(PyExc_TypeError, "_put_image() takes a Store and a buffer");
+    ih_store_object *store = (ih_store_object *)args[0];
+    if (ih_store_alive(store, "put") < 0 || PyObject_GetBuffer(args[1], &buffer, PyBUF_SIMPLE) < 0)
+        return NULL;
+    int opened = ih_image_open(buffer.buf, (uint64_t)buffer.len, &image, &root, &fault);
+    if (opened == 0 && image.links > 0) {
+        /* The store would have to be told of them, and nobody vouches for what they name. */
+        fault = (ih_fault){51, "links outside the store that they were made in"};
+        opened = -1;
+    }
+    if (opened == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        result = put_bytes(store->shared->store, &buffer, &handle, &error);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&buffer);
+    if (opened < 0)
+        return ih_raise_fault(state, &fault);
+    return result == IH_OK ? ih_handle_new(state, handle) : ih_store_raise(store, &error, NULL);
 }

@@ -1,0 +1,137 @@
+"""`icehouse export` and `icehouse import` against a running daemon."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import icehouse
+from icehouse.client.cli.output import ExitCode
+
+pytest.importorskip("typer")
+
+VALUE = {"a": [1, 2, 3], "text": "grün", "blob": bytes(range(256)) * 1024}
+
+
+def command(
+    *arguments: object, daemon: Any, stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "icehouse.client.cli", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "ICEHOUSE_SOCKET": daemon.socket},
+    )
+
+
+def told(*arguments: object, daemon: Any) -> dict[str, Any]:
+    done = command(*arguments, "--json", daemon=daemon)
+    assert (done.returncode, done.stderr) == (0, b"")
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def failed(*arguments: object, daemon: Any, stdin: bytes = b"") -> tuple[int, str]:
+    done = command(*arguments, daemon=daemon, stdin=stdin)
+    assert done.stdout == b""
+    assert len(done.stderr.splitlines()) == 1
+    return done.returncode, done.stderr.decode()
+
+
+def test_there_and_back(daemon: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.ih"
+    with icehouse.connect(daemon.socket) as store:
+        handle = store.put(VALUE, name="config")
+        by_name = told("export", "config", path, daemon=daemon)
+        assert by_name["handle"] == str(handle)
+        assert by_name["size"] == path.stat().st_size
+        assert icehouse.open_image(path) == VALUE
+        by_handle = told("export", handle, tmp_path / "y.ih", daemon=daemon)
+        assert by_handle["sha256"] == by_name["sha256"]
+
+        back = told("import", path, "--name", "again", daemon=daemon)
+        assert store.get("again") == VALUE
+        assert store.stat("again").handle == icehouse.Handle(back["handle"])
+        assert not store.stat("again").pinned
+        assert back["pinned"] is False
+
+        plain = command("import", path, daemon=daemon)
+        assert (plain.returncode, plain.stderr) == (0, b"")
+        pinned = store.stat(icehouse.Handle(plain.stdout.decode().strip()))
+        assert pinned.pinned
+        assert store.get(pinned.handle) == VALUE
+        store.check()
+
+
+def test_pipes(daemon: Any) -> None:
+    with icehouse.connect(daemon.socket) as store:
+        store.put(VALUE, name="config")
+        out = command("export", "config", "-", daemon=daemon)
+        assert (out.returncode, out.stderr) == (0, b"")
+        back = command("import", "-", "--name", "piped", daemon=daemon, stdin=out.stdout)
+        assert (back.returncode, back.stderr) == (0, b"")
+        assert store.get("piped") == VALUE
+
+
+def test_h16_links_are_exported_with_what_they_lead_to(daemon: Any, tmp_path: Path) -> None:
+    with icehouse.connect(daemon.socket) as store:
+        part = store.get(store.put({"numbers": [str(i) for i in range(3000)]}))
+        store.put({"part": part}, name="whole")
+        assert store.stat("whole").links == 1
+        told("export", "whole", tmp_path / "x", daemon=daemon)
+        told("import", tmp_path / "x", "--name", "alone", daemon=daemon)
+        assert store.stat("alone").links == 0
+        assert store.get("alone") == store.get("whole")
+
+
+def test_refusals(daemon: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.ih"
+    icehouse.save(VALUE, path)
+    assert failed("export", "nobody", path, daemon=daemon)[0] == ExitCode.NOT_FOUND
+    assert failed("export", "ih1_zzz", path, daemon=daemon)[0] == ExitCode.USAGE
+    assert failed("import", tmp_path / "none", daemon=daemon)[0] == ExitCode.NOT_FOUND
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    status, message = failed("import", path, daemon=daemon)
+    assert (status, "digest" in message) == (ExitCode.CORRUPT, True)
+    status, message = failed("import", "-", daemon=daemon, stdin=bytes(data[:1000]))
+    assert (status, "truncated" in message) == (ExitCode.CORRUPT, True)
+    path.write_bytes(b"plain text")
+    assert failed("import", path, daemon=daemon)[0] == ExitCode.CORRUPT
+    icehouse.save(VALUE, path)
+    assert failed("import", path, "--name", "ih1_bad", daemon=daemon)[0] == ExitCode.USAGE
+    with icehouse.connect(daemon.socket) as store:
+        assert store.usage().images == 0
+
+
+def test_an_image_larger_than_the_store(daemon: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.ih"
+    icehouse.save(bytes(100 << 20), path)
+    assert failed("import", path, daemon=daemon)[0] == ExitCode.FULL
+
+
+def test_no_daemon(tmp_path: Path) -> None:
+    class Nobody:
+        socket = str(tmp_path / "socket")
+
+    icehouse.save(VALUE, tmp_path / "x")
+    for arguments in (("export", "name", tmp_path / "y"), ("import", tmp_path / "x")):
+        assert failed(*arguments, daemon=Nobody)[0] == ExitCode.UNREACHABLE
+    assert not (tmp_path / "y").exists()
+
+
+def test_help() -> None:
+    for name in ("export", "import"):
+        done = subprocess.run(
+            [sys.executable, "-m", "icehouse.client.cli", name, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "stdin" in done.stdout or "stdout" in done.stdout
