@@ -30,13 +30,16 @@ from icehouse.store.image import (
     FrozenList,
     FrozenSet,
     FrozenTuple,
+    Record,
     dumps,
     enc_hook,
     freeze,
     is_frozen,
     json_default,
+    register_freezable,
     same,
     thaw,
+    type_name,
 )
 
 # Type checkers know this name by itself. They learn about icehouse.aio from its import.
@@ -63,6 +66,7 @@ __all__ = [
     "NotFreezableError",
     "NotPermitted",
     "ProtocolError",
+    "Record",
     "Store",
     "StoreClosed",
     "StoreFull",

@@ -1,7 +1,5 @@
 """What does not freeze, why, and what to do instead."""
 
-from typing import Any
-
 _LOCK = (
     "a lock, and what threads wait for, belongs to the threads of one process: leave it out, "
     "and make one where it is needed"
