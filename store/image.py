@@ -107,8 +107,8 @@ def register_freezable(
 
     As a decorator: `@register_freezable` or `@register_freezable(freeze=..., thaw=...)`.
 
-    TypeError where `type` is no class, or for `thaw` without `freeze`; ValueError for a builtin type
-    that freezes as it is (`dict`, `str`, ...).
+    TypeError where `type` is no class, or for `thaw` without `freeze`; ValueError for a builtin
+    type that freezes as it is (`dict`, `str`, ...).
     """
     if type is None:
         return lambda cls: register_freezable(cls, freeze, thaw)

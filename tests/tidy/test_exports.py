@@ -6,7 +6,7 @@ EXPORTS = """
 Conflict CorruptImage FrozenArray FrozenBytes FrozenDict FrozenError FrozenList FrozenSet
 FrozenTuple Handle HandleGone IcehouseError InterpreterError NotFreezableError NotPermitted
 ProtocolError Record Store StoreClosed StoreFull StoreUnavailable UnknownName connect dumps enc_hook
-freeze get is_frozen json_default open_image register_freezable same save thaw type_name
+freeze get is_frozen json_default open_image same save thaw
 """.split()
 
 # Submodules that an import of the package brings along.
