@@ -71,10 +71,15 @@ static inline bool ih_is_container_view(const ih_state *state, PyObject *object)
     return type == state->dict_type || type == state->list_type || type == state->tuple_type ||
            type == state->set_type;
 }
+void ih_object_dealloc(PyObject *self); /* object.c: of every type of FrozenObjects */
+static inline bool ih_is_object_view(PyObject *object)
+{
+    return Py_TYPE(object)->tp_dealloc == ih_object_dealloc;
+}
 static inline bool ih_is_view(const ih_state *state, PyObject *object)
 {
     return ih_is_container_view(state, object) || Py_TYPE(object) == state->bytes_type ||
-           Py_TYPE(object) == state->array_type;
+           Py_TYPE(object) == state->array_type || ih_is_object_view(object);
 }
 
 /* keyhash.c: the canonical hash of a lookup key of exact type None, bool, int, float, complex, str,

@@ -297,7 +297,7 @@ static int module_exec(PyObject *module)
 }
 
 /* Where the state keeps its types. */
-#define TYPES 20
+#define TYPES 21
 static void list_types(ih_state *state, PyTypeObject **types[TYPES])
 {
     PyTypeObject **all[TYPES] = {
@@ -307,7 +307,7 @@ static void list_types(ih_state *state, PyTypeObject **types[TYPES])
         &state->dict_items_type,   &state->dict_iterator_type, &state->sequence_iterator_type,
         &state->set_iterator_type, &state->handle_type,        &state->store_type,
         &state->stat_type,         &state->usage_type,         &state->remote_type,
-        &state->object_type,       &state->layout_type,
+        &state->object_type,       &state->layout_type,        &state->forward_type,
     };
     memcpy(types, all, sizeof all);
 }
@@ -326,6 +326,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->scope);
     Py_VISIT(state->travel_hook);
     Py_VISIT(state->hooks);
+    Py_VISIT(state->view_types);
+    Py_VISIT(state->cached_property);
 #if IH_CACHES
     for (size_t i = 0; i < IH_LAYOUT_CACHE; i++)
         Py_VISIT(state->object_layouts[i]);
@@ -355,6 +357,16 @@ static void clear_caches(ih_state *state)
 #endif
 }
 
+static void clear_names(ih_state *state)
+{
+    for (size_t i = 0; i < IH_OBJECT_NAMES; i++)
+        Py_CLEAR(state->names[i]);
+    for (size_t i = 0; i < IH_OPERATOR_NAMES; i++) {
+        Py_CLEAR(state->operator_names[i][0]);
+        Py_CLEAR(state->operator_names[i][1]);
+    }
+}
+
 static int module_clear(PyObject *module)
 {
     ih_state *state = ih_state_of(module);
@@ -369,6 +381,9 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->scope);
     Py_CLEAR(state->travel_hook);
     Py_CLEAR(state->hooks);
+    Py_CLEAR(state->view_types);
+    Py_CLEAR(state->cached_property);
+    clear_names(state);
     return 0;
 }
 

@@ -77,7 +77,7 @@ static PyObject *new_view(ih_image_object *image, uint64_t at, const uint8_t *fi
     return (PyObject *)view;
 }
 
-static int object_traverse(PyObject *self, visitproc visit, void *arg)
+int ih_object_traverse(PyObject *self, visitproc visit, void *arg)
 {
     ih_object_view *view = (ih_object_view *)self;
     Py_VISIT(Py_TYPE(self));
@@ -87,13 +87,13 @@ static int object_traverse(PyObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-static int object_clear(PyObject *self)
+int ih_object_clear(PyObject *self)
 {
     Py_CLEAR(((ih_object_view *)self)->kept);
     return 0;
 }
 
-static void object_dealloc(PyObject *self)
+void ih_object_dealloc(PyObject *self)
 {
     ih_object_view *view = (ih_object_view *)self;
     ih_image_object *image = view->image;
@@ -211,7 +211,20 @@ PyDoc_STRVAR(object_doc,
 
 static PyMethodDef object_methods[] = {
     IH_VIEW_METHODS,
+    {"__dir__", ih_object_dir, METH_NOARGS, "The names of the class and of the fields."},
     {NULL, NULL, 0, NULL},
+};
+
+static PyObject *get_class(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    const ih_layout *layout = ((ih_object_view *)self)->layout;
+    return Py_NewRef(layout->cls ? (PyObject *)layout->cls : (PyObject *)Py_TYPE(self));
+}
+
+static PyGetSetDef object_getset[] = {
+    {"__class__", get_class, NULL, "The class of the object that was frozen.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef object_members[] = {
@@ -221,12 +234,18 @@ static PyMemberDef object_members[] = {
 
 static PyType_Slot object_slots[] = {
     {Py_tp_doc, (void *)object_doc},
-    {Py_tp_dealloc, (void *)object_dealloc},
-    {Py_tp_traverse, (void *)object_traverse},
-    {Py_tp_clear, (void *)object_clear},
+    {Py_tp_dealloc, (void *)ih_object_dealloc},
+    {Py_tp_traverse, (void *)ih_object_traverse},
+    {Py_tp_clear, (void *)ih_object_clear},
     {Py_tp_methods, object_methods},
     {Py_tp_members, object_members},
-    {Py_tp_setattro, (void *)ih_view_setattro},
+    {Py_tp_getset, object_getset},
+    {Py_tp_getattro, (void *)ih_object_getattro},
+    {Py_tp_setattro, (void *)ih_object_setattro},
+    {Py_tp_richcompare, (void *)ih_object_richcompare},
+    {Py_tp_hash, (void *)ih_object_hash},
+    {Py_tp_repr, (void *)ih_object_repr},
+    {Py_tp_str, (void *)ih_object_str},
     {0, NULL},
 };
 
@@ -240,7 +259,7 @@ static PyType_Spec object_spec = {
 
 int ih_init_object(PyObject *module, ih_state *state)
 {
-    if (ih_init_layout(module, state) < 0)
+    if (ih_init_layout(module, state) < 0 || ih_init_object_types(module, state) < 0)
         return -1;
     state->object_type = ih_add_type(module, &object_spec, NULL, true);
     return state->object_type ? 0 : -1;

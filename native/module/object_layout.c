@@ -176,19 +176,38 @@ static int read_shape(ih_layout *layout, ih_image_object *image, uint64_t at, ui
     return read_names(layout, image, &shape);
 }
 
+/* C code takes what says that it is a str, an int, ... for one (H22): such objects are made whole,
+ * or lie over a view of their content. */
+static bool is_told_by_layout(PyTypeObject *cls, uint8_t form)
+{
+    unsigned long whole =
+        Py_TPFLAGS_LONG_SUBCLASS | Py_TPFLAGS_UNICODE_SUBCLASS | Py_TPFLAGS_TYPE_SUBCLASS;
+    unsigned long content = Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_TUPLE_SUBCLASS |
+                            Py_TPFLAGS_BYTES_SUBCLASS | Py_TPFLAGS_DICT_SUBCLASS;
+    unsigned long flags = PyType_GetFlags(cls);
+    return (form == IH_FORM_VIEW && (flags & (whole | content)) != 0) ||
+           (form == IH_FORM_CONTAINER && (flags & whole) != 0);
+}
+
 static int resolve(ih_layout *layout, ih_image_object *image)
 {
     PyObject *found =
         ih_resolve_class(image->state, layout->module, layout->qualname, layout->trust);
     if (found == NULL)
         return -1;
+    if (found != Py_None && is_told_by_layout((PyTypeObject *)found, layout->form)) {
+        Py_DECREF(found);
+        return fault_at(image, ih_word_offset(layout->word), "no view can be of this class");
+    }
     if (found != Py_None)
         layout->cls = (PyTypeObject *)Py_NewRef(found);
     Py_DECREF(found);
     if (layout->form != IH_FORM_VIEW && layout->form != IH_FORM_CONTAINER)
         return 0;
     layout->view_type = ih_object_view_type(image->state, layout->cls);
-    return layout->view_type ? 0 : -1;
+    if (layout->view_type == NULL || layout->cls == NULL)
+        return layout->view_type ? 0 : -1;
+    return ih_object_view_type_add(image->state, layout);
 }
 
 static ih_layout *new_layout(ih_state *state)

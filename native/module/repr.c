@@ -28,7 +28,6 @@ typedef struct {
     ih_image_object *image;
     char *text;
     size_t size, room;
-    uint64_t items;
     level levels[DEPTH_MAX];
     uint32_t depth;
 } printer;
@@ -75,7 +74,24 @@ static int put_repr(printer *p, PyObject *object)
     return put_str(p, str);
 }
 
-static bool is_full(const printer *p) { return p->items >= ITEMS_MAX || p->size >= TEXT_MAX; }
+/* Items shown by this thread since its outermost repr() of a view began: objects show others. */
+static _Thread_local struct {
+    unsigned depth;
+    uint64_t items;
+} budget;
+
+void ih_repr_enter(void)
+{
+    if (budget.depth++ == 0)
+        budget.items = 0;
+}
+void ih_repr_leave(void) { budget.depth--; }
+bool ih_repr_spend(void) { return budget.depth == 0 || ++budget.items <= ITEMS_MAX; }
+
+static bool is_full(const printer *p)
+{
+    return budget.items >= ITEMS_MAX || p->size >= TEXT_MAX;
+}
 
 /* ---- leaves ------------------------------------------------------------------------------- */
 
@@ -298,7 +314,7 @@ static int print_all(printer *p)
         bool half = top->dict != NULL && top->mode != IH_ITERATE_ITEMS;
         uint64_t step = half ? top->next * 2 : top->next;
         top->next++;
-        p->items++;
+        budget.items++;
         if ((top->dict != NULL ? put_entry(p, top, step) : put_item(p, top, step)) < 0)
             return -1;
     }
@@ -339,6 +355,7 @@ static PyObject *finish(printer *p, int failed)
         result = PyUnicode_DecodeUTF8(p->text, (Py_ssize_t)p->size, "surrogatepass");
     PyMem_Free(p->text);
     PyMem_Free(p);
+    ih_repr_leave();
     return result;
 }
 
@@ -349,6 +366,7 @@ static printer *start(PyTypeObject *type, ih_image_object *image)
         PyErr_NoMemory();
         return NULL;
     }
+    ih_repr_enter();
     p->image = image;
     const char *dot = strrchr(type->tp_name, '.');
     if (put_text(p, dot == NULL ? type->tp_name : dot + 1) < 0 || put_text(p, "(") < 0) {

@@ -136,6 +136,8 @@ typedef struct {
 #define IH_KEY_CACHE 1024u
 #define IH_SHAPE_CACHE 256u
 #define IH_LAYOUT_CACHE 256u /* of objects */
+#define IH_OPERATOR_NAMES 64 /* methods of classes that views forward to: object_slots.c */
+#define IH_OBJECT_NAMES 16   /* other names of methods: object_parts.h */
 
 typedef enum {
     IH_ERR_BASE,          /* IcehouseError(Exception) */
@@ -160,11 +162,16 @@ struct ih_state {
     PyTypeObject *dict_keys_type, *dict_values_type, *dict_items_type;
     PyTypeObject *dict_iterator_type, *sequence_iterator_type, *set_iterator_type;
     PyTypeObject *handle_type, *store_type, *stat_type, *usage_type, *remote_type;
-    PyTypeObject *object_type, *layout_type;
+    PyTypeObject *object_type, *layout_type, *forward_type;
     PyObject *errors[IH_ERRORS];
     PyObject *numpy_asarray; /* numpy.asarray, None where numpy doesn't load; NULL: not tried yet */
     PyObject *hooks;         /* the module store.freezing.hooks; NULL: not imported yet */
     PyObject *module;        /* borrowed */
+    PyObject *view_types;    /* dict: address of a class to a weak reference of its view type */
+    PyObject *cached_property; /* functools.cached_property; NULL: not asked for yet */
+    Py_ssize_t view_types_max; /* entries at which the dead ones are looked for */
+    PyObject *names[IH_OBJECT_NAMES]; /* interned */
+    PyObject *operator_names[IH_OPERATOR_NAMES][2];
     PyObject *travel_hook;   /* see travel.c; NULL: not set */
     PyObject *scope;         /* ContextVar of the innermost Scope, see store/scope.py */
     Py_ssize_t scopes;       /* how many are open; put() asks for `scope` only if any is */
