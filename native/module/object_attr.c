@@ -122,10 +122,9 @@ static bool is_dunder(PyObject *name)
 /* Copying and pickling: of a view, whatever its class does for its instances. */
 static bool is_ours(PyObject *name)
 {
-    static const char *const names[] = {"__copy__",    "__deepcopy__", "__reduce_ex__",
-                                        "__reduce__",  "__getstate__", "__setstate__",
-                                        "__sizeof__",  "__setattr__",  "__delattr__",
-                                        NULL};
+    static const char *const names[] = {
+        "__copy__",     "__deepcopy__", "__reduce_ex__", "__reduce__",  "__getstate__",
+        "__setstate__", "__sizeof__",   "__setattr__",   "__delattr__", NULL};
     for (const char *const *each = names; *each != NULL; each++)
         if (has_text(name, *each))
             return true;
@@ -322,7 +321,8 @@ PyObject *ih_object_look_up(ih_object_view *view, PyObject *name)
 static PyObject *last_resort(ih_object_view *view, PyObject *name)
 {
     ih_state *state = view->image->state;
-    PyObject *hook = view->layout->cls ? ih_class_look_up(view->layout->cls, state->names[IH_GETATTR]) : NULL;
+    PyObject *hook =
+        view->layout->cls ? ih_class_look_up(view->layout->cls, state->names[IH_GETATTR]) : NULL;
     if (hook != NULL) {
         PyErr_Clear();
         PyObject *value = NULL;
@@ -330,9 +330,9 @@ static PyObject *last_resort(ih_object_view *view, PyObject *name)
             value = PyObject_CallFunctionObjArgs(hook, (PyObject *)view, name, NULL);
         } else {
             descrgetfunc get = Py_TYPE(hook)->tp_descr_get;
-            PyObject *bound = get == NULL ? Py_NewRef(hook)
-                                          : get(hook, (PyObject *)view,
-                                                (PyObject *)view->layout->cls);
+            PyObject *bound = get == NULL
+                                  ? Py_NewRef(hook)
+                                  : get(hook, (PyObject *)view, (PyObject *)view->layout->cls);
             value = bound ? PyObject_CallOneArg(bound, name) : NULL;
             Py_XDECREF(bound);
         }
@@ -387,8 +387,7 @@ PyObject *ih_object_getattro_by_class(PyObject *self, PyObject *given)
     }
     PyObject *method = ih_class_look_up(view->layout->cls, state->names[IH_GETATTRIBUTE]);
     descrgetfunc get = method ? Py_TYPE(method)->tp_descr_get : NULL;
-    PyObject *bound =
-        get == NULL ? NULL : get(method, self, (PyObject *)view->layout->cls);
+    PyObject *bound = get == NULL ? NULL : get(method, self, (PyObject *)view->layout->cls);
     if (bound != NULL)
         value = PyObject_CallOneArg(bound, name);
     else if (!PyErr_Occurred()) /* the class has lost it since its view type was made */

@@ -87,8 +87,7 @@ static PyObject *as_container(const ih_object_view *view)
         if (from >= 0)
             Py_SETREF(text, PyUnicode_Substring(text, from + 1, n - 1));
     }
-    PyObject *start =
-        text ? PyUnicode_FromFormat("%U(%U", view->layout->qualname, text) : NULL;
+    PyObject *start = text ? PyUnicode_FromFormat("%U(%U", view->layout->qualname, text) : NULL;
     Py_XDECREF(text);
     return with_fields(view, start, ", ", ")");
 }
@@ -115,8 +114,7 @@ static PyObject *show(PyObject *self)
 {
     const ih_object_view *view = (const ih_object_view *)self;
     bool builtin;
-    PyObject *text =
-        ih_object_call(self, view->image->state->names[IH_REPR], NULL, 0, &builtin);
+    PyObject *text = ih_object_call(self, view->image->state->names[IH_REPR], NULL, 0, &builtin);
     if (text != NULL || PyErr_Occurred())
         return check_text(text, "__repr__");
     if (view->inner != NULL)

@@ -9,47 +9,47 @@
 
 /* ---- the table ----------------------------------------------------------------------------------- */
 
-#define BINARY(X)                                                                              \
-    X(add, "__add__", "__radd__", PyNumber_Add)                                                \
-    X(subtract, "__sub__", "__rsub__", PyNumber_Subtract)                                      \
-    X(multiply, "__mul__", "__rmul__", PyNumber_Multiply)                                      \
-    X(remainder, "__mod__", "__rmod__", PyNumber_Remainder)                                    \
-    X(divmod, "__divmod__", "__rdivmod__", PyNumber_Divmod)                                    \
-    X(lshift, "__lshift__", "__rlshift__", PyNumber_Lshift)                                    \
-    X(rshift, "__rshift__", "__rrshift__", PyNumber_Rshift)                                    \
-    X(and, "__and__", "__rand__", PyNumber_And)                                                \
-    X(xor, "__xor__", "__rxor__", PyNumber_Xor)                                                \
-    X(or, "__or__", "__ror__", PyNumber_Or)                                                    \
-    X(floor_divide, "__floordiv__", "__rfloordiv__", PyNumber_FloorDivide)                     \
-    X(true_divide, "__truediv__", "__rtruediv__", PyNumber_TrueDivide)                         \
+#define BINARY(X)                                                          \
+    X(add, "__add__", "__radd__", PyNumber_Add)                            \
+    X(subtract, "__sub__", "__rsub__", PyNumber_Subtract)                  \
+    X(multiply, "__mul__", "__rmul__", PyNumber_Multiply)                  \
+    X(remainder, "__mod__", "__rmod__", PyNumber_Remainder)                \
+    X(divmod, "__divmod__", "__rdivmod__", PyNumber_Divmod)                \
+    X(lshift, "__lshift__", "__rlshift__", PyNumber_Lshift)                \
+    X(rshift, "__rshift__", "__rrshift__", PyNumber_Rshift)                \
+    X(and, "__and__", "__rand__", PyNumber_And)                            \
+    X(xor, "__xor__", "__rxor__", PyNumber_Xor)                            \
+    X(or, "__or__", "__ror__", PyNumber_Or)                                \
+    X(floor_divide, "__floordiv__", "__rfloordiv__", PyNumber_FloorDivide) \
+    X(true_divide, "__truediv__", "__rtruediv__", PyNumber_TrueDivide)     \
     X(matrix_multiply, "__matmul__", "__rmatmul__", PyNumber_MatrixMultiply)
 
-#define INPLACE(X)                                                                             \
-    X(inplace_add, "__iadd__")                                                                 \
-    X(inplace_subtract, "__isub__")                                                            \
-    X(inplace_multiply, "__imul__")                                                            \
-    X(inplace_remainder, "__imod__")                                                           \
-    X(inplace_lshift, "__ilshift__")                                                           \
-    X(inplace_rshift, "__irshift__")                                                           \
-    X(inplace_and, "__iand__")                                                                 \
-    X(inplace_xor, "__ixor__")                                                                 \
-    X(inplace_or, "__ior__")                                                                   \
-    X(inplace_floor_divide, "__ifloordiv__")                                                   \
-    X(inplace_true_divide, "__itruediv__")                                                     \
+#define INPLACE(X)                           \
+    X(inplace_add, "__iadd__")               \
+    X(inplace_subtract, "__isub__")          \
+    X(inplace_multiply, "__imul__")          \
+    X(inplace_remainder, "__imod__")         \
+    X(inplace_lshift, "__ilshift__")         \
+    X(inplace_rshift, "__irshift__")         \
+    X(inplace_and, "__iand__")               \
+    X(inplace_xor, "__ixor__")               \
+    X(inplace_or, "__ior__")                 \
+    X(inplace_floor_divide, "__ifloordiv__") \
+    X(inplace_true_divide, "__itruediv__")   \
     X(inplace_matrix_multiply, "__imatmul__")
 
-#define UNARY(X)                                                                               \
-    X(nb_negative, "__neg__", PyNumber_Negative)                                               \
-    X(nb_positive, "__pos__", PyNumber_Positive)                                               \
-    X(nb_absolute, "__abs__", PyNumber_Absolute)                                               \
-    X(nb_invert, "__invert__", PyNumber_Invert)                                                \
-    X(nb_int, "__int__", PyNumber_Long)                                                        \
-    X(nb_float, "__float__", PyNumber_Float)                                                   \
-    X(nb_index, "__index__", PyNumber_Index)                                                   \
-    X(tp_iter, "__iter__", PyObject_GetIter)                                                   \
-    X(tp_iternext, "__next__", PyIter_Next)                                                    \
-    X(am_await, "__await__", NULL)                                                             \
-    X(am_aiter, "__aiter__", NULL)                                                             \
+#define UNARY(X)                                 \
+    X(nb_negative, "__neg__", PyNumber_Negative) \
+    X(nb_positive, "__pos__", PyNumber_Positive) \
+    X(nb_absolute, "__abs__", PyNumber_Absolute) \
+    X(nb_invert, "__invert__", PyNumber_Invert)  \
+    X(nb_int, "__int__", PyNumber_Long)          \
+    X(nb_float, "__float__", PyNumber_Float)     \
+    X(nb_index, "__index__", PyNumber_Index)     \
+    X(tp_iter, "__iter__", PyObject_GetIter)     \
+    X(tp_iternext, "__next__", PyIter_Next)      \
+    X(am_await, "__await__", NULL)               \
+    X(am_aiter, "__aiter__", NULL)               \
     X(am_anext, "__anext__", NULL)
 
 enum {
@@ -182,7 +182,7 @@ static PyObject *binary(PyObject *a, PyObject *b, int op, binaryfunc plain)
     return result;
 }
 
-#define DEFINE(name, method, reflected, plain)                                                 \
+#define DEFINE(name, method, reflected, plain) \
     static PyObject *do_##name(PyObject *a, PyObject *b) { return binary(a, b, OP_##name, plain); }
 BINARY(DEFINE)
 #undef DEFINE
@@ -199,7 +199,7 @@ static PyObject *inplace(PyObject *self, PyObject *other, int op)
                             name_of((ih_object_view *)self, op, false));
 }
 
-#define DEFINE(name, method)                                                                   \
+#define DEFINE(name, method) \
     static PyObject *do_##name(PyObject *a, PyObject *b) { return inplace(a, b, OP_##name); }
 INPLACE(DEFINE)
 #undef DEFINE
@@ -215,7 +215,7 @@ static PyObject *unary(PyObject *self, int op, unaryfunc plain)
     return unsupported(self, op);
 }
 
-#define DEFINE(name, method, plain)                                                            \
+#define DEFINE(name, method, plain) \
     static PyObject *do_##name(PyObject *self) { return unary(self, OP_##name, plain); }
 UNARY(DEFINE)
 #undef DEFINE
@@ -287,11 +287,11 @@ static Py_ssize_t do_length(PyObject *self)
  * it would be lost without an error. NULL without an exception: there is none. */
 static PyObject *default_value(const ih_object_view *view)
 {
-    PyObject *const builtins[] = {(PyObject *)&PyLong_Type,  (PyObject *)&PyFloat_Type,
-                                  (PyObject *)&PyBool_Type,  (PyObject *)&PyUnicode_Type,
-                                  (PyObject *)&PyBytes_Type, (PyObject *)&PyTuple_Type,
+    PyObject *const builtins[] = {(PyObject *)&PyLong_Type,      (PyObject *)&PyFloat_Type,
+                                  (PyObject *)&PyBool_Type,      (PyObject *)&PyUnicode_Type,
+                                  (PyObject *)&PyBytes_Type,     (PyObject *)&PyTuple_Type,
                                   (PyObject *)&PyFrozenSet_Type, (PyObject *)&PyList_Type,
-                                  (PyObject *)&PyDict_Type,  (PyObject *)&PySet_Type};
+                                  (PyObject *)&PyDict_Type,      (PyObject *)&PySet_Type};
     PyObject *name = PyUnicode_InternFromString("default_factory");
     Py_ssize_t field = name ? ih_layout_find(view->layout, name) : -2;
     Py_XDECREF(name);
@@ -355,8 +355,8 @@ static int do_set_item(PyObject *self, PyObject *key, PyObject *value)
     PyObject *result = call(self, op, args, value ? 2 : 1, &builtin);
     if (result == NULL && !PyErr_Occurred()) {
         if (builtin)
-            ih_object_refuse((ih_object_view *)self,
-                             value ? "item assignment" : "item deletion", NULL);
+            ih_object_refuse((ih_object_view *)self, value ? "item assignment" : "item deletion",
+                             NULL);
         else
             unsupported(self, op);
     }
@@ -400,7 +400,7 @@ static PyObject *do_call(PyObject *self, PyObject *args, PyObject *kwargs)
 /* ---- what the table says ----------------------------------------------------------------------------- */
 
 const ih_object_operator ih_object_operators[] = {
-#define ROW(name, method, reflected, plain)                                                    \
+#define ROW(name, method, reflected, plain) \
     [OP_##name] = {method, reflected, Py_nb_##name, (void *)do_##name},
     BINARY(ROW)
 #undef ROW

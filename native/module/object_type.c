@@ -62,16 +62,14 @@ static PyObject *forward_get(PyObject *self, PyObject *object, PyObject *type)
     if (object != NULL && object != Py_None)
         return ih_is_object_view(object) ? ih_object_look_up((ih_object_view *)object, name)
                                          : Py_NewRef(self);
-    PyTypeObject *cls = type && PyType_Check(type) ? ih_object_class_of((PyTypeObject *)type) : NULL;
+    PyTypeObject *cls =
+        type && PyType_Check(type) ? ih_object_class_of((PyTypeObject *)type) : NULL;
     if (cls == NULL)
         return PyErr_Occurred() ? NULL : Py_NewRef(self);
     return attribute_of_class(cls, name);
 }
 
-bool ih_object_is_forward(PyObject *object)
-{
-    return Py_TYPE(object)->tp_descr_get == forward_get;
-}
+bool ih_object_is_forward(PyObject *object) { return Py_TYPE(object)->tp_descr_get == forward_get; }
 
 static void forward_dealloc(PyObject *self)
 {
@@ -99,16 +97,42 @@ static int add_forward(ih_state *state, PyObject *dict, PyObject *name)
  * copied and found, and what the type itself is described by. */
 static bool is_kept_apart(PyObject *name)
 {
-    static const char *const names[] = {
-        "__abstractmethods__", "__annotate__",     "__annotate_func__",   "__annotations__",
-        "__class__",           "__class_getitem__", "__copy__",           "__deepcopy__",
-        "__del__",             "__delattr__",      "__dict__",            "__firstlineno__",
-        "__getattr__",         "__getattribute__", "__getnewargs__",      "__getnewargs_ex__",
-        "__getstate__",        "__init__",         "__init_subclass__",   "__instancecheck__",
-        "__module__",          "__new__",          "__qualname__",        "__reduce__",
-        "__reduce_ex__",       "__set_name__",     "__setattr__",         "__setstate__",
-        "__sizeof__",          "__slots__",        "__static_attributes__", "__subclasscheck__",
-        "__subclasshook__",    "__weakref__",      "__wrapped__",         NULL};
+    static const char *const names[] = {"__abstractmethods__",
+                                        "__annotate__",
+                                        "__annotate_func__",
+                                        "__annotations__",
+                                        "__class__",
+                                        "__class_getitem__",
+                                        "__copy__",
+                                        "__deepcopy__",
+                                        "__del__",
+                                        "__delattr__",
+                                        "__dict__",
+                                        "__firstlineno__",
+                                        "__getattr__",
+                                        "__getattribute__",
+                                        "__getnewargs__",
+                                        "__getnewargs_ex__",
+                                        "__getstate__",
+                                        "__init__",
+                                        "__init_subclass__",
+                                        "__instancecheck__",
+                                        "__module__",
+                                        "__new__",
+                                        "__qualname__",
+                                        "__reduce__",
+                                        "__reduce_ex__",
+                                        "__set_name__",
+                                        "__setattr__",
+                                        "__setstate__",
+                                        "__sizeof__",
+                                        "__slots__",
+                                        "__static_attributes__",
+                                        "__subclasscheck__",
+                                        "__subclasshook__",
+                                        "__weakref__",
+                                        "__wrapped__",
+                                        NULL};
     for (const char *const *each = names; *each != NULL; each++)
         if (PyUnicode_CompareWithASCIIString(name, *each) == 0)
             return true;
@@ -214,16 +238,16 @@ static bool is_unhashable(const ih_state *state, PyTypeObject *cls)
 static void choose_slots(const ih_state *state, PyTypeObject *cls, PyType_Slot slots[SLOTS_MAX])
 {
     size_t n = 0;
-    bool mapping = PyType_IsSubtype(cls, &PyDict_Type) ||
-                   PyType_HasFeature(cls, Py_TPFLAGS_MAPPING);
+    bool mapping =
+        PyType_IsSubtype(cls, &PyDict_Type) || PyType_HasFeature(cls, Py_TPFLAGS_MAPPING);
     slots[n++] = (PyType_Slot){Py_tp_dealloc, (void *)ih_object_dealloc};
     slots[n++] = (PyType_Slot){Py_tp_traverse, (void *)ih_object_traverse};
     slots[n++] = (PyType_Slot){Py_tp_clear, (void *)ih_object_clear};
     slots[n++] = (PyType_Slot){Py_tp_new, (void *)view_new};
     slots[n++] = (PyType_Slot){Py_tp_richcompare, (void *)ih_object_richcompare};
-    slots[n++] = (PyType_Slot){Py_tp_hash, is_unhashable(state, cls)
-                                               ? (void *)PyObject_HashNotImplemented
-                                               : (void *)ih_object_hash};
+    slots[n++] =
+        (PyType_Slot){Py_tp_hash, is_unhashable(state, cls) ? (void *)PyObject_HashNotImplemented
+                                                            : (void *)ih_object_hash};
     if (overrides(cls, state->names[IH_GETATTRIBUTE])) {
         slots[n++] = (PyType_Slot){Py_tp_getattro, (void *)ih_object_getattro_by_class};
         slots[n++] = (PyType_Slot){Py_tp_setattro, (void *)ih_object_setattro};
@@ -262,8 +286,8 @@ static PyTypeObject *make_view_type(ih_state *state, PyTypeObject *cls)
     PyType_Spec spec = {
         .name = name,
         .basicsize = sizeof(ih_object_view),
-        .flags = (unsigned int)(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-                                Py_TPFLAGS_IMMUTABLETYPE | patterns),
+        .flags = (unsigned int)(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+                                patterns),
         .slots = slots,
     };
     PyTypeObject *type = ih_add_type(state->module, &spec, state->object_type, false);
@@ -373,10 +397,17 @@ static int intern(PyObject **slot, const char *text)
 int ih_init_object_types(PyObject *module, ih_state *state)
 {
     static const char *const names[IH_NAMES] = {
-        [IH_LT] = "__lt__",     [IH_LE] = "__le__",           [IH_EQ] = "__eq__",
-        [IH_NE] = "__ne__",     [IH_GT] = "__gt__",           [IH_GE] = "__ge__",
-        [IH_HASH] = "__hash__", [IH_REPR] = "__repr__",       [IH_STR] = "__str__",
-        [IH_GETATTR] = "__getattr__", [IH_GETATTRIBUTE] = "__getattribute__",
+        [IH_LT] = "__lt__",
+        [IH_LE] = "__le__",
+        [IH_EQ] = "__eq__",
+        [IH_NE] = "__ne__",
+        [IH_GT] = "__gt__",
+        [IH_GE] = "__ge__",
+        [IH_HASH] = "__hash__",
+        [IH_REPR] = "__repr__",
+        [IH_STR] = "__str__",
+        [IH_GETATTR] = "__getattr__",
+        [IH_GETATTRIBUTE] = "__getattribute__",
         [IH_WRAPPED] = "__wrapped__",
     };
     for (size_t i = 0; i < IH_NAMES; i++)

@@ -88,10 +88,7 @@ void ih_repr_enter(void)
 void ih_repr_leave(void) { budget.depth--; }
 bool ih_repr_spend(void) { return budget.depth == 0 || ++budget.items <= ITEMS_MAX; }
 
-static bool is_full(const printer *p)
-{
-    return budget.items >= ITEMS_MAX || p->size >= TEXT_MAX;
-}
+static bool is_full(const printer *p) { return budget.items >= ITEMS_MAX || p->size >= TEXT_MAX; }
 
 /* ---- leaves ------------------------------------------------------------------------------- */
 

@@ -168,13 +168,13 @@ struct ih_state {
     PyObject *hooks;         /* the module store.freezing.hooks; NULL: not imported yet */
     PyObject *module;        /* borrowed */
     PyObject *view_types;    /* dict: address of a class to a weak reference of its view type */
-    PyObject *cached_property; /* functools.cached_property; NULL: not asked for yet */
-    Py_ssize_t view_types_max; /* entries at which the dead ones are looked for */
+    PyObject *cached_property;        /* functools.cached_property; NULL: not asked for yet */
+    Py_ssize_t view_types_max;        /* entries at which the dead ones are looked for */
     PyObject *names[IH_OBJECT_NAMES]; /* interned */
     PyObject *operator_names[IH_OPERATOR_NAMES][2];
-    PyObject *travel_hook;   /* see travel.c; NULL: not set */
-    PyObject *scope;         /* ContextVar of the innermost Scope, see store/scope.py */
-    Py_ssize_t scopes;       /* how many are open; put() asks for `scope` only if any is */
+    PyObject *travel_hook;      /* see travel.c; NULL: not set */
+    PyObject *scope;            /* ContextVar of the innermost Scope, see store/scope.py */
+    Py_ssize_t scopes;          /* how many are open; put() asks for `scope` only if any is */
     int binary_op, inplace_add; /* inplace.c: 0: not asked yet; -1: unknown */
     freezer *scratch; /* the encoder's tables and buffer, kept between calls; NULL while in use */
     uint64_t next_identity;

@@ -21,6 +21,7 @@ LIST, LIST_PACKED, LIST_STR = range(10, 13)
 TUPLE, TUPLE_PACKED, TUPLE_STR, TUPLE_VIEW, TUPLE_VIEW_PACKED, TUPLE_VIEW_STR = range(13, 19)
 DICT_SHAPED, DICT_PAIRS, DICT_HASHED, SHAPE = range(19, 23)
 SET, SET_HASHED, FROZENSET, FROZENSET_HASHED, ARRAY, LINK = range(23, 29)
+OBJECT, LAYOUT, VALUE = range(29, 32)
 
 # What damage may be called. Anything else, a SystemError for one, is a fault of ours.
 REFUSALS = (
