@@ -25,7 +25,13 @@ typedef struct {
         return -1;                  \
     } while (0)
 
-typedef enum { AS_VALUE, AS_KEY, AS_TEXT } role;
+/* AS_HASHED: a key that is found by its canonical hash. */
+typedef enum { AS_VALUE, AS_KEY, AS_HASHED, AS_TEXT } role;
+
+static bool is_text_kind(unsigned kind)
+{
+    return kind == IH_SHORT_STR || kind == IH_STR_ASCII || kind == IH_STR_UTF8;
+}
 
 static bool is_hashable_kind(unsigned kind)
 {
@@ -93,11 +99,14 @@ static int meet(checker *c, uint32_t word, uint64_t where, role as)
         CHECK_FAULT(where, "reference outside the graph");
     uint32_t header = ih_load_word(c->image->base + at);
     unsigned kind = header & IH_NODE_BIT ? header & IH_KIND_MASK : (unsigned)IH_SHORT_STR;
-    if (kind == IH_SHAPE)
-        CHECK_FAULT(where, "a value cannot be a shape");
-    if (as == AS_KEY && !is_hashable_kind(kind))
+    if (kind == IH_SHAPE || kind == IH_LAYOUT)
+        CHECK_FAULT(where, kind == IH_SHAPE ? "a value cannot be a shape"
+                                            : "a value cannot be a layout");
+    if ((as == AS_KEY || as == AS_HASHED) && !is_hashable_kind(kind))
         CHECK_FAULT(where, "an unhashable key");
-    if (as == AS_TEXT && kind != IH_SHORT_STR && kind != IH_STR_ASCII && kind != IH_STR_UTF8)
+    if (as == AS_HASHED && (kind == IH_OBJECT || kind == IH_VALUE))
+        CHECK_FAULT(where, "a key without a canonical hash in a table");
+    if (as == AS_TEXT && !is_text_kind(kind))
         CHECK_FAULT(where, "a shape's key is not a string");
     return first_visit(c, at) ? push(c, word) : 0;
 }
@@ -156,12 +165,20 @@ static int check_table(checker *c, const ih_node *node)
             CHECK_FAULT(node->table + i * node->width, "slot beyond the entries");
         used += entry != 0;
     }
-    if (used != node->n)
-        CHECK_FAULT(node->table, "table without a slot for each entry");
+    if (used != (node->seed == IH_NO_TABLE ? 0 : node->n))
+        CHECK_FAULT(node->table, node->seed == IH_NO_TABLE ? "slots of a table that has none"
+                                                           : "table without a slot for each entry");
     return 0;
 }
 
-static int check_shape(checker *c, uint64_t where, uint32_t word, uint64_t n)
+/* Keys with a table are found by their hash, those of a few entries and of IH_NO_TABLE otherwise. */
+static role key_role(const ih_node *node)
+{
+    return node->table != 0 && node->seed != IH_NO_TABLE ? AS_HASHED : AS_KEY;
+}
+
+/* The shape of a dict or a layout; *n is how many keys it has. */
+static int check_shape(checker *c, uint64_t where, uint32_t word, uint64_t *n)
 {
     ih_node shape;
     uint64_t at = ih_word_offset(word);
@@ -171,8 +188,7 @@ static int check_shape(checker *c, uint64_t where, uint32_t word, uint64_t n)
         return -1;
     if (shape.kind != IH_SHAPE)
         CHECK_FAULT(where, "not a shape");
-    if (shape.n != n)
-        CHECK_FAULT(where, "a dict with another number of values than its shape");
+    *n = shape.n;
     if (!first_visit(c, at))
         return 0;
     if (spend(c, at, 4 + shape.n * 4) < 0)
@@ -180,6 +196,96 @@ static int check_shape(checker *c, uint64_t where, uint32_t word, uint64_t n)
     if (shape.n > IH_PAIRS_MAX && check_table(c, &shape) < 0)
         return -1;
     return meet_all(c, shape.data, shape.n, 4, AS_TEXT);
+}
+
+/* The name of a class: a pair of texts. */
+static int check_class_name(checker *c, uint64_t at, uint32_t word)
+{
+    ih_node pair;
+    if (ih_word_is_int(word) || ih_word_is_constant(word))
+        CHECK_FAULT(at, "a class without a name");
+    if (ih_read_node(c->image, word, &pair, c->fault) < 0)
+        return -1;
+    if (pair.n != 2 || (pair.kind != IH_TUPLE && pair.kind != IH_TUPLE_STR))
+        CHECK_FAULT(at, "a class without a name");
+    return pair.kind == IH_TUPLE ? meet_all(c, pair.data, 2, 4, AS_TEXT) : 0;
+}
+
+static int check_value(checker *c, uint64_t at, const ih_node *node)
+{
+    if (spend(c, at, 8) < 0)
+        return -1;
+    if (node->n == IH_VALUE_CLASS && check_class_name(c, at, node->shape) < 0)
+        return -1;
+    return meet(c, node->shape, at + 4, AS_VALUE);
+}
+
+/* A layout's class and names. */
+static int check_layout(checker *c, uint64_t where, uint32_t word, ih_node *layout, uint64_t *names)
+{
+    ih_node class;
+    uint64_t at = ih_word_offset(word);
+    *names = 0;
+    if (ih_word_is_int(word) || ih_word_is_constant(word))
+        CHECK_FAULT(where, "not a layout");
+    if (ih_read_node(c->image, word, layout, c->fault) < 0)
+        return -1;
+    if (layout->kind != IH_LAYOUT)
+        CHECK_FAULT(where, "not a layout");
+    if (layout->shape != IH_NONE) {
+        int result = check_shape(c, at + 12, layout->shape, names);
+        if (result < 0)
+            return result;
+    }
+    if (!first_visit(c, at))
+        return 0;
+    if (spend(c, at, 16) < 0)
+        return -1;
+    if (layout->n == IH_FORM_TUPLE && (layout->shape != IH_NONE || layout->seed != 0))
+        CHECK_FAULT(at, "names of a tuple's items");
+    if (layout->n != IH_FORM_MADE && layout->seed > *names)
+        CHECK_FAULT(at + 8, "more slots than names");
+    if (ih_word_is_int(layout->capacity) || ih_word_is_constant(layout->capacity))
+        CHECK_FAULT(at + 4, "not a class");
+    if (ih_read_node(c->image, layout->capacity, &class, c->fault) < 0)
+        return -1;
+    if (class.kind != IH_VALUE || class.n != IH_VALUE_CLASS)
+        CHECK_FAULT(at + 4, "not a class");
+    return meet(c, layout->capacity, at + 4, AS_VALUE);
+}
+
+/* What a subclass of a builtin container holds: the container. */
+static int check_container(checker *c, uint64_t where, uint32_t word)
+{
+    ih_node node;
+    if (word == IH_EMPTY_TUPLE || word == IH_EMPTY_BYTES)
+        return 0;
+    if (ih_word_is_int(word) || ih_word_is_constant(word))
+        CHECK_FAULT(where, "not a container");
+    if (ih_read_node(c->image, word, &node, c->fault) < 0)
+        return -1;
+    bool real = node.kind == IH_TUPLE || node.kind == IH_TUPLE_PACKED ||
+                node.kind == IH_TUPLE_STR || node.kind == IH_BYTES || node.kind == IH_LINK;
+    if (node.kind == IH_OBJECT || !(real || ih_may_be_linked(node.kind)))
+        CHECK_FAULT(where, "not a container");
+    return 0;
+}
+
+static int check_object(checker *c, uint64_t at, const ih_node *node)
+{
+    ih_node layout;
+    uint64_t names;
+    if (spend(c, at, 8 + node->n * 4) < 0)
+        return -1;
+    int result = check_layout(c, at + 4, node->shape, &layout, &names);
+    if (result < 0)
+        return result;
+    if (layout.n != IH_FORM_TUPLE && node->n != names + (layout.n == IH_FORM_CONTAINER))
+        CHECK_FAULT(at, "an object with another number of values than its layout");
+    if (layout.n == IH_FORM_CONTAINER &&
+        check_container(c, node->data, ih_load_word(c->image->base + node->data)) < 0)
+        return -1;
+    return meet_all(c, node->data, node->n, 4, AS_VALUE);
 }
 
 static int check_packed(checker *c, const ih_node *node)
@@ -220,7 +326,10 @@ static int check_node(checker *c, uint64_t at, const ih_node *node)
     case IH_DICT_SHAPED: {
         if (spend(c, at, 8 + node->n * 4) < 0)
             return -1;
-        int result = check_shape(c, at + 4, node->shape, node->n);
+        uint64_t keys;
+        int result = check_shape(c, at + 4, node->shape, &keys);
+        if (result == 0 && keys != node->n)
+            CHECK_FAULT(at + 4, "a dict with another number of values than its shape");
         return result < 0 ? result : meet_all(c, node->data, node->n, 4, AS_VALUE);
     }
     case IH_DICT_HASHED:
@@ -229,7 +338,7 @@ static int check_node(checker *c, uint64_t at, const ih_node *node)
     case IH_DICT_PAIRS: {
         if (spend(c, at, 4 + node->n * 8) < 0)
             return -1;
-        int result = meet_all(c, node->data, node->n, 8, AS_KEY);
+        int result = meet_all(c, node->data, node->n, 8, key_role(node));
         return result < 0 ? result : meet_all(c, node->data + 4, node->n, 8, AS_VALUE);
     }
     case IH_SET_HASHED:
@@ -240,7 +349,11 @@ static int check_node(checker *c, uint64_t at, const ih_node *node)
     case IH_FROZENSET:
         if (spend(c, at, 4 + node->n * 4) < 0)
             return -1;
-        return meet_all(c, node->data, node->n, 4, AS_KEY);
+        return meet_all(c, node->data, node->n, 4, key_role(node));
+    case IH_OBJECT:
+        return check_object(c, at, node);
+    case IH_VALUE:
+        return check_value(c, at, node);
     case IH_ARRAY:
         return check_text(c, node->text, node->text_size, true);
     case IH_LINK:

@@ -105,6 +105,53 @@ static inline uint32_t build_array(ih_writer *w)
     return ih_word_at(at);
 }
 
+/* A VALUE of a code. */
+static inline uint32_t build_value(ih_writer *w, uint64_t code, uint32_t payload)
+{
+    return build_words(w, IH_VALUE, code, &payload, 1);
+}
+
+/* The class module.name. */
+static inline uint32_t build_class(ih_writer *w, const char *module, const char *name)
+{
+    uint32_t pair[] = {build_text(w, module), build_text(w, name)};
+    return build_value(w, IH_VALUE_CLASS, build_words(w, IH_TUPLE, 2, pair, 2));
+}
+
+/* `shape` is the word of a SHAPE or IH_NONE. */
+static inline uint32_t build_layout(ih_writer *w, ih_form_code form, uint32_t class,
+                                    uint32_t number, uint32_t shape)
+{
+    return build_words(w, IH_LAYOUT, form, (uint32_t[]){class, number, shape}, 3);
+}
+
+/* An object of up to 7 values. */
+static inline uint32_t build_object(ih_writer *w, uint32_t layout, const uint32_t *values, size_t n)
+{
+    uint32_t words[8] = {layout};
+    for (size_t i = 0; i < n; i++)
+        words[i + 1] = values[i];
+    return build_words(w, IH_OBJECT, n, words, n + 1);
+}
+
+/* An object of each form; `key` is a text. */
+static inline size_t build_objects(ih_writer *w, uint32_t key, uint32_t list, uint32_t *out)
+{
+    uint32_t class = build_class(w, "module", "Class");
+    uint32_t shape = build_words(w, IH_SHAPE, 1, &key, 1);
+    uint32_t one = build_int(1);
+    size_t n = 0;
+    out[n++] = class;
+    out[n++] = build_value(w, 4, build_int(738000));
+    out[n++] = build_object(w, build_layout(w, IH_FORM_VIEW, class, 0, shape), &one, 1);
+    out[n++] = build_object(w, build_layout(w, IH_FORM_CONTAINER, class, 1, shape),
+                            (uint32_t[]){list, one}, 2);
+    out[n++] = build_object(w, build_layout(w, IH_FORM_TUPLE, class, 0, IH_NONE),
+                            (uint32_t[]){one, key}, 2);
+    out[n] = build_object(w, build_layout(w, IH_FORM_MADE, class, 3, shape), &out[n - 3], 1);
+    return n + 1;
+}
+
 /* The finished image: writes the header's part that belongs to the image. */
 static inline void build_finish(ih_writer *w, uint32_t root)
 {
@@ -127,7 +174,7 @@ static inline void build_links(ih_writer *w)
 /* One image with every kind of node in it, a shared list, and a cycle. */
 static inline void build_everything(ih_writer *w)
 {
-    uint32_t words[40];
+    uint32_t words[48];
     size_t n = 0;
     uint64_t at;
     ih_writer_reset(w);
@@ -162,6 +209,7 @@ static inline void build_everything(ih_writer *w)
         words[n++] = build_packed(w, IH_LIST_PACKED, code ? IH_F64 : IH_BOOL, 20);
     words[n++] = build_text_run(w, IH_LIST_STR);
     words[n++] = build_array(w);
+    n += build_objects(w, key, words[n - 2], words + n);
     words[n++] = build_words(w, IH_LINK, 1, (uint32_t[]){ih_word_at(64)}, 1);
     words[n] = ih_word_at(w->size); /* the list itself */
     n++;

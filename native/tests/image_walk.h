@@ -93,6 +93,29 @@ static inline void walk_dict(walker *w, const ih_node *node, unsigned depth)
     walk_words(w, shape.data, shape.n, depth);
 }
 
+/* An object's layout: a class, names, as many values. */
+static inline void walk_object(walker *w, const ih_node *node, unsigned depth)
+{
+    ih_node layout, shape = {0};
+    ih_fault fault;
+    walk_words(w, node->data, node->n, depth);
+    if (ih_word_is_int(node->shape) || ih_word_is_constant(node->shape) ||
+        ih_read_node(w->image, node->shape, &layout, &fault) < 0 || layout.kind != IH_LAYOUT) {
+        w->faults++;
+        return;
+    }
+    walk_word(w, layout.capacity, depth);
+    if (layout.shape == IH_NONE)
+        return;
+    if (ih_word_is_int(layout.shape) || ih_word_is_constant(layout.shape) ||
+        ih_read_node(w->image, layout.shape, &shape, &fault) < 0 || shape.kind != IH_SHAPE) {
+        w->faults++;
+        return;
+    }
+    w->faults += node->n != shape.n + (layout.n == IH_FORM_CONTAINER);
+    walk_words(w, shape.data, shape.n, depth);
+}
+
 static inline void walk_text_run(walker *w, const ih_node *node)
 {
     for (uint64_t i = 0; i < node->n && walk_step(w); i++) {
@@ -141,7 +164,14 @@ static inline void walk_node(walker *w, const ih_node *node, unsigned depth)
         walk_bytes(w, node->shape_at, node->n * 8);
         break;
     case IH_SHAPE:
+    case IH_LAYOUT:
         w->faults++;
+        break;
+    case IH_OBJECT:
+        walk_object(w, node, depth);
+        break;
+    case IH_VALUE:
+        walk_word(w, node->shape, depth);
         break;
     case IH_LINK: {
         uint64_t handle[2];

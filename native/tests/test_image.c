@@ -111,6 +111,127 @@ static void test_h04_what_the_validator_refuses(void)
     CHECK_VERDICT(word, "neither 0 nor 1");
 }
 
+/* The verdict on an object of two values whose layout has these words and names two fields. */
+static const char *object_verdict(ih_form_code form, uint32_t class, uint32_t number, bool names,
+                                  uint32_t first)
+{
+    uint32_t keys[] = {build_text(&writer, "a"), build_text(&writer, "b")};
+    uint32_t shape = names ? build_words(&writer, IH_SHAPE, 2, keys, 2) : IH_NONE;
+    uint32_t layout = build_layout(&writer, form, class, number, shape);
+    return verdict(build_object(&writer, layout, (uint32_t[]){first, IH_NONE}, 2));
+}
+
+static void test_h20_objects_that_are_refused(void)
+{
+    struct {
+        ih_form_code form;
+        uint32_t number;
+        bool names;
+        const char *reason;
+    } cases[] = {
+        {IH_FORM_VIEW, 0, true, "fine"},
+        {IH_FORM_VIEW, 2, true, "fine"},
+        {IH_FORM_VIEW, 3, true, "more slots than names"},
+        {IH_FORM_VIEW, 0, false, "an object with another number of values than its layout"},
+        {IH_FORM_MADE, 99, true, "fine"},
+        {IH_FORM_MADE, 99, false, "an object with another number of values than its layout"},
+        {IH_FORM_TUPLE, 0, false, "fine"},
+        {IH_FORM_TUPLE, 0, true, "names of a tuple's items"},
+        {IH_FORM_TUPLE, 1, false, "names of a tuple's items"},
+        {IH_FORM_CONTAINER, 0, true, "an object with another number of values than its layout"},
+        {IH_FORMS, 0, true, "unknown form of objects"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ih_writer_reset(&writer);
+        uint32_t class = build_class(&writer, "m", "C");
+        const char *reason =
+            object_verdict(cases[i].form, class, cases[i].number, cases[i].names, IH_NONE);
+        if (strcmp(reason, cases[i].reason) != 0) {
+            fprintf(stderr, "case %zu: %s\n", i, reason);
+            abort();
+        }
+    }
+}
+
+static void test_h20_layouts_and_classes_that_are_none(void)
+{
+    uint32_t word, class, names[2];
+    ih_writer_reset(&writer);
+    word = build_int(3);
+    CHECK_VERDICT(build_object(&writer, word, NULL, 0), "not a layout");
+    word = build_words(&writer, IH_LIST, 0, NULL, 0);
+    CHECK_VERDICT(build_object(&writer, word, NULL, 0), "not a layout");
+    class = build_class(&writer, "m", "C");
+    word = build_layout(&writer, IH_FORM_VIEW, class, 0, IH_NONE);
+    CHECK_VERDICT(word, "a value cannot be a layout");
+    class = build_class(&writer, "m", "C");
+    word = build_layout(&writer, IH_FORM_VIEW, class, 0, IH_NONE);
+    CHECK_VERDICT(build_value(&writer, 4, word), "a value cannot be a layout");
+    word = build_layout(&writer, IH_FORM_VIEW, build_value(&writer, 4, build_int(1)), 0, IH_NONE);
+    CHECK_VERDICT(build_object(&writer, word, NULL, 0), "not a class");
+    word = build_layout(&writer, IH_FORM_VIEW, build_int(1), 0, IH_NONE);
+    CHECK_VERDICT(build_object(&writer, word, NULL, 0), "not a class");
+    class = build_class(&writer, "m", "C");
+    word = build_layout(&writer, IH_FORM_VIEW, class, 0, build_int(0));
+    CHECK_VERDICT(build_object(&writer, word, NULL, 0), "not a shape");
+    CHECK_VERDICT(build_value(&writer, IH_VALUE_CLASS, build_int(3)), "a class without a name");
+    names[0] = names[1] = build_int(3);
+    word = build_words(&writer, IH_TUPLE, 2, names, 2);
+    CHECK_VERDICT(build_value(&writer, IH_VALUE_CLASS, word), "a shape's key is not a string");
+    word = build_words(&writer, IH_TUPLE, 1, names, 1);
+    CHECK_VERDICT(build_value(&writer, IH_VALUE_CLASS, word), "a class without a name");
+    CHECK_VERDICT(build_value(&writer, IH_VALUE_CLASS, build_text_run(&writer, IH_TUPLE_STR)),
+                  "a class without a name");
+    CHECK_VERDICT(build_value(&writer, 1 << 20, IH_NONE), "fine"); /* a later reader's code */
+}
+
+static void test_h20_containers_hold_one(void)
+{
+    ih_writer_reset(&writer);
+    struct {
+        uint32_t word;
+        const char *reason;
+    } cases[] = {
+        {IH_EMPTY_TUPLE, "fine"},         {IH_EMPTY_BYTES, "fine"},
+        {IH_NONE, "not a container"},     {build_int(1), "not a container"},
+        {IH_ELLIPSIS, "not a container"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ih_writer_reset(&writer);
+        uint32_t class = build_class(&writer, "m", "C");
+        uint32_t layout = build_layout(&writer, IH_FORM_CONTAINER, class, 0, IH_NONE);
+        CHECK_VERDICT(build_object(&writer, layout, &cases[i].word, 1), cases[i].reason);
+    }
+    uint32_t class = build_class(&writer, "m", "C");
+    uint32_t layout = build_layout(&writer, IH_FORM_CONTAINER, class, 0, IH_NONE), inner = IH_NONE;
+    inner = build_object(&writer, layout, (uint32_t[]){IH_EMPTY_TUPLE}, 1);
+    CHECK_VERDICT(build_object(&writer, layout, &inner, 1), "not a container");
+}
+
+/* Keys without a canonical hash lie only where nothing is found by one. */
+static void test_h23_values_as_keys(void)
+{
+    for (int empty = 0; empty < 2; empty++) {
+        ih_writer_reset(&writer);
+        uint32_t keys[12];
+        uint64_t at, table;
+        for (uint32_t i = 0; i < 12; i++)
+            keys[i] = build_value(&writer, 4, build_int((int32_t)i));
+        CHECK_EQ(ih_begin_node(&writer, IH_SET_HASHED, 12, 0, &at), 0);
+        CHECK_EQ(ih_begin_table(&writer, 12, empty ? IH_NO_TABLE : 0, &table), 0);
+        for (uint32_t i = 0; !empty && i < 12; i++)
+            ih_table_add(&writer, table, 12, i, i);
+        ih_pad4(&writer);
+        CHECK_EQ(ih_room(&writer, sizeof keys), 0);
+        memcpy(writer.bytes + writer.size, keys, sizeof keys);
+        writer.size += sizeof keys;
+        CHECK_VERDICT(ih_word_at(at),
+                      empty ? "fine" : "a key without a canonical hash in a table");
+    }
+    uint32_t key = build_value(&writer, 4, build_int(1));
+    CHECK_VERDICT(build_words(&writer, IH_SET, 1, &key, 1), "fine");
+}
+
 /* The verdict on an image that ends with two links, its byte `at` from the end being `value`. */
 static const char *linked_verdict(uint32_t root, uint64_t at, uint8_t value)
 {
@@ -255,6 +376,10 @@ int main(void)
     RUN(test_an_image_with_everything);
     RUN(test_every_stored_key_is_found);
     RUN(test_h04_what_the_validator_refuses);
+    RUN(test_h20_objects_that_are_refused);
+    RUN(test_h20_layouts_and_classes_that_are_none);
+    RUN(test_h20_containers_hold_one);
+    RUN(test_h23_values_as_keys);
     RUN(test_h04_links_that_are_refused);
     RUN(test_h24_overlapping_giants_are_refused);
     RUN(test_h24_depth_costs_no_stack);
