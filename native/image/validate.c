@@ -100,8 +100,8 @@ static int meet(checker *c, uint32_t word, uint64_t where, role as)
     uint32_t header = ih_load_word(c->image->base + at);
     unsigned kind = header & IH_NODE_BIT ? header & IH_KIND_MASK : (unsigned)IH_SHORT_STR;
     if (kind == IH_SHAPE || kind == IH_LAYOUT)
-        CHECK_FAULT(where, kind == IH_SHAPE ? "a value cannot be a shape"
-                                            : "a value cannot be a layout");
+        CHECK_FAULT(where,
+                    kind == IH_SHAPE ? "a value cannot be a shape" : "a value cannot be a layout");
     if ((as == AS_KEY || as == AS_HASHED) && !is_hashable_kind(kind))
         CHECK_FAULT(where, "an unhashable key");
     if (as == AS_HASHED && (kind == IH_OBJECT || kind == IH_VALUE))

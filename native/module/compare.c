@@ -390,7 +390,8 @@ static int values_equal(ih_comparison *c, const ih_value *a, const ih_value *b)
     if (a->has_word && b->has_word && a->word == b->word &&
         a->image->image.base == b->image->image.base)
         return 1; /* one object, as Python's `is` */
-    bool tuples = a->form == IH_AN_OBJECT && b->form == IH_AN_OBJECT && PyTuple_CheckExact(a->object) &&
+    bool tuples = a->form == IH_AN_OBJECT && b->form == IH_AN_OBJECT &&
+                  PyTuple_CheckExact(a->object) &&
                   PyTuple_CheckExact(b->object); /* they may hold views */
     if (!tuples && !is_view(c, a) && !is_view(c, b))
         return leaves_equal(a, b);

@@ -8,6 +8,8 @@
 #include "image/hash.h"
 #include "module/link.h"
 #include "module/object.h"
+#include "module/thaw.h"
+#include "module/value.h"
 
 static PyObject *raise_fault_at(ih_image_object *image, uint64_t at, const char *reason)
 {
@@ -154,16 +156,10 @@ PyObject *ih_decode_element(const uint8_t *p, unsigned code)
 
 /* ---- real tuples ---------------------------------------------------------------------------- */
 
-/* What one call of ih_decode may still build: an honest real tuple stays inside
- * (docs/image-format.md). */
-typedef struct {
-    uint32_t nodes, depth;
-} budget;
+static PyObject *decode(ih_image_object *image, uint32_t word, ih_budget *left);
 
-static PyObject *decode(ih_image_object *image, uint32_t word, budget *left);
-
-static PyObject *decode_tuple(ih_image_object *image, uint64_t at, const ih_node *node,
-                              budget *left)
+static PyObject *fill_tuple(ih_image_object *image, uint64_t at, const ih_node *node,
+                            ih_budget *left)
 {
     if (node->n >= left->nodes || left->depth == 0)
         return raise_fault_at(image, at, "tuples nested without end or too large to be real ones");
@@ -197,6 +193,30 @@ static PyObject *decode_tuple(ih_image_object *image, uint64_t at, const ih_node
     return tuple;
 }
 
+static PyObject *decode_tuple(ih_image_object *image, uint64_t at, const ih_node *node,
+                              ih_budget *left)
+{
+    if (left->making == NULL)
+        return fill_tuple(image, at, node, left);
+    ih_step step;
+    uint64_t width = node->kind == IH_TUPLE ? 4 : node->width;
+    if (ih_making_begin(left, image, at, node->shared, 4 + width * node->n, &step) < 0)
+        return NULL;
+    if (step.known != NULL)
+        return step.known;
+    PyObject *tuple = fill_tuple(image, at, node, left);
+    return ih_making_end(left, image, at, node->shared, &step, tuple);
+}
+
+/* What is a FrozenTuple otherwise. */
+static PyObject *decode_long_tuple(ih_image_object *image, uint64_t at, const ih_node *node,
+                                   ih_budget *left)
+{
+    if (node->kind == IH_TUPLE_VIEW)
+        return ih_make_long_tuple(image, at, node, left);
+    return ih_thaw_elements(image, node, (ih_selection){node->n, 0, 1}, true);
+}
+
 /* ---- words ---------------------------------------------------------------------------------- */
 
 static PyObject *decode_constant(ih_image_object *image, uint32_t word)
@@ -224,7 +244,8 @@ static PyObject *decode_constant(ih_image_object *image, uint32_t word)
 }
 
 /* A view of a node of another image. Honest links lead to no link. */
-static PyObject *decode_link(ih_image_object *image, uint64_t at, const ih_node *link, budget *left)
+static PyObject *decode_link(ih_image_object *image, uint64_t at, const ih_node *link,
+                             ih_budget *left)
 {
     ih_image_object *other = ih_link_target(image, link->n);
     if (other == NULL)
@@ -241,7 +262,8 @@ static PyObject *decode_link(ih_image_object *image, uint64_t at, const ih_node 
     return object;
 }
 
-static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node *node, budget *left)
+static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node *node,
+                             ih_budget *left)
 {
     const uint8_t *data = image->image.base + node->data;
     switch (node->kind) {
@@ -262,6 +284,9 @@ static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node 
     case IH_BYTES:
         return PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)node->n);
     case IH_BYTES_BLOB:
+        if (image->native)
+            return PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)node->n);
+        return ih_new_bytes(image, at, node);
     case IH_BYTEARRAY:
     case IH_BYTEARRAY_BLOB:
         return ih_new_bytes(image, at, node);
@@ -269,12 +294,14 @@ static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node 
     case IH_TUPLE_PACKED:
     case IH_TUPLE_STR:
         return decode_tuple(image, at, node, left);
-    case IH_LIST:
-    case IH_LIST_PACKED:
-    case IH_LIST_STR:
     case IH_TUPLE_VIEW:
     case IH_TUPLE_VIEW_PACKED:
     case IH_TUPLE_VIEW_STR:
+        if (image->native)
+            return decode_long_tuple(image, at, node, left); /* fall through */
+    case IH_LIST:
+    case IH_LIST_PACKED:
+    case IH_LIST_STR:
         return ih_new_sequence(image, at, node);
     case IH_DICT_SHAPED:
     case IH_DICT_PAIRS:
@@ -288,9 +315,11 @@ static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node 
     case IH_ARRAY:
         return ih_open_array(image, at, node);
     case IH_OBJECT:
-        return ih_open_object(image, at, node);
+        return ih_open_object(image, at, node, left);
     case IH_LINK:
         return decode_link(image, at, node, left);
+    case IH_VALUE:
+        return ih_open_value(image, at, node, left);
     default:
         return raise_fault_at(image, at, "a value cannot be of this kind of node");
     }
@@ -298,7 +327,7 @@ static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node 
 
 /* Nodes that data is full of, without the general reader: dicts of a shape and objects of a layout that
  * are known, and small packed tuples. NULL without an exception: another kind, or one to be looked at with more care. */
-static PyObject *decode_frequent(ih_image_object *image, uint64_t at, budget *left)
+static PyObject *decode_frequent(ih_image_object *image, uint64_t at, ih_budget *left)
 {
     const uint8_t *node = image->image.base + at;
     uint32_t header = ih_load_word(node);
@@ -325,7 +354,7 @@ static PyObject *decode_frequent(ih_image_object *image, uint64_t at, budget *le
     return tuple;
 }
 
-static PyObject *decode(ih_image_object *image, uint32_t word, budget *left)
+static PyObject *decode(ih_image_object *image, uint32_t word, ih_budget *left)
 {
     if (ih_word_is_int(word))
         return PyLong_FromLong((long)ih_word_int(word));
@@ -346,10 +375,18 @@ static PyObject *decode(ih_image_object *image, uint32_t word, budget *left)
     return decode_node(image, at, &node, left);
 }
 
+PyObject *ih_decode_within(ih_image_object *image, uint32_t word, ih_budget *left)
+{
+    return decode(image, word, left);
+}
+
 PyObject *ih_decode(ih_image_object *image, uint32_t word)
 {
-    budget left = {IH_TUPLE_TREE_MAX + 1, IH_TUPLE_DEPTH_MAX};
-    return decode(image, word, &left);
+    ih_budget left = {IH_TUPLE_TREE_MAX + 1, IH_TUPLE_DEPTH_MAX, NULL};
+    PyObject *object = decode(image, word, &left);
+    if (__builtin_expect(left.making != NULL, 0))
+        ih_making_leave(left.making);
+    return object;
 }
 
 PyObject *ih_decode_item(const ih_sequence *sequence, uint64_t element)

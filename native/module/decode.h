@@ -8,6 +8,11 @@
  * CorruptImage on damage. */
 PyObject *ih_decode(ih_image_object *image, uint32_t word);
 
+/* The same inside something that is being decoded: see value.h. */
+typedef struct ih_budget ih_budget;
+typedef struct ih_making ih_making;
+PyObject *ih_decode_within(ih_image_object *image, uint32_t word, ih_budget *left);
+
 /* A str from checked bytes of the image, copied before it is decoded (H4). `fault_at` is for the
  * message. */
 PyObject *ih_decode_text(ih_image_object *image, const uint8_t *text, uint64_t size, bool ascii,

@@ -185,20 +185,33 @@ static PyObject *raise_made(PyObject *exception)
 
 PyObject *ih_raise_fault(ih_state *state, const ih_fault *fault)
 {
-    PyObject *text = PyUnicode_FromFormat(
-        "corrupt image: %s at offset %llu; take the object from its source again", fault->reason,
-        (unsigned long long)fault->offset);
+    PyObject *reason = PyUnicode_FromString(fault->reason);
+    if (reason) {
+        ih_raise_corrupt(state, fault->offset, reason, NULL);
+        Py_DECREF(reason);
+    }
+    return NULL;
+}
+
+PyObject *ih_raise_corrupt(ih_state *state, uint64_t offset, PyObject *reason, PyObject *cause)
+{
+    PyObject *text =
+        PyUnicode_FromFormat("corrupt image: %U at offset %llu; take the object from its source "
+                             "again",
+                             reason, (unsigned long long)offset);
     if (!text)
         return NULL;
     PyObject *exception = PyObject_CallOneArg(state->errors[IH_ERR_CORRUPT], text);
     Py_DECREF(text);
     if (!exception)
         return NULL;
-    if (give(exception, "offset", PyLong_FromUnsignedLongLong(fault->offset)) < 0 ||
-        give(exception, "reason", PyUnicode_FromString(fault->reason)) < 0) {
+    if (give(exception, "offset", PyLong_FromUnsignedLongLong(offset)) < 0 ||
+        give(exception, "reason", Py_NewRef(reason)) < 0) {
         Py_DECREF(exception);
         return NULL;
     }
+    if (cause)
+        PyException_SetCause(exception, Py_NewRef(cause));
     return raise_made(exception);
 }
 

@@ -13,7 +13,7 @@
  * top bit keeps them apart, and 0 is the caches' empty entry. */
 #define OWN_IDENTITY ((uint64_t)1 << 63)
 
-static uint64_t fresh_identity(ih_state *state)
+uint64_t ih_fresh_identity(ih_state *state)
 {
 #if IH_CACHES
     return ++state->next_identity | OWN_IDENTITY;
@@ -27,9 +27,12 @@ static ih_image_object *new_image(ih_state *state)
     ih_image_object *image = IH_TAKE(state, free_images, state->image_type);
     if (image == NULL)
         return NULL;
+    image->lease = NULL;
+    image->owner = image->trust = NULL;
     image->linked = NULL;
-    image->trust = NULL;
+    image->native = image->given = image->fixed = false;
     image->vouched = 0;
+    image->state = state;
     return image;
 }
 
@@ -70,11 +73,8 @@ ih_image_object *ih_image_of_lease(ih_state *state, ih_lease *lease)
         return NULL;
     }
     image->lease = lease;
-    image->owner = NULL;
-    image->fixed = false;
-    image->state = state;
     uint64_t nonce = lease->handle.nonce & ~OWN_IDENTITY;
-    image->identity = lease->trusted && nonce ? nonce : fresh_identity(state);
+    image->identity = lease->trusted && nonce ? nonce : ih_fresh_identity(state);
     ih_fault fault;
     if (ih_image_open(lease->image, lease->size, &image->image, &image->root, &fault) < 0) {
         Py_DECREF(image);
@@ -128,12 +128,11 @@ PyObject *ih_open_buffer(ih_state *state, PyObject *buffer, bool fixed, PyObject
         Py_DECREF(owner);
         return NULL;
     }
-    image->lease = NULL;
     image->owner = owner;
     image->fixed = fixed;
     image->trust = Py_XNewRef(trust);
-    image->state = state;
-    image->identity = fresh_identity(state);
+    image->given = trust != NULL;
+    image->identity = ih_fresh_identity(state);
     ih_fault fault;
     if (ih_image_open(base, size, &image->image, &image->root, &fault) < 0) {
         Py_DECREF(image);

@@ -4,6 +4,9 @@
 
 #include "module/state.h"
 
+/* A number for caches that names content as no other does. */
+uint64_t ih_fresh_identity(ih_state *state);
+
 /* An opened image, without its root; takes over the lease. NULL with an exception (the lease is
  * released). */
 ih_image_object *ih_image_of_lease(ih_state *state, ih_lease *lease);

@@ -3,6 +3,7 @@
 
 #include "module/errors.h"
 #include "module/handle.h"
+#include "module/hooks.h"
 #include "module/image_object.h"
 #include "module/process.h"
 
@@ -39,8 +40,12 @@ static ih_image_object *open_target(ih_image_object *image, uint64_t index)
         else
             IH_MAY_WAIT(result, open_linked(process, store, handle, &lease, &error));
     }
-    if (result == IH_OK)
-        return ih_image_of_lease(image->state, lease);
+    if (result == IH_OK) {
+        ih_image_object *target = ih_image_of_lease(image->state, lease);
+        if (target != NULL && ih_trust_inherit(target, image) < 0)
+            Py_CLEAR(target);
+        return target;
+    }
     PyObject *subject = ih_handle_new(image->state, handle);
     error.what = "follow a link to";
     if (subject != NULL)

@@ -8,6 +8,7 @@
 #include "module/freezer.h"
 #include "module/frozen.h"
 #include "module/handle.h"
+#include "module/hooks.h"
 #include "module/image_file.h"
 #include "module/image_object.h"
 #include "module/object.h"
@@ -322,6 +323,10 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
         Py_VISIT(*types[i]);
     for (int i = 0; i < IH_ERRORS; i++)
         Py_VISIT(state->errors[i]);
+    for (int i = 0; i < IH_HOOKS; i++)
+        Py_VISIT(state->hook_functions[i]);
+    Py_VISIT(state->trusts[0]);
+    Py_VISIT(state->trusts[1]);
     Py_VISIT(state->numpy_asarray);
     Py_VISIT(state->scope);
     Py_VISIT(state->travel_hook);
@@ -377,6 +382,7 @@ static int module_clear(PyObject *module)
         Py_CLEAR(*types[i]);
     for (int i = 0; i < IH_ERRORS; i++)
         Py_CLEAR(state->errors[i]);
+    ih_hooks_clear(state);
     Py_CLEAR(state->numpy_asarray);
     Py_CLEAR(state->scope);
     Py_CLEAR(state->travel_hook);

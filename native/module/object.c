@@ -111,7 +111,7 @@ void ih_object_dealloc(PyObject *self)
 
 /* What a CONTAINER holds: a view, a real tuple or bytes. Looked at before it is decoded, for
  * objects in objects would recurse without a bound. */
-static PyObject *open_inner(ih_image_object *image, uint64_t at, uint32_t word)
+static PyObject *open_inner(ih_image_object *image, uint64_t at, uint32_t word, ih_budget *left)
 {
     if (word == IH_EMPTY_TUPLE || word == IH_EMPTY_BYTES)
         return ih_decode(image, word);
@@ -143,20 +143,20 @@ static PyObject *open_inner(ih_image_object *image, uint64_t at, uint32_t word)
     case IH_FROZENSET:
     case IH_FROZENSET_HASHED:
     case IH_ARRAY:
-        return ih_decode(image, word);
+        return ih_decode_within(image, word, left);
     default:
         return fault_at(image, at, "the content of an object is no container");
     }
 }
 
-PyObject *ih_open_object(ih_image_object *image, uint64_t at, const ih_node *node)
+PyObject *ih_open_object(ih_image_object *image, uint64_t at, const ih_node *node, ih_budget *left)
 {
     ih_layout *layout = ih_layout_get(image, node->shape, at);
     if (layout == NULL)
         return NULL;
     PyObject *made;
     if (layout->form == IH_FORM_TUPLE || layout->form == IH_FORM_MADE) {
-        made = ih_make_object(image, at, node, layout);
+        made = ih_make_object(image, at, node, layout, left);
         Py_DECREF(layout);
         return made;
     }
@@ -168,7 +168,7 @@ PyObject *ih_open_object(ih_image_object *image, uint64_t at, const ih_node *nod
     const uint8_t *words = image->image.base + node->data;
     if (!contains)
         return new_view(image, at, words, layout, NULL);
-    PyObject *inner = open_inner(image, at, ih_load_word(words));
+    PyObject *inner = open_inner(image, at, ih_load_word(words), left);
     if (inner == NULL) {
         Py_DECREF(layout);
         return NULL;

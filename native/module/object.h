@@ -8,7 +8,7 @@
 #ifndef ICEHOUSE_MODULE_OBJECT_H
 #define ICEHOUSE_MODULE_OBJECT_H
 
-#include "module/state.h"
+#include "module/decode.h"
 
 /* A checked LAYOUT. Immutable once it is made. */
 struct ih_layout {
@@ -43,20 +43,18 @@ ih_layout *ih_layout_get(ih_image_object *image, uint32_t word, uint64_t at);
 
 /* What an OBJECT node stands for: a FrozenObject (forms VIEW and CONTAINER), or what
  * ih_make_object() makes. New reference. */
-PyObject *ih_open_object(ih_image_object *image, uint64_t at, const ih_node *node);
+PyObject *ih_open_object(ih_image_object *image, uint64_t at, const ih_node *node, ih_budget *left);
 /* The same where its layout is known and of form VIEW, else NULL without an exception. `header` is
  * the node's first word. */
 PyObject *ih_open_known_object(ih_image_object *image, uint64_t at, uint32_t header);
 /* The object of form TUPLE or MADE, whole. New reference. */
 PyObject *ih_make_object(ih_image_object *image, uint64_t at, const ih_node *node,
-                         const ih_layout *layout);
+                         const ih_layout *layout, ih_budget *left);
 
 /* ---- what the rules in Python decide (store/freezing/hooks.py) ------------------------------- */
 
 /* An attribute of the module of hooks, imported at the first use. New reference. */
 PyObject *ih_hook(ih_state *state, const char *name);
-/* The Trust that an image is read with. Borrowed from the image; NULL with an exception. */
-PyObject *ih_image_trust(ih_image_object *image);
 /* The class of a name, None where it may not or can't be resolved. New reference. */
 PyObject *ih_resolve_class(ih_state *state, PyObject *module, PyObject *qualname, PyObject *trust);
 /* The text that a word stands for, never anything else; *left bounds its bytes. New reference. */

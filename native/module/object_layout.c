@@ -5,6 +5,7 @@
  * so that no layout leads into another object. Bytes of names are counted against the graph, since
  * many words may name one long text. */
 #include "module/decode.h"
+#include "module/hooks.h"
 #include "module/object_parts.h"
 #include "module/view.h"
 
@@ -32,29 +33,12 @@ PyObject *ih_hook(ih_state *state, const char *name)
     return PyObject_GetAttrString(state->hooks, name);
 }
 
-PyObject *ih_image_trust(ih_image_object *image)
-{
-    if (image->trust != NULL)
-        return image->trust;
-    PyObject *make = ih_hook(image->state, "trust_of");
-    if (make == NULL)
-        return NULL;
-    PyObject *own = image->lease != NULL && image->lease->trusted ? Py_True : Py_False;
-    PyObject *trust = PyObject_CallFunctionObjArgs(make, own, Py_None, own, NULL);
-    Py_DECREF(make);
-    if (trust != NULL && image->trust == NULL)
-        image->trust = Py_NewRef(trust);
-    Py_XDECREF(trust);
-    return trust == NULL ? NULL : image->trust;
-}
-
 PyObject *ih_resolve_class(ih_state *state, PyObject *module, PyObject *qualname, PyObject *trust)
 {
-    PyObject *resolve = ih_hook(state, "resolve_class");
+    PyObject *resolve = ih_hook_of(state, IH_HOOK_RESOLVE_CLASS);
     if (resolve == NULL)
         return NULL;
     PyObject *found = PyObject_CallFunctionObjArgs(resolve, module, qualname, trust, NULL);
-    Py_DECREF(resolve);
     if (found != NULL && found != Py_None && !PyType_Check(found)) {
         PyErr_Format(PyExc_TypeError, "resolve_class() found %.100s, not a class",
                      Py_TYPE(found)->tp_name);

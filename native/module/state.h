@@ -24,7 +24,7 @@ typedef struct ih_layout ih_layout; /* object.h */
 
 /* An image as one interpreter has it open. Every view holds a reference; it holds the lease. Not
  * tracked by the cycle collector: it refers to no Python object but `owner`, which never refers
- * back. */
+ * back, and `trust`, which does so only where a class that a reader allows keeps a view. */
 typedef struct ih_image_object {
     PyObject_HEAD
     ih_image image;    /* base, graph, size: checked extents */
@@ -35,8 +35,10 @@ typedef struct ih_image_object {
                           never used twice */
     uint32_t root;     /* the root word */
     bool fixed;        /* without a lease: nobody can change these bytes (H4) */
+    bool native;       /* bytes and tuples come back real, whatever their size */
+    bool given;        /* `trust` is what a reader said */
     struct ih_image_object **linked; /* owned: where links were followed to (link.c); or NULL */
-    PyObject *trust;  /* owned: store/freezing/trust.py; NULL until something asks (object.h) */
+    PyObject *trust;  /* owned: store/freezing/trust.py; NULL until something asks (hooks.h) */
     uint64_t vouched; /* bits of layouts whose classes were looked at again since it was opened */
 } ih_image_object;
 
@@ -156,6 +158,20 @@ typedef enum {
     IH_ERRORS,
 } ih_error_class;
 
+/* Functions of icehouse.store.freezing.hooks: see hooks.h. */
+typedef enum {
+    IH_HOOK_RULE_OF,
+    IH_HOOK_MAKE_VALUE,
+    IH_HOOK_THAW_VALUE,
+    IH_HOOK_MAKE_OBJECT,
+    IH_HOOK_MAKE_RECORD,
+    IH_HOOK_RESOLVE_CLASS,
+    IH_HOOK_FROZEN_BY_NATURE,
+    IH_HOOK_THAW_CONTAINER,
+    IH_HOOK_VIEW_INFO,
+    IH_HOOKS,
+} ih_hook_id;
+
 struct ih_state {
     PyTypeObject *image_type;
     PyTypeObject *dict_type, *list_type, *tuple_type, *set_type, *bytes_type, *array_type;
@@ -164,6 +180,8 @@ struct ih_state {
     PyTypeObject *handle_type, *store_type, *stat_type, *usage_type, *remote_type;
     PyTypeObject *object_type, *layout_type, *forward_type;
     PyObject *errors[IH_ERRORS];
+    PyObject *hook_functions[IH_HOOKS]; /* see hooks.h; NULL: not asked for yet */
+    PyObject *trusts[2];                /* in images of other users; in those of our own */
     PyObject *numpy_asarray; /* numpy.asarray, None where numpy doesn't load; NULL: not tried yet */
     PyObject *hooks;         /* the module store.freezing.hooks; NULL: not imported yet */
     PyObject *module;        /* borrowed */
@@ -220,6 +238,8 @@ int ih_init_store(PyObject *module, ih_state *state);
 
 /* CorruptImage with offset and reason. Always returns NULL. */
 PyObject *ih_raise_fault(ih_state *state, const ih_fault *fault);
+/* The same with a text as the reason, and what caused it (or NULL). Always returns NULL. */
+PyObject *ih_raise_corrupt(ih_state *state, uint64_t offset, PyObject *reason, PyObject *cause);
 /* The exception of an ih_result, with its figures and what to do. Always returns NULL. */
 PyObject *ih_raise_arena(ih_state *state, const ih_error *error);
 /* FrozenError: "FrozenDict is immutable: item assignment ...; thaw(view) makes a mutable copy".

@@ -225,8 +225,7 @@ static void test_h23_values_as_keys(void)
         CHECK_EQ(ih_room(&writer, sizeof keys), 0);
         memcpy(writer.bytes + writer.size, keys, sizeof keys);
         writer.size += sizeof keys;
-        CHECK_VERDICT(ih_word_at(at),
-                      empty ? "fine" : "a key without a canonical hash in a table");
+        CHECK_VERDICT(ih_word_at(at), empty ? "fine" : "a key without a canonical hash in a table");
     }
     uint32_t key = build_value(&writer, 4, build_int(1));
     CHECK_VERDICT(build_words(&writer, IH_SET, 1, &key, 1), "fine");

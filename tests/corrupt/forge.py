@@ -22,6 +22,11 @@ TUPLE, TUPLE_PACKED, TUPLE_STR, TUPLE_VIEW, TUPLE_VIEW_PACKED, TUPLE_VIEW_STR = 
 DICT_SHAPED, DICT_PAIRS, DICT_HASHED, SHAPE = range(19, 23)
 SET, SET_HASHED, FROZENSET, FROZENSET_HASHED, ARRAY, LINK = range(23, 29)
 OBJECT, LAYOUT, VALUE = range(29, 32)
+KINDS = 32
+
+# Forms of objects, and the one code of a VALUE that the reader in C knows.
+VIEW, CONTAINER, AS_TUPLE, MADE = range(4)
+CLASS = 1
 
 # What damage may be called. Anything else, a SystemError for one, is a fault of ours.
 REFUSALS = (
@@ -76,6 +81,21 @@ class Forge:
     def link(self, index: int, word: int) -> int:
         """A link to the node of `word` in the image that is number `index` of the table."""
         return self.node(LINK, index, struct.pack("<I", word))
+
+    def value(self, code: int, payload: int, *, flags: int = 0) -> int:
+        return self.node(VALUE, code, struct.pack("<I", payload), flags=flags)
+
+    def class_(self, module: str, qualname: str) -> int:
+        names = self.text(module), self.text(qualname)
+        return self.value(CLASS, self.words(TUPLE, *names))
+
+    def layout(self, form: int, cls: int, number: int = 0, names: Sequence[str] | None = None) -> int:
+        keys = [self.text(name) for name in names or ()]
+        shape = NONE if names is None else self.words(SHAPE, *keys)
+        return self.words(LAYOUT, cls, number, shape, n=form)
+
+    def object(self, layout: int, *values: int, flags: int = 0) -> int:
+        return self.words(OBJECT, layout, *values, n=len(values), flags=flags)
 
     def image(
         self, root: int, *, graph_size: int | None = None, links: Sequence[bytes] = ()
@@ -179,9 +199,8 @@ def mutate(data: bytes, rng: random.Random) -> bytearray:
                 target = rng.randrange(START, len(damaged)) // 4 << 1
                 damaged[aligned : aligned + 4] = struct.pack("<I", target)
             case 4:  # another node
-                header = (
-                    rng.randrange(300) << 8 | NODE | rng.randrange(32) | rng.choice([0, SHARED])
-                )
+                kind = rng.randrange(KINDS) | rng.choice([0, SHARED])
+                header = rng.randrange(300) << 8 | NODE | kind
                 damaged[aligned : aligned + 4] = struct.pack("<I", header)
             case 5:  # the same node with another count
                 damaged[aligned + 1 : aligned + 4] = rng.randbytes(3)

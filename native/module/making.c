@@ -1,0 +1,225 @@
+/* What one access makes, counted together; see value.h.
+ *
+ * Nodes without the flag "shared" are met once in an honest image, and a shared one is made once:
+ * so what is made is never larger than the image, give or take what Python code reads twice. In
+ * images of others a shared object counts as often as it is met: what they give back has a size
+ * that can be compared, hashed and printed. */
+#include "module/value.h"
+
+#include "module/view.h"
+
+#define FREE_BYTES ((uint64_t)16 << 20)
+#define READ_TWICE 4u       /* how often Python code may read a payload again */
+#define SAMPLE_BYTES 16384u /* what repr makes of one object */
+#define DEPTH_MAX 1000u
+#define ENTRIES_INLINE 8u
+
+typedef struct {
+    ih_image_object *image; /* owned; NULL: empty */
+    PyObject *object;       /* owned; NULL: not made (yet) */
+    uint64_t weight;        /* what making it took from the budget */
+    uint32_t word;          /* 0: says that the image was met */
+    bool busy;              /* it is being made */
+} entry;
+
+struct ih_making {
+    uint32_t users, depth, used, mask;
+    uint64_t left;
+    bool sample; /* see ih_decode_sample */
+    bool spent;  /* the budget ended */
+    ih_making *outer;
+    entry *entries;
+    entry inlined[ENTRIES_INLINE];
+};
+
+static _Thread_local ih_making *current;
+
+static bool is_own(const ih_image_object *image)
+{
+    return image->lease != NULL && image->lease->trusted;
+}
+
+static ih_making *new_making(uint64_t bytes)
+{
+    ih_making *m = PyMem_Calloc(1, sizeof *m);
+    if (m == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    m->left = bytes;
+    m->entries = m->inlined;
+    m->mask = ENTRIES_INLINE - 1;
+    m->outer = current;
+    if (m->outer != NULL)
+        m->outer->users++;
+    current = m;
+    return m;
+}
+
+void ih_making_leave(ih_making *m)
+{
+    while (m != NULL && --m->users == 0) {
+        ih_making *outer = m->outer;
+        if (current == m)
+            current = outer;
+        for (uint32_t i = 0; m->used > 0 && i <= m->mask; i++) {
+            Py_XDECREF(m->entries[i].object);
+            Py_XDECREF((PyObject *)m->entries[i].image);
+        }
+        if (m->entries != m->inlined)
+            PyMem_Free(m->entries);
+        PyMem_Free(m);
+        m = outer;
+    }
+}
+
+/* ---- the memo ------------------------------------------------------------------------------- */
+
+static entry *find(entry *entries, uint32_t mask, const ih_image_object *image, uint32_t word)
+{
+    uint64_t mix = (uint64_t)(uintptr_t)image / 16 + word;
+    uint32_t i = (uint32_t)(mix * 0x9e3779b97f4a7c15u >> 32) & mask;
+    while (entries[i].image != NULL && (entries[i].image != image || entries[i].word != word))
+        i = (i + 1) & mask;
+    return &entries[i];
+}
+
+/* The entry, which is new where its image is NULL, with room for it. NULL with MemoryError. */
+static entry *find_or_grow(ih_making *m, const ih_image_object *image, uint32_t word)
+{
+    entry *found = find(m->entries, m->mask, image, word);
+    if (found->image != NULL || m->used * 2 < m->mask)
+        return found;
+    uint32_t size = (m->mask + 1) * 4;
+    entry *grown = PyMem_Calloc(size, sizeof *grown);
+    if (grown == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (uint32_t i = 0; i <= m->mask; i++)
+        if (m->entries[i].image != NULL)
+            *find(grown, size - 1, m->entries[i].image, m->entries[i].word) = m->entries[i];
+    if (m->entries != m->inlined)
+        PyMem_Free(m->entries);
+    m->entries = grown;
+    m->mask = size - 1;
+    return find(grown, size - 1, image, word);
+}
+
+static void add(ih_making *m, entry *empty, ih_image_object *image, uint32_t word)
+{
+    *empty = (entry){.image = (ih_image_object *)Py_NewRef((PyObject *)image), .word = word};
+    m->used++;
+}
+
+/* ---- steps ---------------------------------------------------------------------------------- */
+
+static int refuse(ih_image_object *image, uint64_t at, const char *reason)
+{
+    ih_fault fault = {at, reason};
+    ih_raise_fault(image->state, &fault);
+    return -1;
+}
+
+static int spend(ih_making *m, ih_image_object *image, uint64_t at, uint64_t bytes)
+{
+    if (bytes <= m->left) {
+        m->left -= bytes;
+        return 0;
+    }
+    m->spent = true;
+    return refuse(image, at, "objects made of more than the image has");
+}
+
+static ih_making *enter(ih_budget *left, ih_image_object *image)
+{
+    ih_making *m = left->making;
+    if (m == NULL) {
+        m = current != NULL ? current : new_making(FREE_BYTES);
+        if (m == NULL)
+            return NULL;
+        m->users++;
+        left->making = m;
+    }
+    if (m->sample || image->image.graph <= FREE_BYTES / READ_TWICE)
+        return m;
+    entry *met = find_or_grow(m, image, 0);
+    if (met != NULL && met->image == NULL) {
+        add(m, met, image, 0);
+        m->left += READ_TWICE * image->image.graph;
+    }
+    return met != NULL ? m : NULL;
+}
+
+int ih_making_begin(ih_budget *left, ih_image_object *image, uint64_t at, bool shared,
+                    uint64_t bytes, ih_step *step)
+{
+    ih_making *m = enter(left, image);
+    step->known = NULL;
+    if (m == NULL)
+        return -1;
+    entry *met = shared ? find_or_grow(m, image, ih_word_at(at)) : NULL;
+    if (shared && met == NULL)
+        return -1;
+    if (shared && met->image != NULL) {
+        if (met->busy)
+            return refuse(image, at, "an object that is needed to make itself");
+        if (met->object != NULL) {
+            if ((m->sample || !is_own(image)) && spend(m, image, at, met->weight) < 0)
+                return -1;
+            step->known = Py_NewRef(met->object);
+            return 0;
+        }
+    }
+    step->left = m->left;
+    if (spend(m, image, at, bytes) < 0)
+        return -1;
+    if (m->depth >= DEPTH_MAX) {
+        m->spent = true;
+        PyErr_SetString(PyExc_RecursionError, "objects inside one another without a list, dict or "
+                                              "view between them are nested too deeply");
+        return -1;
+    }
+    if (Py_EnterRecursiveCall(" while opening an object"))
+        return -1;
+    if (shared && met->image == NULL)
+        add(m, met, image, ih_word_at(at));
+    if (shared)
+        met->busy = true;
+    m->depth++;
+    return 0;
+}
+
+PyObject *ih_making_end(ih_budget *left, ih_image_object *image, uint64_t at, bool shared,
+                        const ih_step *step, PyObject *made)
+{
+    ih_making *m = left->making;
+    Py_LeaveRecursiveCall();
+    m->depth--;
+    if (!shared)
+        return made;
+    entry *met = find(m->entries, m->mask, image, ih_word_at(at));
+    met->busy = false;
+    met->object = Py_XNewRef(made);
+    met->weight = step->left > m->left ? step->left - m->left : 0;
+    return made;
+}
+
+bool ih_making_is_sample(const ih_making *m) { return m->sample; }
+
+PyObject *ih_decode_sample(ih_image_object *image, uint32_t word)
+{
+    ih_making *m = new_making(SAMPLE_BYTES);
+    if (m == NULL)
+        return NULL;
+    m->users++;
+    m->sample = true;
+    ih_budget left = {IH_TUPLE_TREE_MAX + 1, IH_TUPLE_DEPTH_MAX, m};
+    PyObject *object = ih_decode_within(image, word, &left);
+    if (object == NULL && m->spent &&
+        (PyErr_ExceptionMatches(PyExc_RecursionError) ||
+         PyErr_ExceptionMatches(image->state->errors[IH_ERR_CORRUPT])))
+        PyErr_Clear();
+    ih_making_leave(m);
+    return object;
+}
