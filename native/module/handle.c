@@ -181,6 +181,8 @@ static PyObject *handle_reduce(PyObject *self, PyObject *Py_UNUSED(unused))
 }
 
 static PyMethodDef handle_methods[] = {
+    {"__class_getitem__", (PyCFunction)Py_GenericAlias, METH_O | METH_CLASS,
+     "Handle[T]: of an image whose root opens as a T; for type checkers."},
     {"from_text", (PyCFunction)(void *)from_text, METH_O | METH_CLASS,
      "from_text(text, /)\n--\n\nThe handle with this text, as str(handle) gives it. ValueError for "
      "any other text."},

@@ -122,14 +122,16 @@ static PyObject *module_json_default(PyObject *module, PyObject *object)
 static PyObject *module_get(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                             PyObject *kwnames)
 {
-    static const char *const names[] = {"handle", "default", NULL};
+    static const char *const names[] = {"handle", IH_GET_PARAMETERS};
     static const ih_signature signature = {"get", names, 1, 2};
     ih_state *state = ih_state_of(module);
-    PyObject *given[2];
+    PyObject *given[IH_GET_COUNT];
+    ih_get_options options;
     ih_handle handle;
     ih_process *process;
     ih_error error = {0};
-    if (ih_take_arguments(&signature, args, nargs, kwnames, given) < 0)
+    if (ih_take_arguments(&signature, args, nargs, kwnames, given) < 0 ||
+        ih_take_get_options(given, &options) < 0)
         return NULL;
     int parsed = ih_handle_parse(state, given[0], &handle);
     if (parsed < 0)
@@ -141,7 +143,7 @@ static PyObject *module_get(PyObject *module, PyObject *const *args, Py_ssize_t 
                             given[0]);
     if (ih_process_get(&process, &error) != IH_OK)
         return ih_raise_arena(state, &error);
-    return ih_get_handle(state, process, NULL, handle, given[0], given[1]);
+    return ih_get_handle(state, process, NULL, handle, given[0], &options);
 }
 
 /* ---- for tests and for our own Python ------------------------------------------------------- */
@@ -233,9 +235,10 @@ PyDoc_STRVAR(json_default_doc,
              "A view is thawed, one level or as a whole; TypeError for anything else.");
 PyDoc_STRVAR(
     get_doc,
-    "get(handle, default=<unset>, /)\n--\n\n"
+    "get(handle, default=<unset>, /, *, type=None, native=False, allow_classes=None, trust=False)\n"
+    "--\n\n"
     "Opens a handle (or its text) of any store that this process has open or inherited, in any of\n"
-    "its interpreters.\n\n"
+    "its interpreters.\n\n" IH_GET_OPTIONS_DOC
     "HandleGone if it names nothing that lives, unless a default is given; ValueError for a text "
     "that\n"
     "is no handle. O(1), whatever the image's size.");

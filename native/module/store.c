@@ -274,7 +274,7 @@ PyObject *ih_store_freeze_method(PyObject *object, PyObject *value)
 /* ---- get ------------------------------------------------------------------------------------ */
 
 PyObject *ih_get_handle(ih_state *state, ih_process *process, ih_store *asked, ih_handle handle,
-                        PyObject *subject, PyObject *fallback)
+                        PyObject *subject, const ih_get_options *options)
 {
     ih_lease *lease;
     ih_error error = {0};
@@ -282,29 +282,30 @@ PyObject *ih_get_handle(ih_state *state, ih_process *process, ih_store *asked, i
     IH_MAY_WAIT(result, asked ? ih_open_in(asked, handle, &lease, &error)
                               : ih_open(process, handle, &lease, &error));
     if (__builtin_expect(result == IH_OK, 1))
-        return ih_open_lease(state, lease);
-    if (fallback && result == IH_GONE)
-        return Py_NewRef(fallback);
+        return ih_open_got(state, lease, options, subject);
+    if (options->fallback && result == IH_GONE)
+        return Py_NewRef(options->fallback);
     return ih_raise_about(state, &error, subject);
 }
 
 PyObject *ih_store_get_method(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                               PyObject *kwnames)
 {
-    static const char *const names[] = {"ref", "default", NULL};
+    static const char *const names[] = {"ref", IH_GET_PARAMETERS};
     static const ih_signature signature = {"get", names, 1, 2};
     ih_store_object *self = self_of(object);
-    PyObject *given[2];
+    PyObject *given[IH_GET_COUNT];
+    ih_get_options options;
     ih_handle handle;
     if (ih_take_arguments(&signature, args, nargs, kwnames, given) < 0 ||
-        ih_store_alive(self, "get") < 0)
+        ih_take_get_options(given, &options) < 0 || ih_store_alive(self, "get") < 0)
         return NULL;
     int parsed = ih_handle_parse(self->state, given[0], &handle);
     if (parsed < 0)
         return NULL;
     if (parsed)
         return ih_get_handle(self->state, self->process, self->shared->store, handle, given[0],
-                             given[1]);
+                             &options);
     size_t length;
     const char *name = ih_name_text(given[0], &length);
     if (!name)
@@ -314,9 +315,9 @@ PyObject *ih_store_get_method(PyObject *object, PyObject *const *args, Py_ssize_
     ih_result result;
     IH_MAY_WAIT(result, ih_open_name(self->shared->store, name, length, &lease, &error));
     if (__builtin_expect(result == IH_OK, 1))
-        return ih_open_lease(self->state, lease);
-    if (given[1] && (result == IH_UNKNOWN || result == IH_GONE))
-        return Py_NewRef(given[1]);
+        return ih_open_got(self->state, lease, &options, given[0]);
+    if (options.fallback && (result == IH_UNKNOWN || result == IH_GONE))
+        return Py_NewRef(options.fallback);
     return ih_store_raise(self, &error, given[0]);
 }
 

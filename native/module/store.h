@@ -3,8 +3,8 @@
 #ifndef ICEHOUSE_MODULE_STORE_H
 #define ICEHOUSE_MODULE_STORE_H
 
+#include "module/get.h"
 #include "module/process.h"
-#include "module/state.h"
 
 extern PyModuleDef ih_module_def;
 
@@ -19,9 +19,9 @@ typedef struct {
 } ih_store_object;
 
 /* The root of a handle's image, asked of a store or (NULL) of all of the process. NULL with
- * HandleGone (naming `subject`), or `fallback` if that is given. */
+ * HandleGone (naming `subject`), or the options' fallback if that is given. */
 PyObject *ih_get_handle(ih_state *state, ih_process *process, ih_store *asked, ih_handle handle,
-                        PyObject *subject, PyObject *fallback);
+                        PyObject *subject, const ih_get_options *options);
 
 static inline bool ih_store_is_closed(const ih_store_object *self)
 {
