@@ -94,16 +94,15 @@ def _timezone_payload(obj: datetime.timezone) -> Any:
 
 def _zone_payload(obj: Any) -> str:
     key = obj.key
-    if type(key) is not str:
+    # How it was made is only told to pickle, which refuses zones that were read from a file.
+    try:
+        cached = obj.__reduce__()[1][1]
+    except Exception:
+        cached = False
+    if type(key) is not str or not cached:
         raise Refusal(
-            "this ZoneInfo was read from a file and has no key that another process could look up: "
-            "use ZoneInfo(key) where the zone is known by name"
-        )
-    # The second argument says whether it came from the cache.
-    if not obj.__reduce__()[1][1]:
-        raise Refusal(
-            f"this ZoneInfo was made by no_cache, and zones compare by identity: what came back "
-            f"would not be equal to it. Use ZoneInfo({key!r})"
+            "this ZoneInfo was read from a file or made by no_cache, and zones compare by identity: "
+            f"what came back would not be equal to it. Use ZoneInfo({key or 'key'!r})"
         )
     return key
 

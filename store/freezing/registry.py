@@ -231,8 +231,12 @@ def maker(family: int) -> Callable[..., Any]:
 
 def frozen_by_nature(obj: Any) -> bool:
     """Whether the family of a type says that this object is immutable by nature."""
-    for base in type(obj).__mro__:
-        file = FROZEN.get(name_of(base))
+    names = [name_of(base) for base in mro(type(obj))]
+    for name in FIRST:
+        if name in names:
+            return True
+    for base, name in zip(mro(type(obj)), names, strict=True):
+        file = FROZEN.get(name)
         if file is not None:
             answer: bool | None = load(file, "frozen")(obj, base)
             if answer is not None:
