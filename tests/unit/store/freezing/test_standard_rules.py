@@ -82,9 +82,7 @@ def test_utc_is_utc_itself_and_zones_are_the_cached_ones() -> None:
 
 
 def test_zones_without_a_key_are_refused(tmp_path: Path) -> None:
-    found = next(
-        Path(folder, "UTC") for folder in zoneinfo.TZPATH if Path(folder, "UTC").is_file()
-    )
+    found = next(Path(folder, "UTC") for folder in zoneinfo.TZPATH if Path(folder, "UTC").is_file())
     with found.open("rb") as file:
         nameless = zoneinfo.ZoneInfo.from_file(file)
     with pytest.raises(hooks.Refusal, match="read from a file"):
@@ -197,7 +195,9 @@ def test_h20_an_enum_of_a_class_that_is_none_is_a_record(payload: Any) -> None:
 
 
 def test_an_enum_without_the_member_is_a_record() -> None:
-    gone = taken(samples.Color.RED)._replace(payload=(*taken(samples.Color.RED).payload[:2], "X", 9))
+    gone = taken(samples.Color.RED)._replace(
+        payload=(*taken(samples.Color.RED).payload[:2], "X", 9)
+    )
     back = opened(gone, OWN)
     assert (back.name, back.value) == ("X", 9)
     assert back.type_name == f"{samples.__name__}.Color"
