@@ -206,10 +206,20 @@ static PyObject *bytes_dunder(PyObject *self, PyObject *ignored)
 static PyObject *on_copy(PyObject *self, const char *name, PyObject *const *args, Py_ssize_t nargs,
                          PyObject *names)
 {
-    PyObject *copy = ih_bytes_copy((const ih_bytes_view *)self);
+    PyObject *copy = ih_bytes_copy((const ih_bytes_view *)self), *fill[2] = {NULL, NULL};
     PyObject *method = copy == NULL ? NULL : PyObject_GetAttrString(copy, name);
-    PyObject *result =
-        method == NULL ? NULL : PyObject_Vectorcall(method, args, (size_t)nargs, names);
+    /* What fills up to a width must be real bytes: any other argument may be a buffer. */
+    bool fills = method != NULL && nargs == 2 && Py_IS_TYPE(args[1], Py_TYPE(self)) &&
+                 ((const ih_view *)args[1])->n == 1;
+    if (fills) {
+        fill[0] = args[0];
+        fill[1] = ih_bytes_copy((const ih_bytes_view *)args[1]);
+        args = fill;
+    }
+    PyObject *result = method == NULL || (fills && fill[1] == NULL)
+                           ? NULL
+                           : PyObject_Vectorcall(method, args, (size_t)nargs, names);
+    Py_XDECREF(fill[1]);
     Py_XDECREF(copy);
     Py_XDECREF(method);
     return result;

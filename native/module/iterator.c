@@ -4,6 +4,7 @@
  * and two threads that share it without a GIL at worst see one item twice. */
 #include "module/iterator.h"
 
+#include "module/set.h"
 #include "module/view.h"
 
 typedef struct {
@@ -51,8 +52,20 @@ static PyObject *iterator_length_hint(PyObject *self, PyObject *ignored)
     return PyLong_FromUnsignedLongLong(it->n - __atomic_load_n(&it->done, __ATOMIC_RELAXED));
 }
 
+static PyObject *iterator_reduce(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    iterator *it = (iterator *)self;
+    uint64_t done = __atomic_load_n(&it->done, __ATOMIC_RELAXED);
+    PyObject *result = ih_reduce_iterator(self);
+    /* Pickling or copying an iterator does not move it. */
+    __atomic_store_n(&it->done, done, __ATOMIC_RELAXED);
+    return result;
+}
+
 static PyMethodDef iterator_methods[] = {
     {"__length_hint__", iterator_length_hint, METH_NOARGS, "How many items are left."},
+    {"__reduce__", iterator_reduce, METH_NOARGS, "Pickle as an iterator over the items left."},
     {NULL},
 };
 static PyType_Slot iterator_slots[] = {
