@@ -98,6 +98,9 @@ ARRAY_PUT = Target(
 )
 ARRAY_GET = seconds(5e-6, 5e-6)
 READER = memory(2e6, 200e3)
+FREEZE_INSTANCES = ratio("pickle", 0.2, 0.1)
+INSTANCE_FIELD = seconds(1e-6, 300e-9)
+INSTANCES_SIZE = size(1.25, 1.1)
 SIZES = {
     "twitter": size(1.25, 1.1),
     "github": size(1.25, 1.1),
