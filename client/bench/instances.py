@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import icehouse
 from icehouse.client.bench import targets
@@ -44,8 +45,19 @@ def instances(bench: Bench) -> Iterator[Result]:
     yield from bench.timed("freeze", label, sides, targets.FREEZE_INSTANCES)
 
     handle = bench.store.put(native)
-    view = bench.store.get(handle)
-    half = count // 2
+    yield from reading(bench, label, native, pickled, bench.store.get(handle))
+    amounts = {OURS: [float(bench.store.stat(handle).size)], "pickle": [float(len(pickled))]}
+    if not bench.only:
+        yield Result.counted("size", label, amounts, targets.INSTANCES_SIZE)
+    bench.store.delete(handle)
+    bench.store.trim()
+
+
+def reading(
+    bench: Bench, label: str, native: list[Reading], pickled: bytes, view: Any
+) -> Iterator[Result]:
+    """One field of one instance, and everything."""
+    half = len(native) // 2
     for field in ("number", "name", "value"):
         line = f"view[{half}].{field}"
         sides = [
@@ -53,16 +65,8 @@ def instances(bench: Bench) -> Iterator[Result]:
             statements("native", [line], view=native),
         ]
         yield from bench.timed(f"view[i].{field}", label, sides, targets.INSTANCE_FIELD)
-
     sides = [
         once(OURS, lambda: icehouse.thaw(view)),
         once("pickle", lambda: pickle.loads(pickled)),  # noqa: S301 - our own bytes
     ]
     yield from bench.timed("thaw", label, sides, targets.THAW)
-
-    amounts = {OURS: [float(bench.store.stat(handle).size)], "pickle": [float(len(pickled))]}
-    if not bench.only:
-        yield Result.counted("size", label, amounts, targets.INSTANCES_SIZE)
-    del view
-    bench.store.delete(handle)
-    bench.store.trim()
