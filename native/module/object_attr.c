@@ -182,18 +182,6 @@ static PyObject *builtin_attribute(ih_object_view *view, PyObject *name, PyObjec
     return value;
 }
 
-/* A slot, or an attribute that C code computes from its own instances. */
-static PyObject *builtin_data(ih_object_view *view, PyObject *name, PyObject *meta)
-{
-    PyObject *value;
-    int found = find_field(view, PyDescr_NAME(meta), &value);
-    if (found != 0)
-        return value;
-    if (PyDescr_TYPE(meta) == &PyBaseObject_Type)
-        return PyObject_GenericGetAttr((PyObject *)view, name);
-    return view->inner != NULL ? PyObject_GetAttr(view->inner, name) : no_attribute(view, name);
-}
-
 /* functools.cached_property keeps its value in the instance's __dict__, which a view hasn't. */
 static bool is_cached_property(ih_state *state, PyObject *meta)
 {
@@ -259,6 +247,27 @@ static PyObject *cached_property(ih_object_view *view, PyObject *name, PyObject 
     if (value != NULL)
         Py_SETREF(value, keep(view, name, value));
     return value;
+}
+
+/* A slot, or an attribute that C code computes from its own instances. */
+static PyObject *builtin_data(ih_object_view *view, PyObject *name, PyObject *meta)
+{
+    PyObject *value;
+    int found = find_field(view, PyDescr_NAME(meta), &value);
+    if (found != 0)
+        return value;
+    /* A slot that attrs made for a cached property, which its __getattr__ would fill: the view type
+     * has the property itself, see hooks.view_info(). */
+    PyObject *ours = ih_class_look_up(Py_TYPE(view), name);
+    if (ours != NULL && is_cached_property(view->image->state, ours)) {
+        value = cached_property(view, name, ours);
+        Py_DECREF(ours);
+        return value;
+    }
+    Py_XDECREF(ours);
+    if (PyDescr_TYPE(meta) == &PyBaseObject_Type)
+        return PyObject_GenericGetAttr((PyObject *)view, name);
+    return view->inner != NULL ? PyObject_GetAttr(view->inner, name) : no_attribute(view, name);
 }
 
 static bool is_builtin_method(const PyTypeObject *type)

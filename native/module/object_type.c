@@ -104,6 +104,7 @@ static bool is_kept_apart(PyObject *name)
                                         "__class__",
                                         "__class_getitem__",
                                         "__copy__",
+                                        "__dataclass_fields__",
                                         "__deepcopy__",
                                         "__del__",
                                         "__delattr__",
@@ -154,18 +155,7 @@ static int add_class(ih_state *state, PyObject *into, PyTypeObject *cls)
     return result;
 }
 
-/* What the rules say that libraries want to find: see hooks.view_info(). */
-static int add_info(ih_state *state, PyObject *into, PyTypeObject *cls)
-{
-    PyObject *ask = ih_hook(state, "view_info");
-    PyObject *info = ask ? PyObject_CallOneArg(ask, (PyObject *)cls) : NULL;
-    Py_XDECREF(ask);
-    int result = info ? PyDict_Update(into, info) : -1;
-    Py_XDECREF(info);
-    return result;
-}
-
-static int fill_dict(ih_state *state, PyTypeObject *type, PyTypeObject *cls)
+static int fill_dict(ih_state *state, PyTypeObject *type, PyTypeObject *cls, PyObject *info)
 {
     PyObject *dict = type->tp_dict, *mro = Py_NewRef(cls->tp_mro);
     int result = PyDict_SetItem(dict, state->names[IH_WRAPPED], (PyObject *)cls);
@@ -176,7 +166,7 @@ static int fill_dict(ih_state *state, PyTypeObject *type, PyTypeObject *cls)
     }
     Py_DECREF(mro);
     if (result == 0)
-        result = add_info(state, dict, cls);
+        result = PyDict_Update(dict, info);
     PyType_Modified(type);
     return result;
 }
@@ -276,7 +266,50 @@ static void write_name(PyTypeObject *cls, char *out, size_t room)
     Py_XDECREF(name);
 }
 
-static PyTypeObject *make_view_type(ih_state *state, PyTypeObject *cls)
+/* What the rules say that libraries want to find: see hooks.view_info(). A dict of our own. */
+static PyObject *info_of(ih_state *state, PyTypeObject *cls)
+{
+    PyObject *ask = ih_hook(state, "view_info");
+    PyObject *info = ask ? PyObject_CallOneArg(ask, (PyObject *)cls) : NULL;
+    Py_XDECREF(ask);
+    PyObject *copy = info && PyDict_Check(info) ? PyDict_Copy(info) : NULL;
+    if (info != NULL && copy == NULL && !PyErr_Occurred())
+        PyErr_SetString(PyExc_TypeError, "view_info() gave no dict");
+    Py_XDECREF(info);
+    return copy;
+}
+
+/* What the type of a dataclass's views is derived from: it has `__dataclass_fields__`, which goes
+ * from `info`. dataclasses, attrs and msgspec find it along the MRO. orjson looks into the dict of
+ * the type itself, and takes it that what an attribute gives is kept alive by its object: it would
+ * read freed memory. So it must not take a view for a dataclass; it then asks for its default=. */
+static PyTypeObject *base_with_fields(ih_state *state, PyObject *info)
+{
+    static const char fields[] = "__dataclass_fields__";
+    PyObject *value = PyDict_GetItemString(info, fields);
+    if (value == NULL)
+        return (PyTypeObject *)Py_NewRef((PyObject *)state->object_type);
+    PyType_Slot slots[] = {{Py_tp_dealloc, (void *)ih_object_dealloc},
+                           {Py_tp_traverse, (void *)ih_object_traverse},
+                           {Py_tp_clear, (void *)ih_object_clear},
+                           {0, NULL}};
+    PyType_Spec spec = {
+        .name = "icehouse.FrozenDataclass",
+        .basicsize = sizeof(ih_object_view),
+        .flags = (unsigned int)(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
+                                Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION),
+        .slots = slots,
+    };
+    PyTypeObject *base = ih_add_type(state->module, &spec, state->object_type, false);
+    if (base == NULL || PyDict_SetItemString(base->tp_dict, fields, value) < 0 ||
+        PyDict_DelItemString(info, fields) < 0)
+        Py_CLEAR(base);
+    else
+        PyType_Modified(base);
+    return base;
+}
+
+static PyTypeObject *make_type(ih_state *state, PyTypeObject *cls, PyObject *info)
 {
     PyType_Slot slots[SLOTS_MAX];
     char name[128];
@@ -290,15 +323,24 @@ static PyTypeObject *make_view_type(ih_state *state, PyTypeObject *cls)
                                 patterns),
         .slots = slots,
     };
-    PyTypeObject *type = ih_add_type(state->module, &spec, state->object_type, false);
-    if (type == NULL)
-        return NULL;
-    PyObject *qualname = PyType_GetQualName(cls);
-    if (qualname == NULL || fill_dict(state, type, cls) < 0) {
+    PyTypeObject *base = base_with_fields(state, info);
+    PyTypeObject *type = base ? ih_add_type(state->module, &spec, base, false) : NULL;
+    Py_XDECREF((PyObject *)base);
+    return type;
+}
+
+static PyTypeObject *make_view_type(ih_state *state, PyTypeObject *cls)
+{
+    PyObject *info = info_of(state, cls);
+    PyTypeObject *type = info ? make_type(state, cls, info) : NULL;
+    PyObject *qualname = type ? PyType_GetQualName(cls) : NULL;
+    if (qualname == NULL || fill_dict(state, type, cls, info) < 0) {
+        Py_XDECREF(info);
         Py_XDECREF(qualname);
-        Py_DECREF(type);
+        Py_XDECREF((PyObject *)type);
         return NULL;
     }
+    Py_DECREF(info);
     PyHeapTypeObject *heap = (PyHeapTypeObject *)type;
     Py_SETREF(heap->ht_qualname, qualname);
     return type;

@@ -7,7 +7,6 @@ from typing import Any
 
 from icehouse.store.freezing import anatomy
 from icehouse.store.freezing.records import Record
-from icehouse.store.freezing.registry import load
 from icehouse.store.freezing.trust import name_of
 
 ATTRS = "__attrs_attrs__"
@@ -52,19 +51,14 @@ def thaw_object(
 def view_info(cls: type) -> dict[str, Any]:
     """List what the view type of a class carries in its own namespace.
 
-    These come before the attributes of the class itself, methods for operators included.
+    The type that has `__dataclass_fields__` is a base of it: see native/module/object_type.c.
     """
     info: dict[str, Any] = {}
     for name in ASKED_OF_TYPES:
         value = anatomy.class_attribute(cls, name)
         if value is not None:
             info[name] = value
-    # orjson reads the `__dict__` of a dataclass as a dict, unchecked, unless its type has slots.
-    info["__slots__"] = ()
     info.update(_cached_properties(cls))
-    methods: Mapping[str, Any] | None = load("containers", "methods")(cls)
-    if methods is not None:
-        info.update(methods)
     return info
 
 

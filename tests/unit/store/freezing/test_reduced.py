@@ -2,7 +2,6 @@
 
 import copyreg
 import functools
-import io
 import random
 import socket
 from typing import Any
@@ -67,13 +66,10 @@ def test_copyreg() -> None:
 
 
 def test_what_the_library_reduces() -> None:
-    view = icehouse.freeze(
-        [functools.partial(int, base=2), random.Random(5), io.BytesIO(b"abc"), uc.SINGLETON]
-    )
+    view = icehouse.freeze([functools.partial(int, base=2), random.Random(5), uc.SINGLETON])
     assert view[0]("11") == 3
     assert view[1].random() == random.Random(5).random()
-    assert view[2].getvalue() == b"abc"
-    assert view[3] is uc.SINGLETON
+    assert view[2] is uc.SINGLETON
 
 
 def test_refusals_name_the_path_and_what_the_class_said() -> None:

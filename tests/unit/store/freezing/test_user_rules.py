@@ -3,9 +3,7 @@
 import collections
 import copyreg
 import functools
-import io
 import random
-import socket
 import threading
 import types
 from typing import Any
@@ -133,23 +131,10 @@ def test_a_view_type_carries_what_libraries_ask_types_for() -> None:
     info = hooks.view_info(uc.Point)
     assert info["__dataclass_fields__"] is uc.Point.__dataclass_fields__
     assert info["__match_args__"] == ("x", "y", "tags")
-    assert info["__slots__"] == ()
     info = hooks.view_info(um.Slim)
     assert info["__attrs_attrs__"] is um.Slim.__attrs_attrs__
     assert isinstance(info["doubled"], functools.cached_property)
     assert info["doubled"].attrname == "doubled"
-    assert "__eq__" in hooks.view_info(collections.deque)
-    assert "__eq__" not in hooks.view_info(uc.Stack)
-
-
-def test_what_a_subclass_defines_comes_before_our_methods_of_c_types() -> None:
-    class Own(collections.deque[int]):
-        def __repr__(self) -> str:
-            return "own"
-
-    info = hooks.view_info(Own)
-    assert "__repr__" not in info
-    assert "__eq__" in info
 
 
 # --- containers ---
@@ -355,7 +340,6 @@ def test_reduce_makes_the_object_again() -> None:
     [
         functools.partial(int, "11", base=2),
         random.Random(5),
-        io.BytesIO(b"abc"),
         uc.Box[int],
         list[int],
         int | str,
@@ -369,8 +353,6 @@ def test_what_pickles_through_its_reduction_freezes(obj: Any) -> None:
         assert made() == 3
     elif isinstance(obj, random.Random):
         assert made.random() == obj.random()
-    elif isinstance(obj, io.BytesIO):
-        assert made.getvalue() == b"abc"
     else:
         assert made == obj
 
@@ -427,9 +409,6 @@ def test_a_reduction_with_items_pairs_and_a_setter() -> None:
 def test_a_reduction_that_fails_is_a_refusal() -> None:
     with pytest.raises(hooks.Refusal, match=r"Refuses.__reduce_ex__ raised TypeError: can't"):
         taken(uc.Refuses())
-    left, right = socket.socketpair()
-    with left, right, pytest.raises(hooks.Refusal, match="cannot pickle"):
-        taken(left)
 
 
 def test_h21_a_reduction_runs_only_where_code_is_trusted() -> None:
