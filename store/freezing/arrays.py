@@ -54,7 +54,7 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
         return ("value", codes.MASKED_ARRAY, constant_payload)
     if not ours:
         return None
-    if name == "numpy.generic":
+    if name in ("numpy.generic", "numpy.str_", "numpy.bytes_"):
         return ("value", codes.NUMPY_SCALAR, scalar_payload)
     if name == "numpy.dtype":
         return ("value", codes.NUMPY_SCALAR, dtype_payload)

@@ -8,9 +8,8 @@ pyarrow object over them, whose buffers keep the image alive. Nothing is copied 
 with its type in the schema of the whole, as Arrow's own IPC writes it. Of a slice only the part
 that is seen is stored: it is copied once more, by Arrow, before it is frozen.
 
-Objects of other packages that speak the PyCapsule interface (`__arrow_c_stream__`,
-`__arrow_c_array__`) freeze as the table or array that pyarrow makes of them, without a copy of its
-own.
+Objects of other packages that speak the PyCapsule interface freeze as the table or array that
+pyarrow makes of them (capsules.py).
 
 Offsets and indices of a hostile producer would crash a reader (HAZARDS H4): what is not of our own
 user is validated in full, on private copies of the buffers or in memory that nobody can write.
@@ -30,31 +29,11 @@ _DEPTH_MAX = 64
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
     """What pyarrow itself defines: its classes have subclasses for each type."""
-    if module_of(cls).partition(".")[0] != "pyarrow" and name_of(base) != "pyarrow.lib.ExtensionArray":
+    extension = name_of(base) in ("pyarrow.lib.Array", "pyarrow.lib.Scalar", "pyarrow.lib.DataType")
+    if module_of(cls).partition(".")[0] != "pyarrow" and not extension:
         return f"{name_of(cls)} is a subclass of a class of pyarrow; freeze the plain object"
     getter = _GETTERS.get(name_of(base))
     return None if getter is None else ("value", codes.ARROW, getter)
-
-
-def capsule_rule(cls: type) -> tuple[Any, ...] | None:
-    """Objects of other packages that hand out Arrow data by the PyCapsule interface."""
-    for name in ("__arrow_c_stream__", "__arrow_c_array__"):
-        if any(name in vars(base) for base in cls.__mro__):
-            return ("as", from_capsule)
-    return None
-
-
-def from_capsule(obj: Any) -> Any:
-    """The pyarrow object over the memory that an object exports; Refusal without pyarrow."""
-    pyarrow = package("pyarrow")
-    if pyarrow is None:
-        raise Refusal("it freezes as an Arrow table, for which pyarrow must be installed")
-    if hasattr(obj, "__arrow_c_stream__"):
-        return pyarrow.table(obj)
-    made = pyarrow.array(obj)
-    if isinstance(made, pyarrow.StructArray) and hasattr(obj, "schema"):
-        return pyarrow.RecordBatch.from_struct_array(made)
-    return made
 
 
 # ---- taking apart ------------------------------------------------------------------------------

@@ -34,12 +34,7 @@ def _categorical(array: Any) -> dict[str, Any]:
 
 
 def _times(array: Any) -> dict[str, Any]:
-    freq = getattr(array, "freq", None)
-    return {
-        "data": array.asi8,
-        "dtype": _time_dtype(array.dtype),
-        "freq": None if freq is None else freq.freqstr,
-    }
+    return {"data": array.asi8, "dtype": _time_dtype(array.dtype)}
 
 
 def _time_dtype(dtype: Any) -> str:
@@ -209,7 +204,7 @@ def _make_categorical(pandas: Any, payload: Any, trust: Trust) -> Any:
 
 def _make_times(pandas: Any, kind: str, payload: Any) -> Any:
     dtype = pandas.api.types.pandas_dtype(as_str(payload["dtype"]))
-    data, freq = _ndarray(payload["data"], "i"), payload["freq"]
+    data = _ndarray(payload["data"], "i")
     maker = getattr(pandas.arrays, kind)
     if data.dtype != "i8":
         raise ValueError("times that are not 64 bits wide")
@@ -217,9 +212,7 @@ def _make_times(pandas: Any, kind: str, payload: Any) -> Any:
         return maker._simple_new(data, dtype=dtype)
     letter = "M" if kind == "DatetimeArray" else "m"
     unit = getattr(dtype, "unit", None) or as_str(payload["dtype"])[:-1].rpartition("[")[2]
-    if freq is not None:
-        freq = pandas.tseries.frequencies.to_offset(as_str(freq))
-    return maker._simple_new(data.view(f"{letter}8[{unit}]"), freq=freq, dtype=dtype)
+    return maker._simple_new(data.view(f"{letter}8[{unit}]"), dtype=dtype)
 
 
 def _make_string_dtype(pandas: Any, payload: Any) -> Any:

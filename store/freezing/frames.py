@@ -78,11 +78,14 @@ def _extras(obj: Any) -> dict[str, Any]:
 
 def index_payload(index: Any) -> dict[str, Any]:
     """Take an index apart."""
-    return {
-        "kind": type(index).__name__,
-        "name": index.name,
-        "data": index._values,
-    }
+    parts = {"kind": type(index).__name__, "name": index.name, "data": index._values}
+    if isinstance(index, _pandas().DatetimeIndex | _pandas().TimedeltaIndex):
+        parts["freq"] = None if index.freq is None else index.freq.freqstr
+    return parts
+
+
+def _pandas() -> Any:
+    return package("pandas")
 
 
 def range_payload(index: Any) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def open_pandas(payload: Any, trust: Trust) -> Any:
     if kind == "Series":
         return _with_extras(_series(pandas, payload), payload)
     if kind in _INDEXES:
-        return _index(pandas, kind, payload)
+        return _index(pandas, kind, payload, trust)
     if kind == "RangeIndex":
         start, stop, step = (as_int(n) for n in payload["range"])
         return pandas.RangeIndex(start, stop, step, name=payload["name"])
@@ -189,11 +192,19 @@ def _series(pandas: Any, payload: Any) -> Any:
     return pandas.Series(data, index=index, name=payload["name"], dtype=data.dtype, copy=False)
 
 
-def _index(pandas: Any, kind: str, payload: Any) -> Any:
+def _index(pandas: Any, kind: str, payload: Any, trust: Trust) -> Any:
     data = frame_arrays.checked(pandas, payload["data"])
     if data.ndim != 1 or (kind != "Index" and not hasattr(data, "_from_sequence")):
         raise ValueError(f"the content of a {kind} is of another type")
-    return getattr(pandas, kind)._simple_new(data, name=payload["name"])
+    index = getattr(pandas, kind)._simple_new(data, name=payload["name"])
+    freq = payload.get("freq")
+    if freq is not None and not in_place(trust):
+        index.freq = as_str(freq)  # which compares it with every item
+    elif freq is not None:
+        # pandas 3 keeps it in the index, pandas 2 in its array.
+        holder = index if hasattr(type(index), "_freq") else index._data
+        holder._freq = pandas.tseries.frequencies.to_offset(as_str(freq))
+    return index
 
 
 def _multi(pandas: Any, payload: Any, trust: Trust) -> Any:

@@ -33,7 +33,12 @@ def _arrow(obj: Any) -> Any:
     for column in columns:
         if column.dtype == polars.Object:
             raise Refusal(f"its column {column.name!r} holds Python objects; use plain values")
-    return obj.to_arrow(compat_level=polars.CompatLevel.newest())
+    # A series as a frame of one column: only there Polars says all that it knows of its dtype.
+    frame = obj.to_frame() if isinstance(obj, polars.Series) else obj
+    try:
+        return frame.to_arrow(compat_level=polars.CompatLevel.newest())
+    except ValueError as error:
+        raise Refusal(f"Arrow has no form for one of its dtypes: {error}") from None
 
 
 def frame_payload(frame: Any) -> dict[str, Any]:
@@ -42,8 +47,8 @@ def frame_payload(frame: Any) -> dict[str, Any]:
 
 
 def series_payload(series: Any) -> dict[str, Any]:
-    """A series as an array and a name."""
-    return {"kind": "Series", "name": series.name, "data": _arrow(series)}
+    """A series as a table of one column."""
+    return {"kind": "Series", "data": _arrow(series)}
 
 
 def open_polars(payload: Any, trust: Trust) -> Any:
@@ -54,8 +59,7 @@ def open_polars(payload: Any, trust: Trust) -> Any:
     if polars is None or pyarrow is None:
         return record(f"polars.{kind}", payload)
     data = payload["data"]
-    if kind == "Series" and isinstance(data, pyarrow.Array | pyarrow.ChunkedArray):
-        return polars.Series(as_str(payload["name"]), data)
-    if kind == "DataFrame" and isinstance(data, pyarrow.Table):
-        return polars.from_arrow(data, rechunk=False)
-    raise ValueError("a Polars object without Arrow data")
+    if kind not in ("DataFrame", "Series") or not isinstance(data, pyarrow.Table):
+        raise ValueError("a Polars object without Arrow data")
+    frame = polars.from_arrow(data, rechunk=False)
+    return frame if kind == "DataFrame" else frame.to_series()

@@ -18,7 +18,7 @@ Names are looked up before anything is imported, so a family is loaded when its 
 from collections.abc import Callable
 from typing import Any
 
-from icehouse.store.freezing import codes, refused, registrations
+from icehouse.store.freezing import codes, ecosystem, refused, registrations
 from icehouse.store.freezing.anatomy import mro
 from icehouse.store.freezing.trust import name_of
 
@@ -86,11 +86,12 @@ FAMILIES: dict[str, str | tuple[str, str]] = {
     "builtins.tuple": "made",
     "msgspec.Struct": "made",
     "pydantic.main.BaseModel": "made",
+    **ecosystem.FAMILIES,
 }
 
 # Files whose `rule(cls)` is asked in this order about classes without a family: the first that
 # does not return None decides.
-STRUCTURES: list[str] = ["iterators", "reduce", "classes"]
+STRUCTURES: list[str] = ["capsules", "iterators", "reduce", "classes"]
 
 # Families that come before those of classes nearer in the MRO.
 FIRST = ("enum.Enum",)
@@ -117,6 +118,7 @@ FROZEN: dict[str, str] = {
     "datetime.time": "dates",
     "datetime.timedelta": "dates",
     "datetime.timezone": "dates",
+    **ecosystem.FROZEN,
 }
 
 # A code of VALUE -> file and function that opens it.
@@ -146,10 +148,12 @@ OPENERS: dict[int, tuple[str, str]] = {
     codes.RECORD: ("builtin", "open_record"),
     codes.FROZENDICT: ("builtin", "open_frozendict"),
     codes.REDUCE: ("reduce", "make"),
+    **ecosystem.OPENERS,
 }
 # The same for thaw(), where it differs.
 THAWERS: dict[int, tuple[str, str]] = {
     codes.REDUCE: ("reduce", "thaw"),
+    **ecosystem.THAWERS,
 }
 
 # A family of MADE -> file and function that makes one.
