@@ -26,6 +26,7 @@ from typing import Any, Final, Self, SupportsIndex, TypeVar, final, overload
 from _typeshed import structseq
 from typing_extensions import Buffer, disjoint_base
 
+from icehouse.store.create import Creation
 from icehouse.store.freezing.trust import Trust
 from icehouse.store.scope import Scope
 
@@ -476,6 +477,26 @@ class Store:
         self, name: str, *, timeout: float | None = None
     ) -> Iterator[tuple[Handle | None, int]]: ...
     def scope(self) -> Scope: ...
+    def _build(
+        self,
+        shape: tuple[int, ...],
+        format: str,  # noqa: A002 - positional only
+        itemsize: int,
+        order: str,
+        evictable: bool,
+        /,
+    ) -> Building: ...
+    def create(
+        self,
+        shape: int | Iterable[int],
+        dtype: Any = "float64",
+        *,
+        order: str = "C",
+        name: str | None = None,
+        ttl: float | timedelta | None = None,
+        pin: bool = False,
+        evictable: bool = False,
+    ) -> Creation: ...
     def _wait(
         self, name: str, version: int | None, timeout: float | None, /
     ) -> tuple[Handle | None, int] | None: ...
@@ -543,5 +564,13 @@ def _moved(view: Any, /) -> None: ...
 _scope: ContextVar[Scope | None]
 
 def _bare_instance(cls: type[_T], /) -> _T: ...
+
+# For store/create.py and store/cow.py.
+@final
+class Building(Buffer):
+    def seal(self) -> FrozenArray: ...
+    def abandon(self) -> None: ...
+
+def _copies(view: FrozenArray, /) -> Building | None: ...
 def _scopes(more: int, /) -> None: ...
 def _patience(patient: bool, /) -> bool: ...

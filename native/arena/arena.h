@@ -227,6 +227,36 @@ ih_result ih_block_seal(ih_block *block, const uint8_t image_header[16], ih_hand
 /* Gives the block back. Does nothing to a block that was sealed or abandoned. */
 void ih_block_abandon(ih_block *block);
 
+/* Writing an image in place, by whoever made it: build.c.
+ *
+ * A block that was reserved with IH_PUT_SEAL is mapped writable as long as it is filled. Before it
+ * is sealed the mapping becomes one of private copies of the same pages: who still writes there
+ * then writes into his own memory, and F_SEAL_WRITE finds nobody. The mapping stays until
+ * ih_building_end(). */
+typedef struct {
+    uint8_t *memory; /* of the image: its header */
+    uint8_t *start;  /* the mapping, private */
+    uint64_t mapped;
+    bool shared; /* writes still reach the image */
+    uint32_t pid;
+} ih_building;
+
+/* Commits the memory (H13) and maps it; new memory is zeros. Offsets from IH_HEADER_SIZE up to the
+ * block's size may be written. A forked child has no such mapping (H8). */
+ih_result ih_block_map(ih_block *block, ih_building *out, ih_error *error);
+/* To be called before ih_block_seal(). */
+ih_result ih_block_unshare(ih_block *block, ih_building *building, ih_error *error);
+/* Abandons the block; what was mapped reads as zeros from now on. */
+void ih_block_discard(ih_block *block, ih_building *building);
+/* Unmaps. */
+void ih_building_end(ih_building *building);
+
+/* Private copies of a part of a leased image, made page by page when they are written: `*memory` is
+ * its first byte. IH_INVALID where the file is not at hand: then it is to be copied. The lease must
+ * stand as long as the mapping, which munmap ends (ih_building_end). */
+ih_result ih_lease_map_copies(const ih_lease *lease, uint64_t offset, uint64_t size,
+                              ih_building *out, ih_error *error);
+
 /* Refuses with IH_CONFLICT while names are bound to it, unless `force` (which unbinds them). New
  * opens fail from here on; the memory stays for leases. */
 ih_result ih_delete(ih_store *store, ih_handle handle, bool force, ih_error *error);

@@ -259,6 +259,8 @@ static PyMethodDef functions[] = {
      "The object at a place that _locate() gave."},
     {"_bare_instance", ih_bare_instance, METH_O,
      "A new instance of a class, with no field set and no code of it run."},
+    {"_copies", ih_copies_of, METH_O,
+     "Private writable memory with the bytes of a FrozenArray, or None: see icehouse.cow()."},
     {"_patience", module_patience, METH_O,
      "Whether calls of this thread may wait for the daemon from here on; with False they raise "
      "BlockingIOError instead. Returns what it was."},
@@ -301,7 +303,7 @@ static int module_exec(PyObject *module)
 }
 
 /* Where the state keeps its types. */
-#define TYPES 21
+#define TYPES 22
 static void list_types(ih_state *state, PyTypeObject **types[TYPES])
 {
     PyTypeObject **all[TYPES] = {
@@ -312,6 +314,7 @@ static void list_types(ih_state *state, PyTypeObject **types[TYPES])
         &state->set_iterator_type, &state->handle_type,        &state->store_type,
         &state->stat_type,         &state->usage_type,         &state->remote_type,
         &state->object_type,       &state->layout_type,        &state->forward_type,
+        &state->build_type,
     };
     memcpy(types, all, sizeof all);
 }

@@ -65,6 +65,10 @@ int ih_store_need_daemon(ih_store_object *self, const char *wanted);
 /* Tells the daemon of an image: one round trip. 0; -1 with an exception. */
 int ih_store_publish(ih_store_object *self, ih_handle handle, PyObject *name, uint32_t flags,
                      uint64_t ttl_ns, PyObject *subject);
+/* ... in store_build.c ... */
+PyObject *ih_store_build_method(PyObject *self, PyObject *args);
+PyObject *ih_copies_of(PyObject *module, PyObject *object);
+int ih_init_build(PyObject *module, ih_state *state);
 /* ... in store_type.c ... */
 PyObject *ih_store_make(PyTypeObject *type, ih_shared_store *shared, bool owner);
 /* ... and in store_look.c. */

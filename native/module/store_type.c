@@ -331,6 +331,9 @@ static PyMethodDef store_methods[] = {
     {"pin", ih_store_pin_method, METH_O, pin_doc},
     {"unpin", ih_store_unpin_method, METH_O, unpin_doc},
     {"expire", (PyCFunction)(void *)ih_store_expire_method, METH_FASTCALL, expire_doc},
+    {"_build", ih_store_build_method, METH_VARARGS,
+     "_build(shape, format, itemsize, order, evictable, /): memory of an array in the store. For "
+     "create()."},
     {"_wait", (PyCFunction)(void *)ih_store_wait_method, METH_FASTCALL,
      "_wait(name, version, timeout, /): (Handle or None, version) once the version is another one "
      "(None: at once); None when the time has passed. For watch()."},
@@ -388,7 +391,8 @@ static PyType_Spec store_spec = {
 int ih_init_store(PyObject *module, ih_state *state)
 {
     state->store_type = ih_add_type(module, &store_spec, NULL, true);
-    if (!state->store_type || ih_init_store_remote(module, state) < 0)
+    if (!state->store_type || ih_init_store_remote(module, state) < 0 ||
+        ih_init_build(module, state) < 0)
         return -1;
     return ih_init_store_look(module, state);
 }

@@ -5,6 +5,7 @@ machine then open it in about a microsecond and read only the parts that they to
 """
 
 from icehouse.client.connect import connect
+from icehouse.store.cow import cow
 from icehouse.store.embedded import Store, get
 from icehouse.store.errors import (
     Conflict,
@@ -41,6 +42,7 @@ from icehouse.store.image import (
     thaw,
     type_name,
 )
+from icehouse.store.to_pandas import to_pandas
 
 # Type checkers know this name by itself. They learn about icehouse.aio from its import.
 TYPE_CHECKING = False
@@ -73,6 +75,7 @@ __all__ = [
     "StoreUnavailable",
     "UnknownName",
     "connect",
+    "cow",
     "dumps",
     "enc_hook",
     "freeze",
@@ -83,4 +86,5 @@ __all__ = [
     "same",
     "save",
     "thaw",
+    "to_pandas",
 ]

@@ -74,7 +74,7 @@ def frozen(obj: Any, base: type) -> bool | None:
 
 
 def plain_array(array: Any) -> Any:
-    """An exact ndarray over the same memory."""
+    """Give an exact ndarray over the same memory."""
     return package("numpy").asarray(array)  # type: ignore[union-attr]
 
 
@@ -98,13 +98,15 @@ def array_payload(array: Any) -> dict[str, Any]:
 
 def _texts(array: Any) -> list[Any]:
     items: list[Any] = array.ravel().tolist() if array.ndim else [array.item()]
-    return items if not hasattr(array.dtype, "na_object") else [
-        item if type(item) is str else None for item in items
-    ]
+    return (
+        items
+        if not hasattr(array.dtype, "na_object")
+        else [item if type(item) is str else None for item in items]
+    )
 
 
 def _raw(array: Any) -> dict[str, Any]:
-    """The memory of an array as bytes, with its shape and order."""
+    """Give the memory of an array as bytes, with its shape and order."""
     numpy: Any = package("numpy")
     order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
     flat = numpy.asarray(array, order=order)
@@ -212,7 +214,7 @@ def masked_payload(array: Any) -> dict[str, Any]:
 
 
 def constant_payload(constant: Any) -> dict[str, Any]:
-    """The one `numpy.ma.masked`."""
+    """Describe the one `numpy.ma.masked`."""
     del constant
     return {"data": None}
 
@@ -243,7 +245,7 @@ def open_masked(payload: Any, trust: Trust) -> Any:
 
 
 def scalar_payload(scalar: Any) -> dict[str, Any]:
-    """A scalar as the plain number or text that it is, or its bytes."""
+    """Describe a scalar as the plain number or text that it is, or its bytes."""
     dtype = scalar.dtype
     if holds_objects(dtype):
         raise Refusal("it holds Python objects; use a tuple")
@@ -257,7 +259,7 @@ def scalar_payload(scalar: Any) -> dict[str, Any]:
 
 
 def dtype_payload(dtype: Any) -> dict[str, Any]:
-    """A dtype by its description."""
+    """Describe a dtype."""
     return {"dtype": describe(dtype)}
 
 

@@ -28,7 +28,7 @@ _DEPTH_MAX = 64
 
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
-    """What pyarrow itself defines: its classes have subclasses for each type."""
+    """Decide on what pyarrow itself defines: its classes have subclasses for each type."""
     extension = name_of(base) in ("pyarrow.lib.Array", "pyarrow.lib.Scalar", "pyarrow.lib.DataType")
     if module_of(cls).partition(".")[0] != "pyarrow" and not extension:
         return f"{name_of(cls)} is a subclass of a class of pyarrow; freeze the plain object"
@@ -134,7 +134,7 @@ def chunked_payload(chunked: Any) -> dict[str, Any]:
 
 
 def scalar_payload(scalar: Any) -> dict[str, Any]:
-    """A scalar is an array of one."""
+    """Take a scalar apart, as an array of one."""
     pyarrow: Any = package("pyarrow")
     try:
         array = pyarrow.repeat(scalar, 1)
@@ -172,23 +172,23 @@ def _head(kind: str, table: Any) -> dict[str, Any]:
 
 
 def schema_payload(schema: Any) -> dict[str, Any]:
-    """A schema, as Arrow writes it."""
+    """Describe a schema, as Arrow writes it."""
     return {"kind": "schema", "type": str(schema), "schema": _schema(schema)}
 
 
 def field_payload(field: Any) -> dict[str, Any]:
-    """A field, as the only one of a schema."""
+    """Describe a field, as the only one of a schema."""
     pyarrow: Any = package("pyarrow")
     return {"kind": "field", "type": str(field.type), "schema": _schema(pyarrow.schema([field]))}
 
 
 def type_payload(kind: Any) -> dict[str, Any]:
-    """A type, as that of the only field of a schema."""
+    """Describe a type, as that of the only field of a schema."""
     return {"kind": "type", "type": str(kind), "schema": _schema(_one(kind))}
 
 
 def buffer_payload(buffer: Any) -> dict[str, Any]:
-    """A buffer alone."""
+    """Describe a buffer alone."""
     return {"kind": "buffer", "data": _Parts().buffer(buffer)}
 
 
@@ -270,7 +270,7 @@ def _make(pyarrow: Any, kind: str, payload: Any) -> Any:
 
 
 def _without_columns(pyarrow: Any, schema: Any, payload: Any) -> Any:
-    """A table of rows without columns."""
+    """Make a table of rows without columns."""
     rows = pyarrow.RecordBatch.from_struct_array(
         pyarrow.StructArray.from_buffers(
             pyarrow.struct([]), as_int(payload["rows"]), [None], null_count=0
@@ -304,9 +304,7 @@ def _array(pyarrow: Any, kind: Any, parts: Any, depth: int = 0) -> Any:
     if len(buffers) < kind.num_buffers:
         raise ValueError(f"an Arrow array of {kind} has too few buffers")
     if pyarrow.types.is_run_end_encoded(kind):
-        return pyarrow.RunEndEncodedArray.from_buffers(
-            kind, length, buffers, -1, offset, children
-        )
+        return pyarrow.RunEndEncodedArray.from_buffers(kind, length, buffers, -1, offset, children)
     return pyarrow.Array.from_buffers(kind, length, buffers, nulls, offset, children)
 
 

@@ -17,7 +17,7 @@ def rule(cls: type) -> tuple[Any, ...] | None:
 
 
 def from_capsule(obj: Any) -> Any:
-    """The pyarrow object over the memory that an object exports; Refusal without pyarrow."""
+    """Make the pyarrow object over the memory that an object exports; Refusal without pyarrow."""
     pyarrow = package("pyarrow")
     if pyarrow is None:
         raise Refusal("it freezes as an Arrow table, for which pyarrow must be installed")

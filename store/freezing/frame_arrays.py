@@ -10,7 +10,7 @@ _MASKED = frozenset(("IntegerArray", "FloatingArray", "BooleanArray"))
 
 
 def checked(pandas: Any, data: Any) -> Any:
-    """The values of a column; ValueError for what can't be."""
+    """Check the values of a column; ValueError for what can't be."""
     numpy: Any = package("numpy")
     if not isinstance(data, numpy.ndarray | pandas.api.extensions.ExtensionArray):
         raise ValueError("a column of a frame is no array")
@@ -38,7 +38,7 @@ def _times(array: Any) -> dict[str, Any]:
 
 
 def _time_dtype(dtype: Any) -> str:
-    """The text of a dtype of times, from which pandas makes it again."""
+    """Give the text of a dtype of times, from which pandas makes it again."""
     pandas: Any = package("pandas")
     text = str(dtype)
     try:
@@ -51,11 +51,11 @@ def _time_dtype(dtype: Any) -> str:
 
 
 def _masked(array: Any) -> dict[str, Any]:
-    return {"data": array._data, "mask": array._mask}
+    return {"data": array._data, "mask": array._mask}  # noqa: SLF001
 
 
 def _interval(array: Any) -> dict[str, Any]:
-    return {"left": array._left, "right": array._right, "closed": array.closed}
+    return {"left": array._left, "right": array._right, "closed": array.closed}  # noqa: SLF001
 
 
 def _string_dtype(dtype: Any) -> dict[str, Any]:
@@ -64,16 +64,16 @@ def _string_dtype(dtype: Any) -> dict[str, Any]:
 
 
 def _strings(array: Any) -> dict[str, Any]:
-    items = [item if type(item) is str else None for item in array._ndarray.tolist()]
+    items = [item if type(item) is str else None for item in array._ndarray.tolist()]  # noqa: SLF001
     return {"items": items, **_string_dtype(array.dtype)}
 
 
 def _arrow_strings(array: Any) -> dict[str, Any]:
-    return {"data": array._pa_array, **_string_dtype(array.dtype)}
+    return {"data": array._pa_array, **_string_dtype(array.dtype)}  # noqa: SLF001
 
 
 def _arrow(array: Any) -> dict[str, Any]:
-    return {"data": array._pa_array}
+    return {"data": array._pa_array}  # noqa: SLF001
 
 
 def _sparse(array: Any) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _sparse(array: Any) -> dict[str, Any]:
 
 
 def _plain(array: Any) -> dict[str, Any]:
-    return {"data": array._ndarray}
+    return {"data": array._ndarray}  # noqa: SLF001
 
 
 def _timestamp(stamp: Any) -> dict[str, Any]:
@@ -163,7 +163,7 @@ _SCALARS = {
 
 
 def getter_of(cls: type) -> Any:
-    """What takes instances of a class of pandas apart; None for a class that has no form here."""
+    """Find what takes instances of a class of pandas apart; None where nothing does."""
     name = cls.__name__
     parts = _ARRAYS.get(name) or _SCALARS.get(name)
     kind = name
@@ -196,10 +196,10 @@ def _make_categorical(pandas: Any, payload: Any, trust: Trust) -> Any:
     dtype = pandas.CategoricalDtype(payload["categories"], payload["ordered"])
     codes = _ndarray(payload["codes"], "i")
     if in_place(trust):
-        return pandas.Categorical._simple_new(codes, dtype)
+        return pandas.Categorical._simple_new(codes, dtype)  # noqa: SLF001
     if codes.size and not -1 <= codes.min() <= codes.max() < len(dtype.categories):
         raise ValueError("codes of a Categorical that are no categories")
-    return pandas.Categorical._simple_new(codes, dtype)
+    return pandas.Categorical._simple_new(codes, dtype)  # noqa: SLF001
 
 
 def _make_times(pandas: Any, kind: str, payload: Any) -> Any:
@@ -209,10 +209,10 @@ def _make_times(pandas: Any, kind: str, payload: Any) -> Any:
     if data.dtype != "i8":
         raise ValueError("times that are not 64 bits wide")
     if kind == "PeriodArray":
-        return maker._simple_new(data, dtype=dtype)
+        return maker._simple_new(data, dtype=dtype)  # noqa: SLF001
     letter = "M" if kind == "DatetimeArray" else "m"
     unit = getattr(dtype, "unit", None) or as_str(payload["dtype"])[:-1].rpartition("[")[2]
-    return maker._simple_new(data.view(f"{letter}8[{unit}]"), dtype=dtype)
+    return maker._simple_new(data.view(f"{letter}8[{unit}]"), dtype=dtype)  # noqa: SLF001
 
 
 def _make_string_dtype(pandas: Any, payload: Any) -> Any:
@@ -231,7 +231,7 @@ def _make_sparse(pandas: Any, payload: Any) -> Any:
     if payload["block"]:
         index = index.to_block_index()
     dtype = pandas.SparseDtype(data.dtype, payload["fill"])
-    return pandas.arrays.SparseArray._simple_new(data, index, dtype)
+    return pandas.arrays.SparseArray._simple_new(data, index, dtype)  # noqa: SLF001
 
 
 def _arrow_data(payload: Any) -> Any:

@@ -19,7 +19,7 @@ _INDEXES = frozenset(
 
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
-    """What pandas itself defines; subclasses by others mean more than their columns."""
+    """Decide on what pandas itself defines; subclasses by others mean more than their columns."""
     del base
     if module_of(cls).partition(".")[0] != "pandas":
         return (
@@ -43,10 +43,7 @@ def frozen(obj: Any, base: type) -> bool | None:
 
 def frame_payload(frame: Any) -> dict[str, Any]:
     """Take a frame apart into its blocks."""
-    blocks = [
-        (block.mgr_locs.as_array.tolist(), block.values)
-        for block in frame._mgr.blocks
-    ]
+    blocks = [(block.mgr_locs.as_array.tolist(), block.values) for block in frame._mgr.blocks]  # noqa: SLF001
     return {
         "kind": "DataFrame",
         "columns": frame.columns,
@@ -62,7 +59,7 @@ def series_payload(series: Any) -> dict[str, Any]:
         "kind": "Series",
         "name": series.name,
         "index": series.index,
-        "data": series._values,
+        "data": series._values,  # noqa: SLF001
         **_extras(series),
     }
 
@@ -78,7 +75,7 @@ def _extras(obj: Any) -> dict[str, Any]:
 
 def index_payload(index: Any) -> dict[str, Any]:
     """Take an index apart."""
-    parts = {"kind": type(index).__name__, "name": index.name, "data": index._values}
+    parts = {"kind": type(index).__name__, "name": index.name, "data": index._values}  # noqa: SLF001
     if isinstance(index, _pandas().DatetimeIndex | _pandas().TimedeltaIndex):
         parts["freq"] = None if index.freq is None else index.freq.freqstr
     return parts
@@ -89,7 +86,7 @@ def _pandas() -> Any:
 
 
 def range_payload(index: Any) -> dict[str, Any]:
-    """A range is three numbers."""
+    """Describe a range: three numbers."""
     return {
         "kind": "RangeIndex",
         "name": index.name,
@@ -149,7 +146,7 @@ def _with_extras(made: Any, payload: Any) -> Any:
 
 
 def _part(pandas: Any, payload: Any, name: str) -> Any:
-    """An index that a payload must have."""
+    """Get an index that a payload must have."""
     index = payload[name]
     if not isinstance(index, pandas.Index):
         raise ValueError(f"the {name} of a frame is no index")
@@ -196,14 +193,14 @@ def _index(pandas: Any, kind: str, payload: Any, trust: Trust) -> Any:
     data = frame_arrays.checked(pandas, payload["data"])
     if data.ndim != 1 or (kind != "Index" and not hasattr(data, "_from_sequence")):
         raise ValueError(f"the content of a {kind} is of another type")
-    index = getattr(pandas, kind)._simple_new(data, name=payload["name"])
+    index = getattr(pandas, kind)._simple_new(data, name=payload["name"])  # noqa: SLF001
     freq = payload.get("freq")
     if freq is not None and not in_place(trust):
         index.freq = as_str(freq)  # which compares it with every item
     elif freq is not None:
         # pandas 3 keeps it in the index, pandas 2 in its array.
-        holder = index if hasattr(type(index), "_freq") else index._data
-        holder._freq = pandas.tseries.frequencies.to_offset(as_str(freq))
+        holder = index if hasattr(type(index), "_freq") else index._data  # noqa: SLF001
+        holder._freq = pandas.tseries.frequencies.to_offset(as_str(freq))  # noqa: SLF001
     return index
 
 
@@ -215,55 +212,3 @@ def _multi(pandas: Any, payload: Any, trust: Trust) -> Any:
         copy=False,
         verify_integrity=not in_place(trust),
     )
-
-
-def to_pandas(view: Any) -> Any:
-    """Make a pandas object of a view; `pandas.DataFrame(view)` would be silently wrong.
-
-    A dict of columns (lists, arrays, tuples) becomes a DataFrame with those columns, a list of
-    dicts one with a row for each, another list or array a Series. Packed lists of numbers and arrays
-    are not copied, everything else is; what is a pandas, Polars or pyarrow object comes back as the
-    pandas object of the same content. ImportError without pandas; TypeError for anything else.
-    """
-    import pandas
-
-    from icehouse.store.image import FrozenArray, FrozenDict, FrozenList, FrozenTuple, thaw
-
-    if isinstance(view, pandas.DataFrame | pandas.Series | pandas.Index):
-        return view
-    if hasattr(view, "to_pandas"):
-        return view.to_pandas()
-    if isinstance(view, FrozenDict | dict):
-        columns = {key: _column(value) for key, value in view.items()}
-        return pandas.DataFrame(columns, copy=False)
-    if isinstance(view, FrozenList | FrozenTuple | list | tuple):
-        column = _column(view)
-        rows = isinstance(column, list) and column and isinstance(column[0], dict)
-        return pandas.DataFrame(column) if rows else pandas.Series(column, copy=False)
-    if isinstance(view, FrozenArray):
-        return pandas.Series(_column(view), copy=False)
-    numpy: Any = package("numpy")
-    if isinstance(view, numpy.ndarray):
-        made = pandas.Series if view.ndim == 1 else pandas.DataFrame
-        return made(view, copy=False)
-    plain = thaw(view)
-    if plain is view:
-        raise TypeError(f"to_pandas() takes views of dicts, lists and arrays, not {type(view)}")
-    return pandas.DataFrame(plain)
-
-
-def _column(value: Any) -> Any:
-    """A column of a frame: an array over the image where the values lie packed, else a list."""
-    from icehouse.store.image import FrozenArray, FrozenList, FrozenTuple, thaw
-
-    numpy: Any = package("numpy")
-    if isinstance(value, numpy.ndarray):
-        return value
-    if isinstance(value, FrozenArray):
-        return numpy.asarray(value)
-    if isinstance(value, FrozenList | FrozenTuple):
-        try:
-            return numpy.asarray(memoryview(value))  # type: ignore[arg-type]
-        except (TypeError, BufferError):
-            return thaw(value)
-    return thaw(value)

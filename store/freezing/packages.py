@@ -12,7 +12,7 @@ _absent: set[str] = set()
 
 
 def package(name: str) -> Any | None:
-    """The module of this name, None where it is not installed or refuses this interpreter."""
+    """Import the module of this name; None where it is absent or refuses this interpreter."""
     found = sys.modules.get(name)
     if found is not None and name not in _absent:
         return found
@@ -38,21 +38,21 @@ def in_place(trust: Trust) -> bool:
 
 
 def as_int(value: Any) -> int:
-    """An int of a payload; ValueError for anything else."""
+    """Check an int of a payload; ValueError for anything else."""
     if type(value) is not int:
         raise ValueError(f"not an int: {type(value).__name__}")
     return value
 
 
 def as_str(value: Any) -> str:
-    """A str of a payload; ValueError for anything else."""
+    """Check a str of a payload; ValueError for anything else."""
     if type(value) is not str:
         raise ValueError(f"not a str: {type(value).__name__}")
     return value
 
 
 def as_bytes(value: Any) -> bytes:
-    """Bytes of a payload, private ones."""
+    """Copy bytes of a payload."""
     if isinstance(value, str | int | float):
         raise ValueError(f"not bytes: {type(value).__name__}")
     return bytes(value)

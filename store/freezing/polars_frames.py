@@ -25,7 +25,7 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
 
 
 def _arrow(obj: Any) -> Any:
-    """The same data as a pyarrow object, in Polars's own layout."""
+    """Give the same data as a pyarrow object, in Polars's own layout."""
     polars: Any = package("polars")
     if package("pyarrow") is None:
         raise Refusal("it freezes as an Arrow table, for which pyarrow must be installed")
@@ -42,12 +42,12 @@ def _arrow(obj: Any) -> Any:
 
 
 def frame_payload(frame: Any) -> dict[str, Any]:
-    """A frame as a table."""
+    """Describe a frame as a table."""
     return {"kind": "DataFrame", "height": frame.height, "data": _arrow(frame)}
 
 
 def series_payload(series: Any) -> dict[str, Any]:
-    """A series as a table of one column."""
+    """Describe a series as a table of one column."""
     return {"kind": "Series", "data": _arrow(series)}
 
 

@@ -19,7 +19,7 @@ _KNOWN = ("has_sorted_indices", "has_canonical_format")
 
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
-    """What scipy itself defines: for each format a matrix and an array."""
+    """Decide on what scipy itself defines: for each format a matrix and an array."""
     del base
     if module_of(cls).partition(".")[0] != "scipy":
         return f"{name_of(cls)} is a subclass of a sparse array; freeze the plain one"
@@ -127,6 +127,8 @@ def _check(matrix: Any, form: str, shape: tuple[int, ...]) -> None:
         matrix.check_format(full_check=True)
         return
     matrix.has_canonical_format = False
-    for coord, n in zip(getattr(matrix, "coords", None) or (matrix.row, matrix.col), shape, strict=True):
+    for coord, n in zip(
+        getattr(matrix, "coords", None) or (matrix.row, matrix.col), shape, strict=True
+    ):
         if coord.size and not 0 <= coord.min() <= coord.max() < n:
             raise ValueError("coordinates of a sparse array outside of it")

@@ -40,7 +40,7 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
 
 
 def tensor_payload(tensor: Any) -> dict[str, Any]:
-    """The memory of a dense tensor on the CPU, as an array."""
+    """Describe the memory of a dense tensor on the CPU, as an array."""
     torch: Any = package("torch")
     if tensor.device.type != "cpu":
         raise Refusal(f"it is on the device {tensor.device}; freeze tensor.cpu()")
@@ -59,22 +59,22 @@ def tensor_payload(tensor: Any) -> dict[str, Any]:
 
 
 def parameter_payload(parameter: Any) -> dict[str, Any]:
-    """A parameter of a module."""
+    """Describe a parameter of a module."""
     return {**tensor_payload(parameter), "kind": "parameter"}
 
 
 def dtype_payload(dtype: Any) -> dict[str, Any]:
-    """A dtype by its name."""
+    """Describe a dtype by its name."""
     return {"kind": "dtype", "dtype": str(dtype).partition(".")[2]}
 
 
 def device_payload(device: Any) -> dict[str, Any]:
-    """A device by its name."""
+    """Describe a device by its name."""
     return {"kind": "device", "device": str(device)}
 
 
 def size_payload(size: Any) -> dict[str, Any]:
-    """A shape."""
+    """Describe a shape."""
     return {"kind": "size", "size": tuple(int(n) for n in size)}
 
 

@@ -195,6 +195,24 @@ int ih_os_map_part(int fd, uint64_t offset, uint64_t bytes, bool writable, uint8
     return map_file(fd, offset, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, out);
 }
 
+int ih_os_map_copies(int fd, uint64_t offset, uint64_t bytes, uint8_t **out)
+{
+    int flags = MAP_PRIVATE | MAP_NORESERVE | (*out != NULL ? MAP_FIXED : 0);
+    void *address =
+        mmap(*out, (size_t)bytes, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
+    if (address == MAP_FAILED)
+        return errno;
+    *out = address;
+    return 0;
+}
+
+int ih_os_map_zeros(void *address, uint64_t bytes)
+{
+    void *done = mmap(address, (size_t)bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    return done == MAP_FAILED ? errno : 0;
+}
+
 int ih_os_map_anonymous(uint64_t bytes, uint8_t **out)
 {
     void *address =

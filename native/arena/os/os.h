@@ -51,6 +51,12 @@ int ih_os_map(int fd, uint64_t bytes, bool writable, uint8_t **out);
 int ih_os_map_family(int fd, uint64_t bytes, uint8_t **out);
 /* Maps a part of the file, which starts at a page; children inherit it, writable or not. */
 int ih_os_map_part(int fd, uint64_t offset, uint64_t bytes, bool writable, uint8_t **out);
+/* Maps a part of the file, which starts at a page, as private copies of its pages: writes never
+ * reach the file. `*out` is where, over what is mapped there (at one instant, for other threads),
+ * or NULL. Children inherit it as it is. */
+int ih_os_map_copies(int fd, uint64_t offset, uint64_t bytes, uint8_t **out);
+/* Puts zeroed private memory over what is mapped there. */
+int ih_os_map_zeros(void *address, uint64_t bytes);
 /* Zeroed memory that forked children share and see changes of. */
 int ih_os_map_anonymous(uint64_t bytes, uint8_t **out);
 void ih_os_unmap(void *address, uint64_t bytes);
