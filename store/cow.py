@@ -29,7 +29,8 @@ def cow(array: Any) -> Any:
     if memory is None:
         return _copy(array, numpy)
     if numpy is None:
-        return memoryview(memory).cast("B").cast(view.format, view.shape)
+        flat: Any = memoryview(memory).cast("B")
+        return flat.cast(view.format, view.shape)
     whole = numpy.asarray(view)
     return _part(numpy, numpy.frombuffer(memory, "u1"), whole, numpy.asarray(array))
 

@@ -120,6 +120,7 @@ def create(
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
+    lengths: tuple[int, ...]
     try:
         lengths = (index(shape),)
     except TypeError:
@@ -168,7 +169,8 @@ class _Layout:
     def over(self, memory: Any) -> Any:
         if self.numpy is not None:
             return self.numpy.ndarray(self.shape, self.dtype, memory, order=self.order)
-        return memoryview(memory).cast("B").cast(self.format, self.shape)
+        flat: Any = memoryview(memory).cast("B")
+        return flat.cast(self.format, self.shape)
 
 
 # What numpy calls the formats of memoryview.cast(), for interpreters without it.

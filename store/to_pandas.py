@@ -51,7 +51,7 @@ def _column(value: Any) -> Any:
         return numpy.asarray(value)
     if isinstance(value, FrozenList | FrozenTuple):
         try:
-            return numpy.asarray(memoryview(value))  # type: ignore[arg-type]
+            return numpy.asarray(memoryview(value))
         except (TypeError, BufferError):
             return thaw(value)
     return thaw(value)

@@ -75,7 +75,7 @@ def frozen(obj: Any, base: type) -> bool | None:
 
 def plain_array(array: Any) -> Any:
     """Give an exact ndarray over the same memory."""
-    return package("numpy").asarray(array)  # type: ignore[union-attr]
+    return package("numpy").asarray(array)
 
 
 def array_payload(array: Any) -> dict[str, Any]:

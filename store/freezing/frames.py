@@ -156,7 +156,8 @@ def _part(pandas: Any, payload: Any, name: str) -> Any:
 def _frame(pandas: Any, payload: Any) -> Any:
     numpy: Any = package("numpy")
     columns, index = _part(pandas, payload, "columns"), _part(pandas, payload, "index")
-    blocks, places = [], []
+    blocks: list[Any] = []
+    places: list[int] = []
     for place, data in payload["blocks"]:
         array = frame_arrays.checked(pandas, data)
         two = array.ndim == 2

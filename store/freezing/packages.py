@@ -11,7 +11,7 @@ from icehouse.store.freezing.trust import Trust
 _absent: set[str] = set()
 
 
-def package(name: str) -> Any | None:
+def package(name: str) -> Any:
     """Import the module of this name; None where it is absent or refuses this interpreter."""
     found = sys.modules.get(name)
     if found is not None and name not in _absent:
