@@ -7,6 +7,7 @@ from typing import Any
 
 from icehouse.store.freezing import anatomy
 from icehouse.store.freezing.records import Record
+from icehouse.store.freezing.registry import load
 from icehouse.store.freezing.trust import name_of
 
 ATTRS = "__attrs_attrs__"
@@ -51,7 +52,8 @@ def thaw_object(
 def view_info(cls: type) -> dict[str, Any]:
     """List what the view type of a class carries in its own namespace.
 
-    The type that has `__dataclass_fields__` is a base of it: see native/module/object_type.c.
+    Methods and other descriptors among them come before what the class itself has. The type that
+    has `__dataclass_fields__` is a base of the view type: see native/module/object_type.c.
     """
     info: dict[str, Any] = {}
     for name in ASKED_OF_TYPES:
@@ -59,6 +61,7 @@ def view_info(cls: type) -> dict[str, Any]:
         if value is not None:
             info[name] = value
     info.update(_cached_properties(cls))
+    info.update(load("containers", "methods")(cls))
     return info
 
 

@@ -2,11 +2,11 @@
 
 They are lazy views of a frozen list, dict, ... that carry their other fields, pass `isinstance` and
 run the methods that their class defines in Python. What it inherits from a type written in C is
-answered by the frozen container inside (native/module/object.c).
+answered by the frozen container inside, or by the functions below (`METHODS`), which go first.
 """
 
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,3 +93,102 @@ def thaw_container(cls: type, container: Any, fields: Mapping[str, Any]) -> Any:
         raise TypeError(f"{name_of(cls)} is no container")
     anatomy.fill(made, cls, rest)
     return made
+
+
+# --- methods of types written in C, for their views ---
+
+
+def _same_items(left: Any, right: Any) -> bool:
+    return all(a is b or a == b for a, b in zip(left, right, strict=True))
+
+
+def _ordered_eq(self: Any, other: Any) -> Any:
+    if not isinstance(other, Mapping):
+        return NotImplemented
+    if len(self) != len(other):
+        return False
+    if isinstance(other, OrderedDict) and not _same_items(iter(self), iter(other)):
+        return False
+    return all(key in other and _same_items([value], [other[key]]) for key, value in self.items())
+
+
+def _ordered_reversed(self: Any) -> Iterator[Any]:
+    return iter(list(self)[::-1])
+
+
+def _deque_eq(self: Any, other: Any) -> Any:
+    if not isinstance(other, deque):
+        return NotImplemented
+    return len(self) == len(other) and _same_items(self, other)
+
+
+def _deque_order(name: str) -> Callable[[Any, Any], Any]:
+    compare = list.__dict__[name]
+
+    def order(self: Any, other: Any) -> Any:
+        if not isinstance(other, deque):
+            return NotImplemented
+        return compare(list(self), list(other))
+
+    order.__name__ = name
+    return order
+
+
+def _repr_of(kind: str) -> Callable[[Any], str]:
+    def __repr__(self: Any) -> str:  # noqa: N807 - what it is for its views
+        name = self.__class__.__name__
+        if kind == "OrderedDict":
+            return f"{name}({dict(self.items())!r})" if len(self) else f"{name}()"
+        if kind == "defaultdict":
+            return f"{name}({self.default_factory!r}, {dict(self.items())!r})"
+        length = f", maxlen={self.maxlen}" if self.maxlen is not None else ""
+        return f"{name}({list(self)!r}{length})"
+
+    return __repr__
+
+
+def _namespace_eq(self: Any, other: Any) -> Any:
+    if not isinstance(other, SimpleNamespace):
+        return NotImplemented
+    return dict(vars(self)) == dict(vars(other))
+
+
+def _namespace_repr(self: Any) -> str:
+    cls = self.__class__
+    name = "namespace" if cls is SimpleNamespace else cls.__name__
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"
+
+
+# None would say that there is no hash, as Python does.
+METHODS: dict[type, dict[str, Any]] = {
+    OrderedDict: {
+        "__eq__": _ordered_eq,
+        "__hash__": None,
+        "__repr__": _repr_of("OrderedDict"),
+        "__reversed__": _ordered_reversed,
+    },
+    defaultdict: {"__repr__": _repr_of("defaultdict")},
+    deque: {
+        "__eq__": _deque_eq,
+        "__hash__": None,
+        "__repr__": _repr_of("deque"),
+        **{name: _deque_order(name) for name in ("__lt__", "__le__", "__gt__", "__ge__")},
+    },
+    SimpleNamespace: {"__eq__": _namespace_eq, "__hash__": None, "__repr__": _namespace_repr},
+}
+
+
+def methods(cls: type) -> dict[str, Any]:
+    """Find the methods that the view of a class needs in place of those written in C."""
+    bases = anatomy.mro(cls)
+    for base in bases:
+        found = METHODS.get(base)
+        if found is not None:
+            # What the class itself or another base before it defines comes first.
+            before = bases[: bases.index(base)]
+            return {
+                name: function
+                for name, function in found.items()
+                if not any(name in anatomy.namespace(derived) for derived in before)
+            }
+    return {}

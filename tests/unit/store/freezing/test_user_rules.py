@@ -135,6 +135,18 @@ def test_a_view_type_carries_what_libraries_ask_types_for() -> None:
     assert info["__attrs_attrs__"] is um.Slim.__attrs_attrs__
     assert isinstance(info["doubled"], functools.cached_property)
     assert info["doubled"].attrname == "doubled"
+    assert "__eq__" in hooks.view_info(collections.deque)
+    assert "__eq__" not in hooks.view_info(uc.Stack)
+
+
+def test_what_a_subclass_defines_comes_before_our_methods_of_c_types() -> None:
+    class Own(collections.deque[int]):
+        def __repr__(self) -> str:
+            return "own"
+
+    info = hooks.view_info(Own)
+    assert "__repr__" not in info
+    assert "__eq__" in info
 
 
 # --- containers ---
