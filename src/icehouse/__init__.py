@@ -83,8 +83,10 @@ __all__ = [
     "is_frozen",
     "json_default",
     "open_image",
+    "register_freezable",
     "same",
     "save",
     "thaw",
     "to_pandas",
+    "type_name",
 ]

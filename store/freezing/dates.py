@@ -101,8 +101,8 @@ def _zone_payload(obj: Any) -> str:
         cached = False
     if type(key) is not str or not cached:
         raise Refusal(
-            "this ZoneInfo was read from a file or made by no_cache, and zones compare by identity: "
-            f"what came back would not be equal to it. Use ZoneInfo({key or 'key'!r})"
+            "this ZoneInfo was read from a file or made by no_cache, and zones compare by "
+            f"identity: what came back would not be equal to it. Use ZoneInfo({key or 'key'!r})"
         )
     return key
 

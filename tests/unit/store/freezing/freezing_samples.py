@@ -1,4 +1,4 @@
-"""Objects of every type of the standard library that freezes, and classes that users derive of them.
+"""Objects of every type of the standard library that freezes, and classes derived of them.
 
 At the top of a module, since classes come back by name. Imported by the tests here, by the
 strategies of tests/property/universe.py, and in other interpreters.
@@ -27,8 +27,8 @@ BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 
 class Color(enum.Enum):
     RED = 1
-    CRIMSON = 1  # an alias
-    MIXED = [1, 2]  # can't be hashed
+    CRIMSON = 1  # noqa: PIE796 - an alias
+    MIXED = [1, 2]  # noqa: RUF012 - can't be hashed
     GREEN = "green"
 
     def shout(self) -> str:
@@ -239,7 +239,7 @@ CLASSES = [
     dt.datetime.now,
     operator.itemgetter,
 ]
-SEQUENCES = [time.gmtime(0), os.stat("/"), os.terminal_size((80, 24))]
+SEQUENCES = [time.gmtime(0), pathlib.Path("/").stat(), os.terminal_size((80, 24))]
 DERIVED = [
     stamp(("note", 1)),
     with_attributes(Moment(1, 2, fold=1), why="because"),

@@ -55,7 +55,7 @@ def back(exc: BaseException) -> Any:
 
 
 def raised(call: Any, *args: Any) -> BaseException:
-    with pytest.raises(BaseException) as caught:  # noqa: PT011, B017
+    with pytest.raises(BaseException) as caught:
         call(*args)
     return caught.value
 

@@ -26,6 +26,7 @@ import types
 import weakref
 from collections.abc import Iterator
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ SOCKET = socket.socket()
 SOCKET.close()
 DATABASE = sqlite3.connect(":memory:")
 DATABASE.close()
-FILE = open(os.devnull)  # noqa: SIM115 - closed at once
+FILE = Path(os.devnull).open()
 FILE.close()
 EPOLL = select.epoll()
 EPOLL.close()
@@ -154,11 +155,12 @@ CASES: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("obj", "words"), CASES, ids=lambda x: type(x).__name__)
 def test_the_reason_says_what_to_do(obj: Any, words: str) -> None:
     kind = weakref.ProxyType if type(obj) is weakref.ProxyType else type(obj)
-    with pytest.raises(hooks.Refusal, match=words):
-        rule = hooks.rule_of(kind)
-        if isinstance(rule, str):
-            raise hooks.Refusal(rule)
-        rule[2](obj)
+    rule = hooks.rule_of(kind)
+    if isinstance(rule, str):
+        assert re.search(words, rule)
+    else:
+        with pytest.raises(hooks.Refusal, match=words):
+            rule[2](obj)
 
 
 def test_local_classes_are_refused_by_name() -> None:

@@ -198,7 +198,9 @@ def test_h20_thaw_is_called_for_ones_own_images_and_allowed_classes_alone(
         assert type(record) is Record
         assert record.frozen == frozen
         assert icehouse.type_name(record) == f"{__name__}.{type(obj).__name__}"
-        assert type(opened(parts, trust_of(False, [type(obj)], False))) is type(obj)
+        assert type(
+            opened(parts, trust_of(own=False, allow_classes=[type(obj)], code=False))
+        ) is type(obj)
 
 
 def test_where_nobody_registered_it_a_record_comes_back(register: Register) -> None:

@@ -99,7 +99,7 @@ def test_h20_no_metaclass_is_asked() -> None:
 def test_h20_others_images_resolve_nothing_but_what_is_allowed() -> None:
     assert resolve_class(__name__, "Holder", NONE) is None
     assert resolve_class("tempfile", "_TemporaryFileCloser", NONE) is None
-    allowed = trust_of(False, [Holder], False)
+    allowed = trust_of(own=False, allow_classes=[Holder], code=False)
     assert resolve_class(__name__, "Holder", allowed) is Holder
     assert resolve_class(__name__, "Holder.Inner", allowed) is None
 
@@ -107,7 +107,10 @@ def test_h20_others_images_resolve_nothing_but_what_is_allowed() -> None:
 def test_h20_others_images_import_nothing() -> None:
     assert "this" not in sys.modules
     assert resolve_class("this", "C", NONE) is None
-    assert resolve_class("antigravity", "C", trust_of(False, [Holder], True)) is None
+    assert (
+        resolve_class("antigravity", "C", trust_of(own=False, allow_classes=[Holder], code=True))
+        is None
+    )
     assert "this" not in sys.modules
     assert "antigravity" not in sys.modules
 
@@ -138,7 +141,7 @@ def test_the_main_module_under_both_of_its_names(monkeypatch: pytest.MonkeyPatch
 
 def test_allow_classes_takes_classes() -> None:
     with pytest.raises(TypeError, match="takes classes, not 'x'"):
-        trust_of(False, ["x"], False)  # type: ignore[list-item]
+        trust_of(own=False, allow_classes=["x"], code=False)  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,7 @@ def test_h20_a_time_zone_that_may_not_be_found_says_so_when_it_is_asked() -> Non
 
 
 def test_h20_allowed_enums_and_subclasses_come_back() -> None:
-    allowed = trust_of(False, [samples.Color, samples.Money], False)
+    allowed = trust_of(own=False, allow_classes=[samples.Color, samples.Money], code=False)
     assert opened(taken(samples.Color.RED), allowed) is samples.Color.RED
     assert type(opened(taken(samples.DERIVED[4]), allowed)) is samples.Money
     assert type(opened(taken(samples.Level.LOW), allowed)) is Record
@@ -199,19 +202,22 @@ def test_h20_finalizers_never_run() -> None:
 def test_h21_what_runs_code_needs_trust_in_code() -> None:
     boom = ("builtins.x", ("builtins", "exec"), ("raise AssertionError('code ran')",))
     assert type(hooks.make_value(20, boom, NONE)) is Record
-    allowed = trust_of(False, [Holder], False)
+    allowed = trust_of(own=False, allow_classes=[Holder], code=False)
     assert type(hooks.make_value(20, boom, allowed)) is Record
     assert type(hooks.make_value(2, ("os", "system"), allowed)) is Record
     assert type(hooks.make_value(23, taken(ValueError(1)).payload, allowed)) is Record
     with pytest.raises(Exception, match="code ran"):
-        hooks.make_value(20, boom, trust_of(False, None, True))
+        hooks.make_value(20, boom, trust_of(own=False, allow_classes=None, code=True))
 
 
 def test_h21_trust_in_code_does_not_resolve_classes_of_others() -> None:
-    assert type(opened(taken(samples.Color.RED), trust_of(False, None, True))) is Record
+    assert (
+        type(opened(taken(samples.Color.RED), trust_of(own=False, allow_classes=None, code=True)))
+        is Record
+    )
 
 
-# --- records ---------------------------------------------------------------------------------------
+# --- records ---
 
 
 def test_records() -> None:
@@ -228,7 +234,7 @@ def test_records() -> None:
     assert "price" in dir(record)
     assert pickle.loads(pickle.dumps(record)) == record
     assert icehouse.type_name(record) == "shop.Item"
-    with pytest.raises(AttributeError, match="shop.Item has no field 'x'"):
+    with pytest.raises(AttributeError, match=r"shop\.Item has no field 'x'"):
         _ = record.x
     with pytest.raises(KeyError):
         record["x"]
