@@ -67,7 +67,7 @@ SOCKET = socket.socket()
 SOCKET.close()
 DATABASE = sqlite3.connect(":memory:")
 DATABASE.close()
-FILE = Path(os.devnull).open()
+FILE = Path(os.devnull).open()  # noqa: SIM115 - closed at once
 FILE.close()
 EPOLL = select.epoll()
 EPOLL.close()
