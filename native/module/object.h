@@ -25,6 +25,8 @@ struct ih_layout {
     PyTypeObject *cls;                       /* NULL: may not or can't be resolved */
     PyTypeObject *view_type; /* of VIEW and CONTAINER: the type of its views; else NULL */
     PyObject *trust;         /* that cls was resolved with */
+    PyObject *methods;       /* dict of what goes before the class's own (view_info), or NULL */
+    struct ih_plan *plan;    /* how thaw() makes instances: NULL until it does */
 };
 
 /* FrozenObject. `data` is its first field's word, behind the container's in a CONTAINER; n counts

@@ -22,6 +22,14 @@ PyObject *ih_class_look_up(PyTypeObject *type, PyObject *name)
 }
 #endif
 
+PyObject *ih_method_look_up(const ih_layout *layout, PyObject *name)
+{
+    PyObject *found = layout->methods ? PyDict_GetItemWithError(layout->methods, name) : NULL;
+    if (found != NULL)
+        return Py_NewRef(found);
+    return layout->cls && !PyErr_Occurred() ? ih_class_look_up(layout->cls, name) : NULL;
+}
+
 /* ---- fields ------------------------------------------------------------------------------------ */
 
 Py_ssize_t ih_layout_find(const ih_layout *layout, PyObject *name)
@@ -256,15 +264,6 @@ static PyObject *builtin_data(ih_object_view *view, PyObject *name, PyObject *me
     int found = find_field(view, PyDescr_NAME(meta), &value);
     if (found != 0)
         return value;
-    /* A slot that attrs made for a cached property, which its __getattr__ would fill: the view type
-     * has the property itself, see hooks.view_info(). */
-    PyObject *ours = ih_class_look_up(Py_TYPE(view), name);
-    if (ours != NULL && is_cached_property(view->image->state, ours)) {
-        value = cached_property(view, name, ours);
-        Py_DECREF(ours);
-        return value;
-    }
-    Py_XDECREF(ours);
     if (PyDescr_TYPE(meta) == &PyBaseObject_Type)
         return PyObject_GenericGetAttr((PyObject *)view, name);
     return view->inner != NULL ? PyObject_GetAttr(view->inner, name) : no_attribute(view, name);
@@ -310,14 +309,13 @@ static PyObject *class_attribute(ih_object_view *view, PyObject *name, PyObject 
 PyObject *ih_object_look_up(ih_object_view *view, PyObject *name)
 {
     PyObject *value;
-    PyTypeObject *cls = view->layout->cls;
     if (is_dunder(name) && look_up_ours(view, name, &value))
         return value;
-    if (cls == NULL) {
+    if (view->layout->cls == NULL) {
         int found = find_field(view, name, &value);
         return found != 0 ? value : PyObject_GenericGetAttr((PyObject *)view, name);
     }
-    PyObject *meta = ih_class_look_up(cls, name);
+    PyObject *meta = ih_method_look_up(view->layout, name);
     if (meta != NULL)
         return class_attribute(view, name, meta);
     int found = find_field(view, name, &value);
@@ -331,7 +329,7 @@ static PyObject *last_resort(ih_object_view *view, PyObject *name)
 {
     ih_state *state = view->image->state;
     PyObject *hook =
-        view->layout->cls ? ih_class_look_up(view->layout->cls, state->names[IH_GETATTR]) : NULL;
+        view->layout->cls ? ih_method_look_up(view->layout, state->names[IH_GETATTR]) : NULL;
     if (hook != NULL) {
         PyErr_Clear();
         PyObject *value = NULL;

@@ -2,8 +2,8 @@
  *
  * What the class defines in Python is called with the view as self. Where object's own rule holds,
  * two views are equal if they show one node of one image. Where a builtin base compares, the
- * contents of two CONTAINERs are compared as that base would: a deque equals deques only, two
- * OrderedDicts ask for one order. */
+ * contents of CONTAINERs are compared; what deques and OrderedDicts ask for beyond that is among the
+ * methods that the rules give (layout->methods). */
 #include "module/decode.h"
 #include "module/image_object.h"
 #include "module/object_parts.h"
@@ -38,14 +38,6 @@ static PyObject *by_identity(PyObject *self, PyObject *other, int op)
     return truth(yes, Py_NE);
 }
 
-static PyTypeObject *class_of(PyObject *object)
-{
-    if (!ih_is_object_view(object))
-        return Py_TYPE(object);
-    PyTypeObject *cls = ((ih_object_view *)object)->layout->cls;
-    return cls ? cls : Py_TYPE(object);
-}
-
 static PyObject *content(PyObject *object)
 {
     return ih_is_object_view(object) && ((ih_object_view *)object)->inner
@@ -69,74 +61,6 @@ static PyObject *by_content(const ih_object_view *view, PyObject *other, int op)
     return result;
 }
 
-/* A deque equals no list. */
-static PyObject *by_deque(const ih_object_view *view, PyObject *other, int op)
-{
-    if (content(other) != other)
-        return by_content(view, content(other), op);
-    PyObject *list = PySequence_List(other);
-    PyObject *result = list ? by_content(view, list, op) : NULL;
-    Py_XDECREF(list);
-    return result;
-}
-
-/* Two OrderedDicts, once they are equal as dicts: 1, 0, -1. */
-static int same_order(const ih_object_view *view, PyObject *other)
-{
-    PyObject *keys = PySequence_List(view->inner);
-    PyObject *others = keys ? PySequence_List(content(other)) : NULL;
-    int equal = others ? PyObject_RichCompareBool(keys, others, Py_EQ) : -1;
-    Py_XDECREF(keys);
-    Py_XDECREF(others);
-    return equal;
-}
-
-static PyObject *by_ordered_dict(const ih_object_view *view, PyObject *other, int op)
-{
-    PyObject *equal = by_content(view, content(other), Py_EQ);
-    if (equal == Py_NotImplemented || equal == NULL || (op != Py_EQ && op != Py_NE))
-        return equal;
-    int yes = PyObject_IsTrue(equal);
-    Py_DECREF(equal);
-    if (yes == 1 && PyType_IsSubtype(class_of(other), &PyODict_Type))
-        yes = same_order(view, other);
-    return truth(yes, op);
-}
-
-/* Fields of two namespaces, of which the other may be a real one. */
-static PyObject *by_fields(const ih_object_view *view, PyObject *other, int op)
-{
-    if (op != Py_EQ && op != Py_NE)
-        Py_RETURN_NOTIMPLEMENTED;
-    PyObject *mine = ih_object_dict(view, 0);
-    PyObject *others = NULL;
-    if (mine != NULL && ih_is_object_view(other))
-        others = ih_object_dict((ih_object_view *)other, 0);
-    else if (mine != NULL)
-        others = PyObject_GetAttrString(other, "__dict__");
-    int equal = others ? PyObject_RichCompareBool(mine, others, Py_EQ) : -1;
-    Py_XDECREF(mine);
-    Py_XDECREF(others);
-    return truth(equal, op);
-}
-
-/* What C code of `owner` defines for its own instances. */
-static PyObject *by_builtin(PyObject *self, PyObject *other, int op, PyTypeObject *owner)
-{
-    const ih_object_view *view = (const ih_object_view *)self;
-    bool kin = PyType_IsSubtype(class_of(other), owner);
-    if (view->inner != NULL) {
-        if (strcmp(owner->tp_name, "collections.deque") == 0)
-            return kin ? by_deque(view, other, op) : Py_NewRef(Py_NotImplemented);
-        if (owner == &PyODict_Type)
-            return by_ordered_dict(view, other, op);
-        return by_content(view, content(other), op);
-    }
-    if (strcmp(owner->tp_name, "types.SimpleNamespace") == 0)
-        return kin ? by_fields(view, other, op) : Py_NewRef(Py_NotImplemented);
-    return by_identity(self, other, op);
-}
-
 static PyObject *compare(PyObject *self, PyObject *other, int op)
 {
     const ih_object_view *view = (const ih_object_view *)self;
@@ -145,13 +69,13 @@ static PyObject *compare(PyObject *self, PyObject *other, int op)
     PyObject *result = ih_object_call(self, name, &other, 1, &builtin);
     if (result != NULL || PyErr_Occurred())
         return result;
-    PyObject *method = builtin ? ih_class_look_up(view->layout->cls, name) : NULL;
-    PyTypeObject *owner = method && Py_TYPE(method) == &PyWrapperDescr_Type ? PyDescr_TYPE(method)
-                                                                            : &PyBaseObject_Type;
-    result = owner == &PyBaseObject_Type ? by_identity(self, other, op)
-                                         : by_builtin(self, other, op, owner);
+    PyObject *method = builtin ? ih_method_look_up(view->layout, name) : NULL;
+    bool by_base = method != NULL && Py_TYPE(method) == &PyWrapperDescr_Type &&
+                   PyDescr_TYPE(method) != &PyBaseObject_Type;
     Py_XDECREF(method);
-    return result;
+    if (by_base && view->inner != NULL)
+        return by_content(view, content(other), op);
+    return by_identity(self, other, op);
 }
 
 _Static_assert(Py_LT == 0 && Py_LE == 1 && Py_EQ == 2 && Py_NE == 3 && Py_GT == 4 && Py_GE == 5,
@@ -217,7 +141,8 @@ Py_hash_t ih_object_hash(PyObject *self)
     PyTypeObject *cls = view->layout->cls;
     if (cls == NULL)
         return identity_hash(view);
-    PyObject *name = view->image->state->names[IH_HASH], *method = ih_class_look_up(cls, name);
+    PyObject *name = view->image->state->names[IH_HASH],
+             *method = ih_method_look_up(view->layout, name);
     if (method == NULL || method == Py_None) {
         Py_XDECREF(method);
         return unhashable(view);

@@ -304,6 +304,7 @@ static int layout_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(layout->cls);
     Py_VISIT(layout->view_type);
     Py_VISIT(layout->trust);
+    Py_VISIT(layout->methods);
     return 0;
 }
 
@@ -328,6 +329,8 @@ static void layout_dealloc(PyObject *self)
     Py_XDECREF(layout->cls);
     Py_XDECREF(layout->view_type);
     Py_XDECREF(layout->trust);
+    Py_XDECREF(layout->methods);
+    PyMem_Free(layout->plan);
     type->tp_free(self);
     Py_DECREF(type);
 }

@@ -32,6 +32,7 @@ enum {
     IH_GETATTR,
     IH_GETATTRIBUTE,
     IH_WRAPPED,
+    IH_METHODS,
     IH_NAMES
 };
 _Static_assert(IH_NAMES <= IH_OBJECT_NAMES, "the state has room for every name");
@@ -56,6 +57,8 @@ PyObject *ih_object_look_up(ih_object_view *view, PyObject *name);
 PyObject *ih_class_look_up(PyTypeObject *type, PyObject *name);
 /* The field of that name (an exact str): >= 0; -1: there is none; -2 with an exception. */
 Py_ssize_t ih_layout_find(const ih_layout *layout, PyObject *name);
+/* The same for the views of a layout, whose rules may know better than C code of the class. */
+PyObject *ih_method_look_up(const ih_layout *layout, PyObject *name);
 PyObject *ih_object_field(const ih_object_view *view, Py_ssize_t i);
 /* The fields from `first` on, decoded: an ordinary dict. */
 PyObject *ih_object_dict(const ih_object_view *view, uint32_t first);
@@ -65,8 +68,9 @@ PyObject *ih_object_refuse(const ih_object_view *view, const char *operation, Py
 /* object_type.c */
 bool ih_object_is_forward(PyObject *object);
 int ih_init_object_types(PyObject *module, ih_state *state);
-/* Makes fields known to the type of their views, for code that looks there. 0 or -1. */
-int ih_object_view_type_add(ih_state *state, const ih_layout *layout);
+/* Makes a layout and the type of its views known to each other: its fields go into the type's dict,
+ * for code that looks there. 0 or -1. */
+int ih_object_view_type_add(ih_state *state, ih_layout *layout);
 /* The class that a view type was made for. Borrowed; NULL without an exception. */
 PyTypeObject *ih_object_class_of(PyTypeObject *view_type);
 

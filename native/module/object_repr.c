@@ -124,8 +124,7 @@ static PyObject *show(PyObject *self)
 
 static bool has_own_repr(const ih_object_view *view)
 {
-    PyTypeObject *cls = view->layout->cls;
-    PyObject *method = cls ? ih_class_look_up(cls, view->image->state->names[IH_REPR]) : NULL;
+    PyObject *method = ih_method_look_up(view->layout, view->image->state->names[IH_REPR]);
     bool own = method != NULL && Py_TYPE(method) != &PyWrapperDescr_Type;
     Py_XDECREF(method);
     return own;

@@ -88,8 +88,9 @@ static const ih_object_view *as_view(PyObject *object)
 PyObject *ih_object_call(PyObject *self, PyObject *name, PyObject *const *args, size_t n,
                          bool *builtin)
 {
-    PyTypeObject *cls = ((ih_object_view *)self)->layout->cls;
-    PyObject *method = cls ? ih_class_look_up(cls, name) : NULL, *result;
+    const ih_layout *layout = ((ih_object_view *)self)->layout;
+    PyTypeObject *cls = layout->cls;
+    PyObject *method = cls ? ih_method_look_up(layout, name) : NULL, *result;
     *builtin = false;
     if (method == NULL)
         return NULL;

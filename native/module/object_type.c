@@ -9,6 +9,7 @@
  * One for each class and interpreter. A view type keeps its class; the state knows it weakly, by the
  * address of the class, so that hash and equality of metaclasses aren't asked. */
 #include "module/decode.h"
+#include "module/hooks.h"
 #include "module/object_parts.h"
 
 #define FORWARDS_MAX 4096 /* entries of a view type's dict */
@@ -155,7 +156,8 @@ static int add_class(ih_state *state, PyObject *into, PyTypeObject *cls)
     return result;
 }
 
-static int fill_dict(ih_state *state, PyTypeObject *type, PyTypeObject *cls, PyObject *info)
+static int fill_dict(ih_state *state, PyTypeObject *type, PyTypeObject *cls, PyObject *info,
+                     PyObject *methods)
 {
     PyObject *dict = type->tp_dict, *mro = Py_NewRef(cls->tp_mro);
     int result = PyDict_SetItem(dict, state->names[IH_WRAPPED], (PyObject *)cls);
@@ -167,6 +169,8 @@ static int fill_dict(ih_state *state, PyTypeObject *type, PyTypeObject *cls, PyO
     Py_DECREF(mro);
     if (result == 0)
         result = PyDict_Update(dict, info);
+    if (result == 0 && PyDict_GET_SIZE(methods) > 0)
+        result = PyDict_SetItem(dict, state->names[IH_METHODS], methods);
     PyType_Modified(type);
     return result;
 }
@@ -178,13 +182,16 @@ static bool is_dunder(PyObject *name)
            PyUnicode_READ_CHAR(name, n - 1) == '_' && PyUnicode_READ_CHAR(name, n - 2) == '_';
 }
 
-int ih_object_view_type_add(ih_state *state, const ih_layout *layout)
+int ih_object_view_type_add(ih_state *state, ih_layout *layout)
 {
-    int result = 0;
+    PyObject *dict = layout->view_type->tp_dict;
+    PyObject *methods = PyDict_GetItemWithError(dict, state->names[IH_METHODS]);
+    int result = PyErr_Occurred() ? -1 : 0;
+    Py_XSETREF(layout->methods, Py_XNewRef(methods));
     for (uint32_t i = 0; result == 0 && i < layout->n; i++) {
         PyObject *name = PyTuple_GET_ITEM(layout->names, (Py_ssize_t)i);
         if (!is_dunder(name))
-            result = add_forward(state, layout->view_type->tp_dict, name);
+            result = add_forward(state, dict, name);
     }
     PyType_Modified(layout->view_type);
     return result;
@@ -216,16 +223,18 @@ static bool overrides(PyTypeObject *cls, PyObject *name)
     return python;
 }
 
-static bool is_unhashable(const ih_state *state, PyTypeObject *cls)
+static bool is_unhashable(const ih_state *state, PyTypeObject *cls, PyObject *methods)
 {
-    PyObject *found = ih_class_look_up(cls, state->names[IH_HASH]);
+    PyObject *name = state->names[IH_HASH], *better = PyDict_GetItemWithError(methods, name);
+    PyObject *found = better ? Py_NewRef(better) : ih_class_look_up(cls, name);
     Py_XDECREF(found);
     return found == NULL || found == Py_None;
 }
 
 #define SLOTS_MAX (IH_OPERATOR_NAMES + 10)
 
-static void choose_slots(const ih_state *state, PyTypeObject *cls, PyType_Slot slots[SLOTS_MAX])
+static void choose_slots(const ih_state *state, PyTypeObject *cls, PyObject *methods,
+                         PyType_Slot slots[SLOTS_MAX])
 {
     size_t n = 0;
     bool mapping =
@@ -235,9 +244,9 @@ static void choose_slots(const ih_state *state, PyTypeObject *cls, PyType_Slot s
     slots[n++] = (PyType_Slot){Py_tp_clear, (void *)ih_object_clear};
     slots[n++] = (PyType_Slot){Py_tp_new, (void *)view_new};
     slots[n++] = (PyType_Slot){Py_tp_richcompare, (void *)ih_object_richcompare};
-    slots[n++] =
-        (PyType_Slot){Py_tp_hash, is_unhashable(state, cls) ? (void *)PyObject_HashNotImplemented
-                                                            : (void *)ih_object_hash};
+    slots[n++] = (PyType_Slot){Py_tp_hash, is_unhashable(state, cls, methods)
+                                               ? (void *)PyObject_HashNotImplemented
+                                               : (void *)ih_object_hash};
     if (overrides(cls, state->names[IH_GETATTRIBUTE])) {
         slots[n++] = (PyType_Slot){Py_tp_getattro, (void *)ih_object_getattro_by_class};
         slots[n++] = (PyType_Slot){Py_tp_setattro, (void *)ih_object_setattro};
@@ -269,14 +278,25 @@ static void write_name(PyTypeObject *cls, char *out, size_t room)
 /* What the rules say that libraries want to find: see hooks.view_info(). A dict of our own. */
 static PyObject *info_of(ih_state *state, PyTypeObject *cls)
 {
-    PyObject *ask = ih_hook(state, "view_info");
+    PyObject *ask = ih_hook_of(state, IH_HOOK_VIEW_INFO);
     PyObject *info = ask ? PyObject_CallOneArg(ask, (PyObject *)cls) : NULL;
-    Py_XDECREF(ask);
     PyObject *copy = info && PyDict_Check(info) ? PyDict_Copy(info) : NULL;
     if (info != NULL && copy == NULL && !PyErr_Occurred())
         PyErr_SetString(PyExc_TypeError, "view_info() gave no dict");
     Py_XDECREF(info);
     return copy;
+}
+
+/* Its methods, which go before those of the class: descriptors, and None for one that is taken
+ * away. */
+static PyObject *methods_of(PyObject *info)
+{
+    PyObject *methods = PyDict_New(), *name, *value;
+    for (Py_ssize_t i = 0; methods != NULL && PyDict_Next(info, &i, &name, &value);)
+        if (PyUnicode_CheckExact(name) && (value == Py_None || Py_TYPE(value)->tp_descr_get))
+            if (PyDict_SetItem(methods, name, value) < 0)
+                Py_CLEAR(methods);
+    return methods;
 }
 
 /* What the type of a dataclass's views is derived from: it has `__dataclass_fields__`, which goes
@@ -309,11 +329,12 @@ static PyTypeObject *base_with_fields(ih_state *state, PyObject *info)
     return base;
 }
 
-static PyTypeObject *make_type(ih_state *state, PyTypeObject *cls, PyObject *info)
+static PyTypeObject *make_type(ih_state *state, PyTypeObject *cls, PyObject *info,
+                               PyObject *methods)
 {
     PyType_Slot slots[SLOTS_MAX];
     char name[128];
-    choose_slots(state, cls, slots);
+    choose_slots(state, cls, methods, slots);
     write_name(cls, name, sizeof name);
     unsigned long patterns = PyType_GetFlags(cls) & (Py_TPFLAGS_SEQUENCE | Py_TPFLAGS_MAPPING);
     PyType_Spec spec = {
@@ -332,9 +353,12 @@ static PyTypeObject *make_type(ih_state *state, PyTypeObject *cls, PyObject *inf
 static PyTypeObject *make_view_type(ih_state *state, PyTypeObject *cls)
 {
     PyObject *info = info_of(state, cls);
-    PyTypeObject *type = info ? make_type(state, cls, info) : NULL;
+    PyObject *methods = info ? methods_of(info) : NULL;
+    PyTypeObject *type = methods ? make_type(state, cls, info, methods) : NULL;
     PyObject *qualname = type ? PyType_GetQualName(cls) : NULL;
-    if (qualname == NULL || fill_dict(state, type, cls, info) < 0) {
+    int result = qualname ? fill_dict(state, type, cls, info, methods) : -1;
+    Py_XDECREF(methods);
+    if (result < 0) {
         Py_XDECREF(info);
         Py_XDECREF(qualname);
         Py_XDECREF((PyObject *)type);
@@ -451,6 +475,7 @@ int ih_init_object_types(PyObject *module, ih_state *state)
         [IH_GETATTR] = "__getattr__",
         [IH_GETATTRIBUTE] = "__getattribute__",
         [IH_WRAPPED] = "__wrapped__",
+        [IH_METHODS] = "__icehouse_methods__",
     };
     for (size_t i = 0; i < IH_NAMES; i++)
         if (intern(&state->names[i], names[i]) < 0)

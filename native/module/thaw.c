@@ -21,9 +21,9 @@
  * The cycle collector is off meanwhile: everything made here is alive, and looking at it again and
  * again costs up to 40 % of the time. No Python code runs but numpy's where there are arrays. */
 #include "module/link.h"
-#include "module/thaw_state.h"
+#include "module/thaw_instance.h"
 
-#define PENDING ((PyObject *)(uintptr_t)1) /* a frame was pushed; the value follows */
+#define PENDING IH_THAW_PENDING
 #define KEY_HEIGHT_MAX 1000u
 #define SIGNALS_EVERY 4096u
 
@@ -41,7 +41,8 @@ static PyObject *recall(thawer *t, uint32_t word)
     t->steps = entry->steps;
     t->height = entry->height;
     if (entry->frame != 0) {
-        t->steps = UNHASHABLE;
+        bool object = t->frames[entry->frame - 1].kind == F_OBJECT;
+        t->steps = object ? ih_thaw_hash_steps(entry->object) : UNHASHABLE;
         bool immutable = entry->object == NULL || PyTuple_CheckExact(entry->object);
         uint32_t mutable_at = t->depth ? t->frames[t->depth - 1].mutable_at : 0;
         if (entry->object == NULL || (immutable && mutable_at <= entry->frame))
@@ -57,8 +58,13 @@ static int remember(thawer *t, uint32_t word, PyObject *object)
     return ih_memo_add(t, word, entry);
 }
 
-static frame *push(thawer *t, const ih_node *node, uint32_t word, PyObject *container,
-                   frame_kind kind, uint64_t n)
+static bool is_immutable(frame_kind kind)
+{
+    return kind == F_TUPLE || kind == F_FROZENSET || kind == F_WHOLE;
+}
+
+frame *ih_thaw_push(thawer *t, const ih_node *node, uint32_t word, PyObject *container,
+                    frame_kind kind, uint64_t n)
 {
     if (t->depth == t->room) {
         uint32_t room = t->room * 2;
@@ -83,9 +89,10 @@ static frame *push(thawer *t, const ih_node *node, uint32_t word, PyObject *cont
                  .at = (int64_t)node->data,
                  .stride = 4,
                  .kind = (uint8_t)kind};
-    f->mutable_at = kind == F_TUPLE || kind == F_FROZENSET ? below : t->depth;
+    f->mutable_at = is_immutable(kind) ? below : t->depth;
     if (node->shared && word != 0) {
-        memo_entry entry = {.frame = t->depth, .object = kind == F_FROZENSET ? NULL : container};
+        memo_entry entry = {.frame = t->depth,
+                            .object = kind == F_FROZENSET || kind == F_WHOLE ? NULL : container};
         if (ih_memo_add(t, word, entry) < 0)
             return NULL; /* the frame owns the container */
         f->word = word;
@@ -115,8 +122,8 @@ static PyObject *make_dict(thawer *t, uint32_t word, const ih_node *node)
     PyObject *dict = new_dict(node->n);
     if (dict == NULL)
         return NULL;
-    frame *f =
-        push(t, node, word, dict, shaped ? F_SHAPED : F_PAIRS, shaped ? node->n : node->n * 2);
+    frame *f = ih_thaw_push(t, node, word, dict, shaped ? F_SHAPED : F_PAIRS,
+                            shaped ? node->n : node->n * 2);
     if (f == NULL)
         return NULL;
     f->keys = keys;
@@ -129,7 +136,8 @@ static PyObject *make_sequence(thawer *t, uint32_t word, const ih_node *node)
     if (ih_thaw_spend(t, ih_word_offset(word), 4 + node->n * 4) < 0)
         return NULL;
     PyObject *made = tuple ? PyTuple_New((Py_ssize_t)node->n) : PyList_New((Py_ssize_t)node->n);
-    if (made == NULL || push(t, node, word, made, tuple ? F_TUPLE : F_LIST, node->n) == NULL)
+    if (made == NULL ||
+        ih_thaw_push(t, node, word, made, tuple ? F_TUPLE : F_LIST, node->n) == NULL)
         return NULL;
     return PENDING;
 }
@@ -140,7 +148,8 @@ static PyObject *make_set(thawer *t, uint32_t word, const ih_node *node)
     if (ih_thaw_spend(t, ih_word_offset(word), 4 + node->n * 4) < 0)
         return NULL;
     PyObject *made = frozen ? PyFrozenSet_New(NULL) : PySet_New(NULL);
-    if (made == NULL || push(t, node, word, made, frozen ? F_FROZENSET : F_SET, node->n) == NULL)
+    if (made == NULL ||
+        ih_thaw_push(t, node, word, made, frozen ? F_FROZENSET : F_SET, node->n) == NULL)
         return NULL;
     return PENDING;
 }
@@ -269,7 +278,12 @@ static PyObject *make_known(thawer *t, uint32_t word, ih_node node)
     case IH_FROZENSET:
     case IH_FROZENSET_HASHED:
         return make_set(t, word, &node);
+    case IH_OBJECT:
+        return ih_thaw_object(t, word, &node);
+    case IH_VALUE:
+        return ih_thaw_value_node(t, word, &node);
     case IH_SHAPE:
+    case IH_LAYOUT:
         return ih_thaw_fault(t, ih_word_offset(word), "a value cannot be of this kind of node");
     default:
         return make_run(t, word, &node);
@@ -335,6 +349,7 @@ static inline int accept(thawer *t, frame *f, PyObject *value)
 {
     int result = 0;
     switch ((frame_kind)f->kind) {
+    case F_WHOLE:
     case F_LIST:
         PyList_SET_ITEM(f->container, (Py_ssize_t)f->i++, value);
         return 0;
@@ -342,6 +357,9 @@ static inline int accept(thawer *t, frame *f, PyObject *value)
         count_item(t, f);
         PyTuple_SET_ITEM(f->container, (Py_ssize_t)f->i++, value);
         return 0;
+    case F_OBJECT:
+        result = ih_thaw_store(t, f, value);
+        break;
     case F_SHAPED:
         result = PyDict_SetItem(f->container, f->keys[f->i++], value);
         break;
@@ -388,19 +406,31 @@ static int fill(thawer *t)
 static PyObject *pop(thawer *t)
 {
     frame *f = &t->frames[--t->depth];
+    PyObject *made = f->container;
     bool hashable = f->kind == F_TUPLE || f->kind == F_FROZENSET;
     t->steps =
         !hashable || f->steps == UNHASHABLE ? UNHASHABLE : f->steps + (f->steps < UNHASHABLE - 1);
     t->height = f->height + 1;
+    if (f->layout != NULL || f->kind == F_WHOLE) {
+        frame done = *f; /* what is made may run code, but not in this thaw */
+        if (done.kind == F_WHOLE)
+            made = ih_thaw_finish(&done, made);
+        Py_CLEAR(done.key);
+        Py_XDECREF((PyObject *)done.layout);
+        if (made == NULL)
+            return NULL;
+        t->steps = ih_thaw_hash_steps(made);
+        t->height = 1;
+    }
     if (f->word != 0) {
         memo_entry *entry = ih_memo_find(t, f->word);
         if (entry->object == NULL)
-            entry->object = Py_NewRef(f->container);
+            entry->object = Py_NewRef(made);
         entry->frame = 0;
         entry->steps = t->steps;
         entry->height = t->height;
     }
-    return f->container;
+    return made;
 }
 
 /* Until `value`, or what it is pending for, is complete. */
@@ -437,7 +467,7 @@ static PyObject *make_slice(thawer *t, const ih_sequence *view)
     PyObject *made = tuple ? PyTuple_New((Py_ssize_t)view->n) : PyList_New((Py_ssize_t)view->n);
     if (made == NULL)
         return NULL;
-    frame *f = push(t, &node, 0, made, tuple ? F_TUPLE : F_LIST, view->n);
+    frame *f = ih_thaw_push(t, &node, 0, made, tuple ? F_TUPLE : F_LIST, view->n);
     if (f == NULL)
         return NULL;
     f->at += 4 * view->start;

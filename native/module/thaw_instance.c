@@ -90,8 +90,7 @@ static PyObject *push_object(thawer *t, uint32_t word, const ih_node *node, ih_l
     if (plan->how == IH_THAW_RECORD)
         made = make_record(image->state, layout, &key);
     else if (plan->how == IH_THAW_DEQUE)
-        made = make_deque(t, at, layout, plan,
-                          image->image.base + node->data + (contains ? 4 : 0));
+        made = make_deque(t, at, layout, plan, image->image.base + node->data + (contains ? 4 : 0));
     else
         made = make_empty(layout->cls, plan->make);
     frame *f = made ? ih_thaw_push(t, node, word, made, F_OBJECT, node->n) : NULL;
@@ -177,8 +176,8 @@ static int store_content(thawer *t, const frame *f, PyObject *value)
             result = items ? 0 : -1;
             for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(items); i++) {
                 PyObject *item = PyList_GET_ITEM(items, i);
-                result = PyODict_SetItem(object, PyTuple_GET_ITEM(item, 0),
-                                         PyTuple_GET_ITEM(item, 1));
+                result =
+                    PyODict_SetItem(object, PyTuple_GET_ITEM(item, 0), PyTuple_GET_ITEM(item, 1));
             }
             Py_XDECREF(items);
             return result;
@@ -186,9 +185,8 @@ static int store_content(thawer *t, const frame *f, PyObject *value)
         break;
     case IH_THAW_DEQUE:
         if (sequence) {
-            PyObject *done =
-                PyObject_CallMethod((PyObject *)ih_thaw_plan(f->layout)->base, "extend", "OO",
-                                    object, value);
+            PyObject *done = PyObject_CallMethod((PyObject *)ih_thaw_plan(f->layout)->base,
+                                                 "extend", "OO", object, value);
             Py_XDECREF(done);
             return done ? 0 : -1;
         }
@@ -270,11 +268,10 @@ static PyObject *finish_view(ih_state *state, const ih_layout *layout, PyObject 
     return made;
 }
 
-PyObject *ih_thaw_finish(thawer *t, const frame *f, PyObject *values)
+PyObject *ih_thaw_finish(const frame *f, PyObject *values)
 {
     ih_image_object *image = f->in->image;
     PyObject *made;
-    (void)t;
     if (f->layout == NULL)
         made = ih_thaw_value(image, f->node_at, f->code, PyList_GET_ITEM(values, 0));
     else if (f->layout->form == IH_FORM_TUPLE || f->layout->form == IH_FORM_MADE)
@@ -291,12 +288,8 @@ PyObject *ih_thaw_finish(thawer *t, const frame *f, PyObject *values)
 
 /* ---- hashing ----------------------------------------------------------------------------------- */
 
-uint32_t ih_thaw_hash_steps(const thawer *t, PyObject *object, bool complete)
+uint32_t ih_thaw_hash_steps(PyObject *object)
 {
     hashfunc hash = Py_TYPE(object)->tp_hash;
-    if (hash == NULL || hash == PyObject_HashNotImplemented)
-        return UNHASHABLE;
-    if (hash == PyBaseObject_Type.tp_hash)
-        return 1; /* by identity, whatever it holds */
-    return complete && !t->quietly ? 1 : UNHASHABLE;
+    return hash == NULL || hash == PyObject_HashNotImplemented ? UNHASHABLE : 1;
 }

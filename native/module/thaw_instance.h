@@ -45,8 +45,8 @@ PyObject *ih_thaw_value_node(thawer *t, uint32_t word, const ih_node *node);
 /* Stores a value into the object of an F_OBJECT frame. 0 or -1; `value` stays the caller's. */
 int ih_thaw_store(thawer *t, frame *f, PyObject *value);
 /* Makes the object of an F_WHOLE frame from its list of values, which is released. */
-PyObject *ih_thaw_finish(thawer *t, const frame *f, PyObject *values);
+PyObject *ih_thaw_finish(const frame *f, PyObject *values);
 /* What hashing such an object takes; UNHASHABLE. */
-uint32_t ih_thaw_hash_steps(const thawer *t, PyObject *object, bool complete);
+uint32_t ih_thaw_hash_steps(PyObject *object);
 
 #endif

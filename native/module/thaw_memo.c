@@ -251,6 +251,7 @@ void ih_thaw_stop(thawer *t)
     for (uint32_t i = 0; i < t->depth; i++) {
         Py_DECREF(t->frames[i].container);
         Py_XDECREF(t->frames[i].key);
+        Py_XDECREF(t->frames[i].layout);
     }
     if (t->frames != t->inline_frames)
         PyMem_Free(t->frames);

@@ -226,7 +226,7 @@ static PyObject *thaw_members(ih_state *state, PyObject *object, thawing *t)
 
 static PyObject *thaw_view(ih_state *state, PyObject *object, bool quietly)
 {
-    if (ih_is_container_view(state, object))
+    if (ih_is_container_view(state, object) || ih_is_object_view(object))
         return ih_thaw_container(state, object, quietly);
     if (Py_TYPE(object) == state->array_type)
         return quietly ? Py_NewRef(object) : ih_thaw_array_view(state, object);

@@ -94,7 +94,8 @@ static bool is_gadget(const ih_layout *layout)
 {
     bool own = PyTuple_Check(layout->trust) && PyTuple_GET_SIZE(layout->trust) > 0 &&
                PyTuple_GET_ITEM(layout->trust, 0) == Py_True;
-    return !own && layout->cls->tp_finalize != NULL && (layout->cls->tp_flags & Py_TPFLAGS_HEAPTYPE);
+    return !own && layout->cls->tp_finalize != NULL &&
+           (layout->cls->tp_flags & Py_TPFLAGS_HEAPTYPE);
 }
 
 static int fill_plan(ih_plan *plan, const ih_layout *layout)

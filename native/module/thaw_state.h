@@ -11,11 +11,22 @@
 #define STRS_INLINE 32u
 #define STRS_MAX 4096u
 
-typedef enum { F_LIST, F_TUPLE, F_SHAPED, F_PAIRS, F_SET, F_FROZENSET } frame_kind;
+#define IH_THAW_PENDING ((PyObject *)(uintptr_t)1) /* a frame was pushed; the value follows */
+
+typedef enum {
+    F_LIST,
+    F_TUPLE,
+    F_SHAPED,
+    F_PAIRS,
+    F_SET,
+    F_FROZENSET,
+    F_OBJECT, /* an instance: thaw_instance.c */
+    F_WHOLE   /* the container is a list of values, of which something is made at the end */
+} frame_kind;
 
 typedef struct {
     PyObject *container;
-    PyObject *key;         /* F_PAIRS: a key that waits for its value */
+    PyObject *key; /* F_PAIRS: a key that waits for its value; F_OBJECT of a record: its dict */
     PyObject *const *keys; /* F_SHAPED */
     struct thaw_image *in; /* whose words these are */
     uint64_t i, n;         /* words done and to do */
@@ -24,6 +35,8 @@ typedef struct {
     uint32_t
         mutable_at; /* number of the nearest frame, from here downward, that is mutable; plus one */
     uint32_t steps, height;
+    ih_layout *layout;      /* F_OBJECT, F_WHOLE of an OBJECT: owned */
+    uint64_t node_at, code; /* the same: the node; F_WHOLE of a VALUE: its code */
     uint8_t kind;
 } frame;
 
@@ -96,6 +109,10 @@ static inline int ih_thaw_spend(thawer *t, uint64_t at, uint64_t bytes)
 int ih_thaw_enter(thawer *t, ih_image_object *image);
 int ih_thaw_start(thawer *t, ih_image_object *image);
 void ih_thaw_stop(thawer *t);
+
+/* Takes over `container`; n words follow from node->data on. NULL with an exception. */
+frame *ih_thaw_push(thawer *t, const ih_node *node, uint32_t word, PyObject *container,
+                    frame_kind kind, uint64_t n);
 
 /* The entry of `word` (of the image `here`), or the empty one where it belongs. Only while there is
  * a memo. */

@@ -46,8 +46,9 @@ PyObject *ih_decode_sample(ih_image_object *image, uint32_t word);
 PyObject *ih_value_failed(ih_image_object *image, uint64_t at, const char *what);
 
 /* thaw(): the mutable original of a value whose payload was thawed; an object of form TUPLE or MADE
- * with thawed fields (a tuple or list). New references. */
+ * with thawed fields (a list). New references. */
 PyObject *ih_thaw_value(ih_image_object *image, uint64_t at, uint64_t code, PyObject *payload);
-PyObject *ih_thaw_made(ih_image_object *image, uint64_t at, uint32_t layout, PyObject *values);
+PyObject *ih_thaw_made(ih_image_object *image, uint64_t at, const ih_layout *layout,
+                       PyObject *values);
 
 #endif
