@@ -89,7 +89,9 @@ class Forge:
         names = self.text(module), self.text(qualname)
         return self.value(CLASS, self.words(TUPLE, *names))
 
-    def layout(self, form: int, cls: int, number: int = 0, names: Sequence[str] | None = None) -> int:
+    def layout(
+        self, form: int, cls: int, number: int = 0, names: Sequence[str] | None = None
+    ) -> int:
         keys = [self.text(name) for name in names or ()]
         shape = NONE if names is None else self.words(SHAPE, *keys)
         return self.words(LAYOUT, cls, number, shape, n=form)

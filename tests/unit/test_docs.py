@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PAGES = ["objects.md"]
+PAGES = ["objects.md", "types.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -19,6 +19,7 @@ from icehouse.store.freezing import hooks
 from icehouse.store.freezing.trust import NONE, OWN
 
 HERE = Path(__file__).parent
+TESTS = HERE.parents[2]
 
 
 def name(obj: Any) -> str:
@@ -234,7 +235,7 @@ def test_h23_across_processes_with_another_salt(tmp_path: Path) -> None:
     file = tmp_path / "parts"
     file.write_bytes(pickle.dumps([taken(obj) for obj in samples.COMPARABLE]))
     # Where the values of this process' system calls differ, they are not compared.
-    command = [sys.executable, "-c", COMPARE, str(HERE), str(file)]
+    command = [sys.executable, "-c", COMPARE, str(TESTS), str(file)]
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONHASHSEED": "77"})
     assert done.stdout.strip() == str(len(samples.COMPARABLE)), done.stderr
 

@@ -1,6 +1,6 @@
 """Objects of every type of the standard library that freezes, and classes derived of them.
 
-At the top of a module, since classes come back by name. Imported by the tests here, by the
+At the top of a module, since classes come back by name. Imported by tests of the rules, by the
 strategies of tests/property/universe.py, and in other interpreters.
 """
 

@@ -1,8 +1,0 @@
-"""The samples beside the tests are importable from them, and in other interpreters by name."""
-
-import sys
-from pathlib import Path
-
-HERE = str(Path(__file__).parent)
-if HERE not in sys.path:
-    sys.path.insert(0, HERE)
