@@ -100,6 +100,7 @@ typedef struct ih_lease {
     bool fleeting; /* the image goes with the last lease of this process; ih_lease_set_fleeting() */
     bool trusted; /* produced under this process's uid (H4, H20): known from the segment, never from
                      its bytes */
+    bool sealed;  /* F_SEAL_WRITE, seen when it was mapped: nobody can write it any more */
 } ih_lease;
 
 /* Opens the image of any store of this process. O(1), no system call. IH_GONE, IH_CLOSED. */

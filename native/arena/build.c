@@ -68,10 +68,10 @@ static bool is_inherited(const ih_building *building)
 ih_result ih_block_unshare(ih_block *block, ih_building *building, ih_error *error)
 {
     const ih_segment *segment = block->segment;
-    if (segment == NULL || segment->fd < 0 || !building->shared)
-        return ih_fail(error, IH_INVALID, 0, "end the building of an image twice");
     if (is_inherited(building))
         return ih_fail(error, IH_FORKED, 0, "seal an image in a forked child");
+    if (segment == NULL || segment->fd < 0 || !building->shared)
+        return ih_fail(error, IH_INVALID, 0, "end the building of an image twice");
     uint8_t *start = building->start;
     int code = ih_os_map_copies(segment->fd, 0, building->mapped, &start);
     if (code != 0)

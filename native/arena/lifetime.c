@@ -195,6 +195,7 @@ ih_entry *ih_lease_add(ih_segment *segment, uint32_t unit, const ih_header *head
     entry->lease.fleeting = store->ephemeral;
     /* An embedded store's segments are written by this process or those it was forked from. */
     entry->lease.trusted = !segment->foreign;
+    entry->lease.sealed = segment->kernel_sealed;
     entry->segment = segment;
     entry->unit = unit;
     entry->block = header->units;

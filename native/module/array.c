@@ -398,6 +398,13 @@ static PyMethodDef array_methods[] = {
      "__array__(dtype=None, copy=None)\n--\n\n"
      "A read-only ndarray over the same memory, or a converted copy. TypeError where numpy does\n"
      "not load."},
+    {"__dlpack__", (PyCFunction)(void (*)(void))ih_array_dlpack, METH_VARARGS | METH_KEYWORDS,
+     "__dlpack__(*, stream=None, max_version=None, dl_device=None, copy=None)\n--\n\n"
+     "A DLPack capsule over the same memory, flagged as read-only: max_version=(1, 0) or later,\n"
+     "and numpy 2.1. BufferError for consumers that know no such flag; TypeError where numpy does\n"
+     "not load."},
+    {"__dlpack_device__", ih_array_dlpack_device, METH_NOARGS,
+     "__dlpack_device__()\n--\n\nThe CPU, as DLPack says it: (1, 0)."},
     {NULL},
 };
 static PyGetSetDef getset[] = {

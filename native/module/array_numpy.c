@@ -138,3 +138,28 @@ PyObject *ih_array_dunder(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_DECREF(asarray);
     return result;
 }
+
+/* The method of the ndarray over this view's memory. */
+static PyObject *ask_ndarray(PyObject *self, const char *method, PyObject *args, PyObject *kwargs)
+{
+    PyObject *none = PyTuple_New(0);
+    PyObject *array = none == NULL ? NULL : ih_array_dunder(self, none, NULL);
+    PyObject *function = array == NULL ? NULL : PyObject_GetAttrString(array, method);
+    PyObject *result =
+        function == NULL ? NULL : PyObject_Call(function, args == NULL ? none : args, kwargs);
+    Py_XDECREF(none);
+    Py_XDECREF(array);
+    Py_XDECREF(function);
+    return result;
+}
+
+PyObject *ih_array_dlpack(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return ask_ndarray(self, "__dlpack__", args, kwargs);
+}
+
+PyObject *ih_array_dlpack_device(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return ask_ndarray(self, "__dlpack_device__", NULL, NULL);
+}

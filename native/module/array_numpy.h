@@ -16,5 +16,9 @@ bool ih_clear_ordinary_exception(void);
 
 /* FrozenArray.__array__ */
 PyObject *ih_array_dunder(PyObject *self, PyObject *args, PyObject *kwargs);
+/* FrozenArray.__dlpack__, __dlpack_device__: those of the ndarray, which since numpy 2.1 says that
+ * it is read-only. */
+PyObject *ih_array_dlpack(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *ih_array_dlpack_device(PyObject *self, PyObject *unused);
 
 #endif
