@@ -92,7 +92,7 @@ def meet(folder: str, count: int) -> float:
 
 
 def build_without_numpy(token: str) -> str:
-    store = Store.attach(token)
+    store = icehouse.Store.attach(token)
     with (made := store.create((1 << 17,), "int64")) as array:
         assert type(array) is memoryview
         array[5] = 7

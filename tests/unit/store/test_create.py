@@ -15,8 +15,11 @@ import icehouse
 import icehouse.interpreters
 from icehouse import Store, cow
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = str(Path(__file__).parent)
+sys.path.insert(0, HERE)
 import interpreter_work  # noqa: E402
+
+sys.path.remove(HERE)
 
 np = pytest.importorskip("numpy")
 
