@@ -16,6 +16,8 @@ typedef struct {
     PyObject *seen; /* set of addresses */
     PyObject *offender;
     Py_ssize_t found;
+    freezer *f;
+    PyObject *made; /* {address of an object: what its rule made of it} */
 } search;
 
 /* Takes over `step`. 0, or -1 with an exception. */
@@ -24,7 +26,8 @@ static int reach(search *s, PyObject *object, PyObject *step, Py_ssize_t holder)
     if (s->found >= 0)
         goto done;
     bool container = PyList_CheckExact(object) || PyTuple_CheckExact(object) ||
-                     PyDict_CheckExact(object) || PyAnySet_CheckExact(object);
+                     PyDict_CheckExact(object) || PyAnySet_CheckExact(object) ||
+                     freeze_met_class(s->f, Py_TYPE(object)) != NULL;
     if (object != s->offender && !container)
         goto done;
     PyObject *address = PyLong_FromVoidPtr(object);
@@ -89,13 +92,18 @@ static int reach_dict(search *s, PyObject *dict, Py_ssize_t holder)
     return result;
 }
 
-static int reach_items(search *s, Py_ssize_t holder)
+/* The members of a builtin container, or of the builtin part of an object. */
+static int reach_content(search *s, PyObject *object, Py_ssize_t holder)
 {
-    PyObject *object = s->places[holder].object;
-    if (PyDict_CheckExact(object))
+    if (PyDict_Check(object))
         return reach_dict(s, object, holder);
-    bool set = PyAnySet_CheckExact(object);
-    PyObject *iterator = PyObject_GetIter(object), *item;
+    bool set = PyAnySet_Check(object);
+    getiterfunc iterate = set                    ? PySet_Type.tp_iter
+                          : PyList_Check(object) ? PyList_Type.tp_iter
+                                                 : PyTuple_Type.tp_iter;
+    if (!set && !PyList_Check(object) && !PyTuple_Check(object))
+        return 0;
+    PyObject *iterator = iterate(object), *item;
     if (iterator == NULL)
         return -1;
     for (Py_ssize_t i = 0; s->found < 0 && (item = PyIter_Next(iterator)) != NULL; i++) {
@@ -107,6 +115,84 @@ static int reach_items(search *s, Py_ssize_t holder)
     }
     Py_DECREF(iterator);
     return PyErr_Occurred() ? -1 : 0;
+}
+
+static int reach_field(search *s, PyObject *name, PyObject *value, Py_ssize_t holder)
+{
+    PyObject *step = PyUnicode_FromFormat(".%S", name);
+    return step == NULL ? -1 : reach(s, value, step, holder);
+}
+
+static int reach_fields(search *s, PyObject *dict, Py_ssize_t holder)
+{
+    PyObject *items = PyDict_Items(dict);
+    int result = items == NULL ? -1 : 0;
+    for (Py_ssize_t i = 0; result == 0 && s->found < 0 && i < PyList_GET_SIZE(items); i++) {
+        PyObject *item = PyList_GET_ITEM(items, i);
+        result = reach_field(s, PyTuple_GET_ITEM(item, 0), PyTuple_GET_ITEM(item, 1), holder);
+    }
+    Py_XDECREF(items);
+    return result;
+}
+
+/* What the rule of an object made of it. */
+static int reach_made(search *s, const freeze_rule *rule, PyObject *made, Py_ssize_t holder)
+{
+    bool pair = PyTuple_Check(made) && PyTuple_GET_SIZE(made) == 2;
+    if (rule->kind == RULE_CONTAINER && pair) {
+        int result = reach_content(s, PyTuple_GET_ITEM(made, 0), holder);
+        PyObject *fields = PyTuple_GET_ITEM(made, 1);
+        return result == 0 && PyDict_Check(fields) ? reach_fields(s, fields, holder) : result;
+    }
+    if (rule->kind == RULE_MADE && pair) {
+        PyObject *names = PyTuple_GET_ITEM(made, 0), *values = PyTuple_GET_ITEM(made, 1);
+        Py_ssize_t n = PyTuple_Check(names) && PyTuple_Check(values) ? PyTuple_GET_SIZE(names) : 0;
+        int result = 0;
+        for (Py_ssize_t i = 0; result == 0 && i < n && i < PyTuple_GET_SIZE(values); i++)
+            result = reach_field(s, PyTuple_GET_ITEM(names, i), PyTuple_GET_ITEM(values, i),
+                                 holder);
+        return result;
+    }
+    PyObject *step = PyUnicode_FromString(rule->kind == RULE_AS ? " as it is frozen" : " value");
+    return step == NULL ? -1 : reach(s, made, step, holder);
+}
+
+/* An object that is read in place. */
+static int reach_parts(search *s, const known_class *class, PyObject *object, Py_ssize_t holder)
+{
+    int result = reach_content(s, object, holder);
+    for (Py_ssize_t i = 0; result == 0 && i < class->rule->slot_count; i++) {
+        PyObject *value;
+        result = ih_rule_slot(&class->rule->slots[i], object, &value);
+        if (result == 0 && value != NULL)
+            result = reach_field(s, class->rule->slots[i].name, value, holder);
+        Py_XDECREF(value);
+    }
+    PyObject *dict =
+        result == 0 && class->has_dict ? PyObject_GenericGetDict(object, NULL) : NULL;
+    if (dict != NULL)
+        result = reach_fields(s, dict, holder);
+    Py_XDECREF(dict);
+    return PyErr_Occurred() ? -1 : result;
+}
+
+static int reach_items(search *s, Py_ssize_t holder)
+{
+    PyObject *object = s->places[holder].object;
+    const known_class *class = freeze_met_class(s->f, Py_TYPE(object));
+    if (class == NULL)
+        return reach_content(s, object, holder);
+    PyObject *address = PyLong_FromVoidPtr(object);
+    PyObject *made = address == NULL ? NULL : PyDict_GetItemWithError(s->made, address);
+    Py_XDECREF(address);
+    if (made != NULL)
+        return reach_made(s, class->rule, made, holder);
+    if (PyErr_Occurred())
+        return -1;
+    rule_kind kind = class->rule->kind;
+    return kind == RULE_VIEW || kind == RULE_CONTAINER || kind == RULE_TUPLE
+               ? reach_parts(s, class, object, holder)
+               : 0;
 }
 
 /* "root['models'][3]" */
@@ -153,10 +239,37 @@ static void set_error(const freezer *f, PyObject *path, PyObject *holder)
     Py_XDECREF(error);
 }
 
-void freeze_raise(freezer *f, PyObject *root)
+/* The exception of a getter goes on as it is, and says where it was raised. */
+static void add_note(const freezer *f, PyObject *path, PyObject *error)
 {
-    search s = {.seen = PySet_New(NULL), .offender = f->offender, .found = -1};
-    int result = s.seen == NULL ? -1 : reach(&s, root, NULL, -1);
+    PyObject *note = PyUnicode_FromFormat("while freezing %U, an object of type %s", path,
+                                          Py_TYPE(f->offender)->tp_name);
+    PyObject *done =
+        note == NULL ? NULL
+                     : PyObject_CallMethod(PyExc_BaseException, "add_note", "OO", error, note);
+    Py_XDECREF(note);
+    Py_XDECREF(done);
+}
+
+static PyObject *made_by_address(const freezer *f)
+{
+    PyObject *made = PyDict_New();
+    Py_ssize_t n = f->derived == NULL ? 0 : PyList_GET_SIZE(f->derived);
+    for (Py_ssize_t i = 0; made != NULL && i + 1 < n; i += 2) {
+        PyObject *address = PyLong_FromVoidPtr(PyList_GET_ITEM(f->derived, i));
+        if (address == NULL ||
+            PyDict_SetItem(made, address, PyList_GET_ITEM(f->derived, i + 1)) < 0)
+            Py_CLEAR(made);
+        Py_XDECREF(address);
+    }
+    return made;
+}
+
+static void explain(freezer *f, PyObject *root, PyObject *error)
+{
+    search s = {.seen = PySet_New(NULL), .offender = f->offender, .found = -1, .f = f};
+    s.made = s.seen == NULL ? NULL : made_by_address(f);
+    int result = s.made == NULL ? -1 : reach(&s, root, NULL, -1);
     for (Py_ssize_t i = 0; result == 0 && s.found < 0 && i < s.count; i++)
         result = reach_items(&s, i);
     if (result == 0) {
@@ -164,7 +277,9 @@ void freeze_raise(freezer *f, PyObject *root)
          * is named. */
         PyObject *path = path_to(&s, s.found < 0 ? 0 : s.found);
         Py_ssize_t holder = s.found > 0 ? s.places[s.found].holder : -1;
-        if (path != NULL)
+        if (path != NULL && error != NULL)
+            add_note(f, path, error);
+        else if (path != NULL)
             set_error(f, path, holder < 0 ? Py_None : s.places[holder].object);
         Py_XDECREF(path);
     }
@@ -174,4 +289,18 @@ void freeze_raise(freezer *f, PyObject *root)
     }
     PyMem_Free(s.places);
     Py_XDECREF(s.seen);
+    Py_XDECREF(s.made);
+}
+
+void freeze_raise(freezer *f, PyObject *root)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    if (type == NULL) {
+        explain(f, root, NULL);
+        return;
+    }
+    PyErr_NormalizeException(&type, &error, &traceback);
+    explain(f, root, error);
+    PyErr_Restore(type, error, traceback);
 }

@@ -11,7 +11,7 @@ static const kinds view_kinds = {IH_TUPLE_VIEW, IH_TUPLE_VIEW_PACKED, IH_TUPLE_V
 
 static inline PyObject **items_of(PyObject *sequence)
 {
-    return PyList_CheckExact(sequence) ? ((PyListObject *)sequence)->ob_item
+    return PyList_Check(sequence) ? ((PyListObject *)sequence)->ob_item
                                        : ((PyTupleObject *)sequence)->ob_item;
 }
 
@@ -257,8 +257,25 @@ static int freeze_sequence(freezer *f, PyObject *sequence, PyObject *identity, c
     *word = ih_word_at(at);
     if (memo_add(f, identity, *word) < 0)
         return -1;
-    return depth < RECURSION_MAX ? fill_sequence(f, sequence, at, depth)
-                                 : freeze_later(f, sequence, at);
+    if (as == &tuple_kinds) {
+        /* Never deferred: how deep it goes is bounded, and what it is inside of must be known. */
+        if (freeze_open(f, identity != NULL ? identity : sequence, *word, true) < 0)
+            return -1;
+        result = fill_sequence(f, sequence, at, depth);
+        freeze_close(f);
+        return result;
+    }
+    if (depth >= RECURSION_MAX)
+        return freeze_later(f, sequence, at);
+    uint32_t outside = freeze_enter_lazy(f);
+    result = fill_sequence(f, sequence, at, depth);
+    freeze_leave_lazy(f, outside);
+    return result;
+}
+
+int freeze_list_part(freezer *f, PyObject *list, int depth, uint32_t *word)
+{
+    return freeze_sequence(f, list, NULL, &list_kinds, depth, word);
 }
 
 int freeze_list(freezer *f, PyObject *list, int depth, uint32_t *word)
@@ -266,43 +283,69 @@ int freeze_list(freezer *f, PyObject *list, int depth, uint32_t *word)
     *word = memo_find(f, list);
     if (*word != 0)
         return 0;
-#ifdef Py_GIL_DISABLED
-    PyObject *copy =
-        PyList_AsTuple(list); /* other threads may change the list; nobody changes a tuple */
+    if (!f->careful)
+        return freeze_sequence(f, list, list, &list_kinds, depth, word);
+    PyObject *copy = PyList_AsTuple(list); /* nobody changes a tuple */
     if (freeze_keep(f, copy) < 0)
         return -1;
     return freeze_sequence(f, copy, list, &list_kinds, depth, word);
-#else
-    return freeze_sequence(f, list, list, &list_kinds, depth, word);
-#endif
 }
 
-/* Does the tuple's tree of tuples stay within what may open as a real tuple (docs/image-format.md)?
- */
-static bool opens_as_tuple(PyObject *tuple, uint32_t depth, uint32_t *nodes)
+/* Does the tree of tuples, those of subclasses included, stay within what may open as real ones? */
+static int opens_as_tuple(freezer *f, PyObject *tuple, uint32_t depth, uint32_t *nodes)
 {
     Py_ssize_t n = PyTuple_GET_SIZE(tuple);
     if (depth == 0 || (uint64_t)n + 1 > *nodes)
-        return false;
+        return 0;
     *nodes -= (uint32_t)n + 1;
     for (Py_ssize_t i = 0; i < n; i++) {
         PyObject *item = PyTuple_GET_ITEM(tuple, i);
-        if (PyTuple_CheckExact(item) && !opens_as_tuple(item, depth - 1, nodes))
-            return false;
+        if (!PyTuple_Check(item))
+            continue;
+        if (!PyTuple_CheckExact(item)) {
+            const known_class *class = freeze_class(f, Py_TYPE(item));
+            if (class == NULL)
+                return -1;
+            if (class->rule->kind != RULE_TUPLE)
+                continue;
+        }
+        int small = opens_as_tuple(f, item, depth - 1, nodes);
+        if (small <= 0)
+            return small;
     }
-    return true;
+    return 1;
 }
 
-int freeze_tuple(freezer *f, PyObject *tuple, int depth, uint32_t *word)
+int freeze_opens_as_tuple(freezer *f, PyObject *tuple)
+{
+    uint32_t nodes = IH_TUPLE_TREE_MAX;
+    if (f->uncounted) { /* inside a real one that was counted without it */
+        f->uncounted = false;
+        return 0;
+    }
+    return opens_as_tuple(f, tuple, IH_TUPLE_DEPTH_MAX, &nodes);
+}
+
+static int freeze_as_tuple(freezer *f, PyObject *tuple, PyObject *identity, int depth,
+                           uint32_t *word)
 {
     if (PyTuple_GET_SIZE(tuple) == 0) {
         *word = IH_EMPTY_TUPLE;
         return 0;
     }
-    *word = memo_find(f, tuple);
-    if (*word != 0)
-        return 0;
-    uint32_t nodes = IH_TUPLE_TREE_MAX;
-    bool real = opens_as_tuple(tuple, IH_TUPLE_DEPTH_MAX, &nodes);
-    return freeze_sequence(f, tuple, tuple, real ? &tuple_kinds : &view_kinds, depth, word);
+    int real = freeze_opens_as_tuple(f, tuple);
+    if (real < 0)
+        return -1;
+    return freeze_sequence(f, tuple, identity, real ? &tuple_kinds : &view_kinds, depth, word);
+}
+
+int freeze_tuple_part(freezer *f, PyObject *tuple, int depth, uint32_t *word)
+{
+    return freeze_as_tuple(f, tuple, NULL, depth, word);
+}
+
+int freeze_tuple(freezer *f, PyObject *tuple, int depth, uint32_t *word)
+{
+    *word = f->uncounted ? 0 : memo_find(f, tuple);
+    return *word != 0 ? 0 : freeze_as_tuple(f, tuple, tuple, depth, word);
 }

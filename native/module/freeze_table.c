@@ -73,10 +73,10 @@ static void remember_addresses(freezer *f, known_shape *slot, uint64_t hash, PyO
 
 /* The shape of these keys, all exact str: found by their addresses, else by their words, else made.
  */
-static int shape_of(freezer *f, PyObject *const *keys, uint32_t n, uint32_t *shape)
+static int shape_of(freezer *f, PyObject *const *keys, uint32_t n, uint32_t *words,
+                    uint64_t *hashes, uint32_t *shape)
 {
-    uint64_t hash = n, word_hash = n, hashes[SHAPE_KEYS_MAX];
-    uint32_t words[SHAPE_KEYS_MAX];
+    uint64_t hash = n, word_hash = n;
     for (uint32_t i = 0; i < n; i++)
         hash = (hash ^ (uint64_t)(uintptr_t)keys[i] >> 4) * 0x9e3779b97f4a7c15u;
     known_shape *slot = find_slot(f, f->by_address, hash, keys, n);
@@ -97,12 +97,33 @@ static int shape_of(freezer *f, PyObject *const *keys, uint32_t n, uint32_t *sha
         uint32_t words_at = 0, made = 0;
         if (write_shape(f, words, hashes, n, &made, &words_at) < 0)
             return -1;
+        *shape = made;
+        if (f->shapes_made >= SHAPES / 4 * 3)
+            return 0;
         *known = (known_shape){word_hash, f->generation, made, n, words_at};
         f->shapes_made++;
     }
     *shape = known->shape;
     remember_addresses(f, slot, hash, keys, n, *shape);
     return 0;
+}
+
+int freeze_shape(freezer *f, PyObject *const *names, uint64_t n, uint32_t *shape)
+{
+    uint64_t few_hashes[SHAPE_KEYS_MAX];
+    uint32_t few_words[SHAPE_KEYS_MAX];
+    if (n <= SHAPE_KEYS_MAX)
+        return shape_of(f, names, (uint32_t)n, few_words, few_hashes, shape);
+    if (n >= IH_COUNT_WIDE)
+        return freeze_failed(IH_WRITE_TOO_LARGE);
+    uint64_t *hashes = malloc(n * sizeof *hashes);
+    uint32_t *words = malloc(n * sizeof *words);
+    int result = hashes == NULL || words == NULL
+                     ? freeze_failed(IH_WRITE_MEMORY)
+                     : shape_of(f, names, (uint32_t)n, words, hashes, shape);
+    free(hashes);
+    free(words);
+    return result;
 }
 
 /* ---- keys ----------------------------------------------------------------------------------- */
@@ -154,6 +175,12 @@ static void add_key(freezer *f, table *t, uint64_t hash, uint64_t entry, int kno
         t->usable = false;
 }
 
+/* Over the keys of a dict or set, whatever `__iter__` its class has. */
+static PyObject *plain_iterator(PyObject *container)
+{
+    return (PyDict_Check(container) ? PyDict_Type.tp_iter : PySet_Type.tp_iter)(container);
+}
+
 /* Keys that collide under seed 0 get another seed; those that collide under all get no table. */
 static int seed_again(freezer *f, table *t, PyObject *container)
 {
@@ -164,7 +191,7 @@ static int seed_again(freezer *f, table *t, PyObject *container)
         ih_clear_table(&f->writer, t->at, t->n, seed);
         t->probes = 0;
         t->usable = true;
-        PyObject *iterator = PyObject_GetIter(container), *key;
+        PyObject *iterator = plain_iterator(container), *key;
         if (iterator == NULL)
             return -1;
         for (uint64_t i = 0; t->usable && (key = PyIter_Next(iterator)) != NULL; i++) {
@@ -271,7 +298,7 @@ static int freeze_shaped(freezer *f, PyObject *dict, PyObject *identity, PyObjec
                          PyObject *const *values, int depth, uint32_t *word)
 {
     uint32_t n = (uint32_t)PyDict_GET_SIZE(dict), shape;
-    if (shape_of(f, keys, n, &shape) < 0)
+    if (freeze_shape(f, keys, n, &shape) < 0)
         return -1;
     uint64_t at = 0;
     int result = ih_begin_node(&f->writer, IH_DICT_SHAPED, n, 4 + 4 * (uint64_t)n, &at);
@@ -282,7 +309,12 @@ static int freeze_shaped(freezer *f, PyObject *dict, PyObject *identity, PyObjec
     *word = ih_word_at(at);
     if (memo_add(f, identity, *word) < 0)
         return -1;
-    return depth < RECURSION_MAX ? fill_values(f, values, n, at, depth) : freeze_later(f, dict, at);
+    if (depth >= RECURSION_MAX)
+        return freeze_later(f, dict, at);
+    uint32_t outside = freeze_enter_lazy(f);
+    result = fill_values(f, values, n, at, depth);
+    freeze_leave_lazy(f, outside);
+    return result;
 }
 
 static int freeze_plain_dict(freezer *f, PyObject *dict, PyObject *identity, int depth,
@@ -310,9 +342,17 @@ static int freeze_plain_dict(freezer *f, PyObject *dict, PyObject *identity, int
     *word = ih_word_at(at);
     if (memo_add(f, identity, *word) < 0)
         return -1;
-    if (depth < RECURSION_MAX)
-        return fill_entries(f, dict, at, hashed, depth);
-    return freeze_later(f, dict, at);
+    if (depth >= RECURSION_MAX)
+        return freeze_later(f, dict, at);
+    uint32_t outside = freeze_enter_lazy(f);
+    result = fill_entries(f, dict, at, hashed, depth);
+    freeze_leave_lazy(f, outside);
+    return result;
+}
+
+int freeze_dict_part(freezer *f, PyObject *dict, int depth, uint32_t *word)
+{
+    return freeze_plain_dict(f, dict, NULL, depth, word);
 }
 
 int freeze_dict(freezer *f, PyObject *dict, int depth, uint32_t *word)
@@ -320,14 +360,12 @@ int freeze_dict(freezer *f, PyObject *dict, int depth, uint32_t *word)
     *word = memo_find(f, dict);
     if (*word != 0)
         return 0;
-#ifdef Py_GIL_DISABLED
-    PyObject *copy = PyDict_Copy(dict); /* other threads may change the dict, nobody the copy */
+    if (!f->careful)
+        return freeze_plain_dict(f, dict, dict, depth, word);
+    PyObject *copy = PyDict_Copy(dict); /* others may change the dict, nobody the copy */
     if (freeze_keep(f, copy) < 0)
         return -1;
     return freeze_plain_dict(f, copy, dict, depth, word);
-#else
-    return freeze_plain_dict(f, dict, dict, depth, word);
-#endif
 }
 
 /* ---- sets ----------------------------------------------------------------------------------- */
@@ -340,7 +378,7 @@ int fill_set(freezer *f, PyObject *set, uint64_t at, int depth)
     table t = {.at = words, .n = n, .usable = hashed};
     if (hashed)
         words = behind_table(words, n);
-    PyObject *iterator = PyObject_GetIter(set), *item;
+    PyObject *iterator = plain_iterator(set), *item;
     if (iterator == NULL)
         return -1;
     for (; (item = PyIter_Next(iterator)) != NULL; i++) {
@@ -348,13 +386,15 @@ int fill_set(freezer *f, PyObject *set, uint64_t at, int depth)
         uint64_t hash = 0;
         int known = i == n ? changed() : freeze_key(f, item, i, depth, &word, &hash);
         Py_DECREF(item); /* the set holds it */
-        if (known < 0)
-            break;
+        if (known < 0) {
+            Py_DECREF(iterator);
+            return -1;
+        }
         ih_put_word(&f->writer, words + 4 * i, word);
         add_key(f, &t, hash, i, known);
     }
     Py_DECREF(iterator);
-    if (PyErr_Occurred() || f->offender != NULL)
+    if (PyErr_Occurred())
         return -1;
     if (i != n)
         return changed();
@@ -381,7 +421,18 @@ static int freeze_plain_set(freezer *f, PyObject *set, PyObject *identity, bool 
     *word = ih_word_at(at);
     if (memo_add(f, identity, *word) < 0)
         return -1;
-    return depth < RECURSION_MAX ? fill_set(f, set, at, depth) : freeze_later(f, set, at);
+    if (depth >= RECURSION_MAX)
+        return freeze_later(f, set, at);
+    uint32_t outside = freeze_enter_lazy(f);
+    result = fill_set(f, set, at, depth);
+    freeze_leave_lazy(f, outside);
+    return result;
+}
+
+int freeze_set_part(freezer *f, PyObject *set, int depth, uint32_t *word)
+{
+    bool mutable = PyType_IsSubtype(Py_TYPE(set), &PySet_Type);
+    return freeze_plain_set(f, set, NULL, mutable, depth, word);
 }
 
 int freeze_set(freezer *f, PyObject *set, int depth, uint32_t *word)
@@ -390,12 +441,10 @@ int freeze_set(freezer *f, PyObject *set, int depth, uint32_t *word)
     if (*word != 0)
         return 0;
     bool mutable = PySet_CheckExact(set);
-#ifdef Py_GIL_DISABLED
+    if (!f->careful || !mutable)
+        return freeze_plain_set(f, set, set, mutable, depth, word);
     PyObject *copy = PySet_New(set);
     if (freeze_keep(f, copy) < 0)
         return -1;
     return freeze_plain_set(f, copy, set, mutable, depth, word);
-#else
-    return freeze_plain_set(f, set, set, mutable, depth, word);
-#endif
 }

@@ -20,9 +20,13 @@
  * loop. Big buffers are not touched until the image's size is known and then go straight from their
  * owner into shared memory, without the GIL.
  *
- * No code of others runs in between: all types are exact, the collector is off, signals wait, views
- * are thawed quietly (thaw.h), so nothing changes under our hands (without a GIL, containers are
- * copied first).
+ * No code of others runs in between: builtin types are exact, the collector is off, signals wait,
+ * views are copied by their bytes, and instances are read past their classes, so nothing changes
+ * under our hands. Where a class is met that was not asked about yet, the walk is given up, the
+ * rule is asked for (freeze_rule.h), and the walk begins again. Where reading an object itself
+ * takes Python code, it begins again *carefully*, as it always is without a GIL: containers are
+ * copied before their items are visited, and everything that was met is kept until the end, so
+ * other threads and the code itself may do what they like.
  */
 #include "module/decode.h"
 #include "module/freezer_state.h"
@@ -31,6 +35,8 @@
 
 #define MEMO_FIRST 128u
 #define MEMO_KEPT 16384u
+#define RESTARTS 4u          /* walks that may be thrown away at no matter what size, */
+#define CHEAP_RESTART 65536u /* and the size up to which more may */
 
 /* ---- the memo ------------------------------------------------------------------------------- */
 
@@ -40,14 +46,25 @@ static inline uint32_t memo_slot(const freezer *f, PyObject *object)
            f->memo_mask;
 }
 
+/* What is made as a whole can't be inside itself. The refusal is noticed at the end at the latest. */
+static void check_open(freezer *f, PyObject *object, uint32_t word)
+{
+    for (uint32_t i = f->barrier; i < f->open_count; i++)
+        if (f->open[i] == word)
+            (void)freeze_refuse(f, object,
+                                "it refers to itself through objects that must be made whole");
+}
+
 uint32_t memo_find(freezer *f, PyObject *object)
 {
-    if (met_once(object))
+    if (met_once(f, object))
         return 0;
     for (uint32_t i = memo_slot(f, object); f->memo[i].generation == f->generation;
          i = (i + 1) & f->memo_mask) {
         if (f->memo[i].object == object) {
             ih_mark_shared(&f->writer, f->memo[i].word);
+            if (f->open_count > f->barrier)
+                check_open(f, object, f->memo[i].word);
             return f->memo[i].word;
         }
     }
@@ -76,7 +93,7 @@ static int memo_grow(freezer *f)
 
 int memo_add(freezer *f, PyObject *object, uint32_t word)
 {
-    if (met_once(object))
+    if (object == NULL || met_once(f, object))
         return 0;
     if (f->memo_count * 2 >= f->memo_mask && memo_grow(f) < 0)
         return -1;
@@ -105,8 +122,49 @@ int freeze_failed(int write_result)
 int freeze_refuse(freezer *f, PyObject *object, const char *reason)
 {
     Py_XSETREF(f->offender, Py_NewRef(object));
+    Py_CLEAR(f->why);
     f->reason = reason;
     return -1;
+}
+
+int freeze_refuse_why(freezer *f, PyObject *object, PyObject *why)
+{
+    const char *reason = PyUnicode_AsUTF8(why);
+    if (reason == NULL)
+        PyErr_Clear();
+    freeze_refuse(f, object, reason);
+    f->why = why;
+    return -1;
+}
+
+int freeze_again(freezer *f, PyTypeObject *unknown)
+{
+    f->again = true;
+    Py_XSETREF(f->unknown, (PyTypeObject *)Py_XNewRef((PyObject *)unknown));
+    return -1;
+}
+
+PyObject *freeze_call(freezer *f, PyObject *function, PyObject *object)
+{
+    __atomic_sub_fetch(&f->state->freezing, 1, __ATOMIC_RELAXED);
+    PyObject *result = PyObject_CallOneArg(function, object);
+    PyObject *refusal = result == NULL ? ih_rule_refusal(f->state) : NULL;
+    __atomic_add_fetch(&f->state->freezing, 1, __ATOMIC_RELAXED);
+    if (refusal != NULL)
+        freeze_refuse_why(f, object, refusal);
+    else if (result == NULL)
+        freeze_refuse(f, object, NULL); /* for the note on its exception */
+    return result;
+}
+
+int freeze_open(freezer *f, PyObject *object, uint32_t word, bool tuple)
+{
+    if (f->open_count == FREEZE_OPEN_MAX)
+        return freeze_refuse(f, object,
+                             "it is nested too deeply in objects that must be made whole");
+    f->open_tuple[f->open_count] = tuple;
+    f->open[f->open_count++] = word;
+    return 0;
 }
 
 int freeze_keep(freezer *f, PyObject *owned)
@@ -118,6 +176,13 @@ int freeze_keep(freezer *f, PyObject *owned)
     int result = f->kept == NULL ? -1 : PyList_Append(f->kept, owned);
     Py_DECREF(owned);
     return result;
+}
+
+int freeze_derived(freezer *f, PyObject *object, PyObject *made)
+{
+    if (f->derived == NULL && (f->derived = PyList_New(0)) == NULL)
+        return -1;
+    return PyList_Append(f->derived, object) < 0 ? -1 : PyList_Append(f->derived, made);
 }
 
 int freeze_later(freezer *f, PyObject *object, uint64_t at)
@@ -134,122 +199,6 @@ int freeze_later(freezer *f, PyObject *object, uint64_t at)
     return 0;
 }
 
-/* ---- plain values --------------------------------------------------------------------------- */
-
-uint8_t *freeze_put_utf8(uint8_t *p, PyObject *str)
-{
-    Py_ssize_t n = PyUnicode_GET_LENGTH(str);
-    if (PyUnicode_IS_ASCII(str)) {
-        memcpy(p, PyUnicode_1BYTE_DATA(str), (size_t)n);
-        return p + n;
-    }
-    /* One loop for each width: with the width inside the loop, text costs twice as much. */
-    if (PyUnicode_KIND(str) == PyUnicode_2BYTE_KIND) {
-        const Py_UCS2 *from = PyUnicode_2BYTE_DATA(str);
-        for (Py_ssize_t i = 0; i < n; i++)
-            p = ih_put_code_point(p, from[i]);
-    } else if (PyUnicode_KIND(str) == PyUnicode_1BYTE_KIND) {
-        const Py_UCS1 *from = PyUnicode_1BYTE_DATA(str);
-        for (Py_ssize_t i = 0; i < n; i++)
-            p = ih_put_code_point(p, from[i]);
-    } else {
-        const Py_UCS4 *from = PyUnicode_4BYTE_DATA(str);
-        for (Py_ssize_t i = 0; i < n; i++)
-            p = ih_put_code_point(p, from[i]);
-    }
-    return p;
-}
-
-/* Longer strings are remembered only where more than one reference leads to them. */
-#define REMEMBERED_STR_MAX 96u
-
-static int freeze_wide_str(freezer *f, PyObject *str, bool remember, uint32_t *word, uint64_t *hash)
-{
-    /* Encoded behind the buffer's end, where ih_write_str() moves it from into its node. */
-    ih_writer *w = &f->writer;
-    uint64_t most = (uint64_t)PyUnicode_GET_LENGTH(str) * 4;
-    if (most > 4096)
-        most = freeze_utf8_size(str);
-    int result = ih_room(w, 2 * most + 64);
-    if (result < 0)
-        return freeze_failed(result);
-    uint8_t *text = w->bytes + w->size + most + 32;
-    uint64_t size = (uint64_t)(freeze_put_utf8(text, str) - text);
-    uint64_t text_hash = remember || hash ? ih_hash_bytes(text, size, IH_DOMAIN_STR, 0) : 0;
-    if (hash != NULL)
-        *hash = text_hash;
-    result = ih_write_str(w, text, size, false, text_hash, remember, word);
-    return result < 0 ? freeze_failed(result) : 0;
-}
-
-int freeze_str(freezer *f, PyObject *str, bool always, uint32_t *word, uint64_t *hash)
-{
-    uint64_t size = (uint64_t)PyUnicode_GET_LENGTH(str);
-    bool remember = always ||
-                    (size <= REMEMBERED_STR_MAX && ih_remembering_pays(&f->writer, size)) ||
-                    !met_once(str);
-    if (!PyUnicode_IS_ASCII(str))
-        return freeze_wide_str(f, str, remember, word, hash);
-    const uint8_t *text = PyUnicode_1BYTE_DATA(str);
-    uint64_t text_hash = remember || hash != NULL ? ih_hash_bytes(text, size, IH_DOMAIN_STR, 0) : 0;
-    if (hash != NULL)
-        *hash = text_hash;
-    if (size == 0) {
-        *word = IH_EMPTY_STR;
-        return 0;
-    }
-    int result = ih_write_str(&f->writer, text, size, true, text_hash, remember, word);
-    return result < 0 ? freeze_failed(result) : 0;
-}
-
-static int freeze_wide_int(freezer *f, PyObject *number, uint32_t *word)
-{
-    ih_writer *w = &f->writer;
-    int overflow, result;
-    long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
-    uint64_t at = w->size;
-    if (overflow == 0) {
-        if (value >= IH_SMALL_INT_MIN && value <= IH_SMALL_INT_MAX) {
-            *word = (uint32_t)((uint64_t)value << 1 | 1);
-            return 0;
-        }
-        if ((result = ih_begin_node(w, IH_INT64, 0, 8, &at)) < 0)
-            return freeze_failed(result);
-        ih_store64(w->bytes + w->size, (uint64_t)value);
-        w->size += 8;
-    } else {
-        size_t bits = (size_t)_PyLong_NumBits(number), size = bits / 8 + 1;
-        if ((result = ih_begin_node(w, IH_BIGINT, size, size, &at)) < 0)
-            return freeze_failed(result);
-#if PY_VERSION_HEX >= 0x030D0000
-        Py_ssize_t done = PyLong_AsNativeBytes(number, w->bytes + w->size, (Py_ssize_t)size,
-                                               Py_ASNATIVEBYTES_LITTLE_ENDIAN);
-        if (done < 0)
-            return -1;
-#else
-        if (_PyLong_AsByteArray((PyLongObject *)number, w->bytes + w->size, size, 1, 1) < 0)
-            return -1;
-#endif
-        w->size += size;
-        ih_pad4(w);
-    }
-    *word = ih_word_at(at);
-    return 0;
-}
-
-static int freeze_float(freezer *f, const double *parts, ih_kind kind, uint32_t *word)
-{
-    ih_writer *w = &f->writer;
-    uint64_t at = w->size, size = kind == IH_COMPLEX ? 16 : 8;
-    int result = ih_begin_node(w, kind, 0, size, &at);
-    if (result < 0)
-        return freeze_failed(result);
-    memcpy(w->bytes + w->size, parts, size);
-    w->size += size;
-    *word = ih_word_at(at);
-    return 0;
-}
-
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 static int freeze_view(freezer *f, PyObject *view, int depth, uint32_t *word)
@@ -263,15 +212,38 @@ static int freeze_view(freezer *f, PyObject *view, int depth, uint32_t *word)
     if (Py_TYPE(view) == f->state->array_type)
         return freeze_array_view(f, view, word);
     PyObject *plain = ih_thaw_quietly(f->state, view);
-    if (freeze_keep(f, plain) < 0 || freeze_value(f, plain, depth, word) < 0)
+    if (freeze_keep(f, plain) < 0)
         return -1;
-    return memo_add(f, view, *word);
+    f->uncounted = PyTuple_Check(plain) && freeze_in_tuple(f);
+    int result = freeze_value(f, plain, depth, word);
+    f->uncounted = false;
+    return result < 0 ? -1 : memo_add(f, view, *word);
+}
+
+/* Arrays of dtypes that buffers can't describe have a rule. */
+static int freeze_ndarray(freezer *f, PyObject *array, int depth, uint32_t *word)
+{
+    int linked = freeze_link_ndarray(f, array, word);
+    if (linked != 0)
+        return linked < 0 ? -1 : 0;
+    if (freeze_buffer(f, array, IH_ORIGIN_NDARRAY, word) == 0)
+        return 0;
+    if (f->offender != array || PyErr_Occurred())
+        return -1;
+    known_class *class = freeze_class(f, Py_TYPE(array));
+    if (class == NULL || class->rule->kind == RULE_REFUSED)
+        return -1;
+    Py_CLEAR(f->offender);
+    return freeze_foreign(f, array, depth, word);
 }
 
 static int freeze_rare(freezer *f, PyObject *object, int depth, uint32_t *word)
 {
     PyTypeObject *type = Py_TYPE(object);
     const char *name = type->tp_name;
+    bool native = PyType_HasFeature(type, Py_TPFLAGS_IMMUTABLETYPE);
+    if (f->last_class != NULL && type == f->last_class->type && !native)
+        return freeze_foreign(f, object, depth, word);
     if (type == &PyBytes_Type)
         return freeze_bytes(f, object, word);
     if (type == &PyByteArray_Type)
@@ -291,15 +263,11 @@ static int freeze_rare(freezer *f, PyObject *object, int depth, uint32_t *word)
     if (type == &PyMemoryView_Type)
         return freeze_buffer(f, object, IH_ORIGIN_MEMORYVIEW, word);
     /* A class made in Python may have such a name, and code of its own behind its buffer. */
-    bool native = PyType_HasFeature(type, Py_TPFLAGS_IMMUTABLETYPE);
     if (native && strcmp(name, "array.array") == 0)
         return freeze_buffer(f, object, IH_ORIGIN_ARRAY, word);
-    if (native && strcmp(name, "numpy.ndarray") == 0) {
-        int linked = freeze_link_ndarray(f, object, word);
-        return linked == 0 ? freeze_buffer(f, object, IH_ORIGIN_NDARRAY, word)
-                           : (linked < 0 ? -1 : 0);
-    }
-    return freeze_refuse(f, object, NULL);
+    if (native && strcmp(name, "numpy.ndarray") == 0)
+        return freeze_ndarray(f, object, depth, word);
+    return freeze_foreign(f, object, depth, word);
 }
 
 int freeze_value(freezer *f, PyObject *object, int depth, uint32_t *word)
@@ -340,14 +308,26 @@ static int fill_later(freezer *f)
 {
     while (f->later_count > 0) {
         deferred next = f->later[--f->later_count];
-        PyTypeObject *type = Py_TYPE(next.object);
         int result;
-        if (type == &PyDict_Type)
+        switch ((ih_kind)(f->writer.bytes[next.at] & IH_KIND_MASK)) {
+        case IH_DICT_SHAPED:
+        case IH_DICT_PAIRS:
+        case IH_DICT_HASHED:
             result = fill_dict(f, next.object, next.at, 0);
-        else if (type == &PySet_Type || type == &PyFrozenSet_Type)
+            break;
+        case IH_SET:
+        case IH_SET_HASHED:
+        case IH_FROZENSET:
+        case IH_FROZENSET_HASHED:
             result = fill_set(f, next.object, next.at, 0);
-        else
+            break;
+        case IH_OBJECT:
+            result = fill_object(f, next.object, next.at, 0);
+            break;
+        default:
             result = fill_sequence(f, next.object, next.at, 0);
+            break;
+        }
         if (result < 0)
             return -1;
     }
@@ -367,6 +347,9 @@ void ih_freezer_free(freezer *f)
     free(f->shape_keys);
     free(f->blobs);
     free(f->later);
+    free(f->layouts);
+    freeze_forget_classes(f);
+    free(f->classes);
     freeze_forget_links(f);
     free(f);
 }
@@ -407,34 +390,63 @@ static freezer *freezer_take(ih_state *state)
     return fresh;
 }
 
-static void freezer_give(ih_state *state, freezer *f)
+/* Forgets what was frozen, but for what failed. False: its tables grew so large that they are not
+ * worth keeping. */
+static bool freezer_reset(freezer *f)
 {
     for (size_t i = 0; i < f->blob_count; i++)
         PyBuffer_Release(&f->blobs[i].buffer);
     f->blob_count = f->later_count = 0;
+    freeze_forget_classes(f);
     Py_CLEAR(f->kept);
-    Py_CLEAR(f->offender);
-    f->reason = NULL;
-    f->store = NULL;
-    f->keys = 0;
+    Py_CLEAR(f->derived);
+    f->keys = f->open_count = f->barrier = f->as_count = 0;
+    f->again = false;
     freeze_forget_links(f);
-    if (state->scratch != NULL || !IH_CACHES) {
-        ih_freezer_free(f);
-        return;
-    }
     ih_writer_reset(&f->writer);
-    if (f->memo_mask >= MEMO_KEPT) {
-        ih_freezer_free(f);
-        return;
-    }
     f->memo_count = f->aliases_known = f->shapes_made = f->shape_hits = f->shape_keys_count = 0;
     if (++f->generation == 0) { /* every 2**32 freezes: old entries would come to life again */
         memset(f->memo, 0, ((size_t)f->memo_mask + 1) * sizeof *f->memo);
         memset(f->by_address, 0, SHAPES * sizeof *f->by_address);
         memset(f->by_words, 0, SHAPES * sizeof *f->by_words);
+        if (f->layouts != NULL)
+            memset(f->layouts, 0, LAYOUTS * sizeof *f->layouts);
         f->generation = 1;
     }
-    state->scratch = f;
+    return f->memo_mask < MEMO_KEPT;
+}
+
+static void freezer_give(ih_state *state, freezer *f)
+{
+    bool worth = freezer_reset(f);
+    Py_CLEAR(f->offender);
+    Py_CLEAR(f->why);
+    Py_CLEAR(f->unknown);
+    f->reason = NULL;
+    f->store = NULL;
+    if (!worth || state->scratch != NULL || !IH_CACHES)
+        ih_freezer_free(f);
+    else
+        state->scratch = f;
+}
+
+/* Works off what could not go on without running Python code, with nothing half done. */
+static int prepare_again(freezer *f)
+{
+    const freeze_rule *rule;
+    uint64_t size = f->writer.size;
+    PyTypeObject *unknown = f->unknown;
+    f->unknown = NULL;
+    (void)freezer_reset(f);
+    Py_CLEAR(f->offender);
+    f->restarts++;
+    if (unknown == NULL || (f->restarts > RESTARTS && size > CHEAP_RESTART))
+        f->careful = true;
+    PyObject *capsule = unknown == NULL ? NULL : ih_rule_ask(f->state, unknown, &rule);
+    int result = unknown != NULL && capsule == NULL ? -1 : 0;
+    Py_XDECREF(capsule);
+    Py_XDECREF((PyObject *)unknown);
+    return result;
 }
 
 /* Encodes the graph; on failure the exception is set. */
@@ -442,15 +454,24 @@ static int freeze_graph(freezer *f, PyObject *object, uint32_t *root)
 {
     int collecting =
         PyGC_Disable(); /* a collection could run finalizers, and they could change what we walk */
+    int result = 0;
     f->root = object;
-    __atomic_add_fetch(&f->state->freezing, 1, __ATOMIC_RELAXED);
-    int result = freeze_value(f, object, 0, root);
-    if (result == 0)
-        result = fill_later(f);
-    if (result == 0)
-        result = freeze_end_links(f);
-    __atomic_sub_fetch(&f->state->freezing, 1, __ATOMIC_RELAXED);
-    if (result < 0 && f->offender != NULL && !PyErr_Occurred())
+    f->careful = !IH_CACHES;
+    f->restarts = 0;
+    do {
+        if (f->again)
+            result = prepare_again(f);
+        if (result < 0)
+            break;
+        __atomic_add_fetch(&f->state->freezing, 1, __ATOMIC_RELAXED);
+        result = freeze_value(f, object, 0, root);
+        if (result == 0)
+            result = fill_later(f);
+        if (result == 0)
+            result = f->offender != NULL ? -1 : freeze_end_links(f);
+        __atomic_sub_fetch(&f->state->freezing, 1, __ATOMIC_RELAXED);
+    } while (result < 0 && f->again);
+    if (result < 0 && f->offender != NULL)
         freeze_raise(f, object);
     if (collecting)
         PyGC_Enable();

@@ -4,9 +4,13 @@
 #define ICEHOUSE_MODULE_FREEZER_STATE_H
 
 #include "image/write.h"
+#include "module/freeze_rule.h"
 #include "module/freezer.h"
 
 /* An object that may be reached again, and the word that stands for it. */
+#define FREEZE_OPEN_MAX 400u
+#define FREEZE_AS_MAX 64u
+
 typedef struct {
     PyObject *object; /* borrowed: whatever holds it is in the graph or in `kept` */
     uint32_t word;
@@ -35,6 +39,29 @@ typedef struct {
     uint64_t at; /* of its node */
 } deferred;
 
+#define CLASS_KEYS 24u
+
+/* A class whose instances this freeze met. */
+typedef struct {
+    PyTypeObject *type;      /* owned */
+    PyObject *capsule;       /* owned: of the rule */
+    const freeze_rule *rule; /* in it */
+    bool has_dict;
+    uint32_t class_word, tuple_layout; /* 0: not written yet */
+    uint32_t layout, names; /* word of the layout of the last instance, and how many names it has */
+    PyObject *keys[CLASS_KEYS]; /* borrowed: these names */
+} known_class;
+
+/* A layout that was written. */
+typedef struct {
+    uint32_t generation, class, shape, form, number, layout;
+} known_layout;
+
+/* An object that is frozen as another one, while that is being done. */
+typedef struct {
+    PyObject *object, *instead;
+} substitution;
+
 struct freezer {
     ih_writer writer;
     ih_state *state;
@@ -49,6 +76,7 @@ struct freezer {
     size_t later_count, later_capacity;
     PyObject
         *kept; /* list of objects that must live until the end: thawed views, snapshots; or NULL */
+    PyObject *derived; /* list of objects, and behind each what its rule made of it; or NULL */
     ih_store *store;  /* whose images may be linked to; NULL: everything is copied */
     PyObject *root;   /* borrowed: what is being frozen */
     uint32_t keys;    /* keys around what is being frozen: nothing in them is a link */
@@ -57,18 +85,38 @@ struct freezer {
     uint32_t link_count;
     PyObject *offender; /* owned: what could not be frozen */
     const char *reason;
+    PyObject *why; /* owned: the text that `reason` points into; or NULL */
+    bool careful;  /* code of others may run: see freezer.c */
+    bool again;    /* the walk can't go on: it begins again, carefully or after asking about */
+    PyTypeObject *unknown; /* owned, or NULL */
+    bool uncounted; /* a tuple that comes next is inside a real one that was counted without it */
+    uint32_t restarts;
+    known_class **classes, *last_class; /* a table by address */
+    uint32_t class_mask, class_count;
+    known_layout *layouts; /* LAYOUTS slots, or NULL */
+    uint32_t layout_count;
+    uint32_t as_count, open_count, barrier;
+    substitution as[FREEZE_AS_MAX];
+    /* Words of nodes that are opened as a whole and are being written. Those from `barrier` on have
+     * nothing lazy between them and what is being frozen. */
+    uint32_t open[FREEZE_OPEN_MAX];
+    bool open_tuple[FREEZE_OPEN_MAX]; /* those that are tuples */
 };
 
+#define LAYOUTS 4096u      /* three quarters at most are used */
 #define SHAPES 4096u       /* slots of each table of shapes; three quarters at most are used */
 #define SHAPE_KEYS_MAX 64u /* dicts of more keys have a table of their own */
 #define SHAPE_POOL 16384u  /* key addresses remembered */
 #define RECURSION_MAX 64   /* deeper containers wait in `later`: 1.5 KB of stack a level */
 
-/* Each encodes one object and gives its word. 0, or -1 with an exception set or f->offender. */
+/* Each encodes one object and gives its word. 0, or -1 with an exception set, f->offender, or
+ * f->again. */
 int freeze_value(freezer *f, PyObject *object, int depth, uint32_t *word);
 /* `always`: found again by later equal strings, however few have been. `hash` (of the text, seed 0)
  * may be NULL. */
 int freeze_str(freezer *f, PyObject *str, bool always, uint32_t *word, uint64_t *hash);
+int freeze_wide_int(freezer *f, PyObject *number, uint32_t *word);
+int freeze_float(freezer *f, const double *parts, ih_kind kind, uint32_t *word);
 uint64_t freeze_utf8_size(PyObject *str);
 /* Its UTF-8, lone surrogates as three bytes each; returns the next free byte. */
 uint8_t *freeze_put_utf8(uint8_t *p, PyObject *str);
@@ -80,6 +128,31 @@ int freeze_bytes(freezer *f, PyObject *bytes, uint32_t *word);
 int freeze_bytearray(freezer *f, PyObject *bytearray, uint32_t *word);
 int freeze_buffer(freezer *f, PyObject *exporter, int origin, uint32_t *word);
 int freeze_array_view(freezer *f, PyObject *view, uint32_t *word);
+
+/* freeze_object.c: instances of classes that are no builtins. */
+int freeze_foreign(freezer *f, PyObject *object, int depth, uint32_t *word);
+int fill_object(freezer *f, PyObject *object, uint64_t at, int depth);
+
+/* freeze_class.c. The class as this freeze knows it; NULL as above. */
+known_class *freeze_class(freezer *f, PyTypeObject *type);
+/* The same if it was met; else NULL, without an exception. */
+const known_class *freeze_met_class(const freezer *f, const PyTypeObject *type);
+void freeze_forget_classes(freezer *f);
+/* The word of a VALUE that names it, and of a layout of its instances. */
+int freeze_class_word(freezer *f, PyTypeObject *type, uint32_t *word);
+int freeze_layout(freezer *f, PyTypeObject *type, ih_form_code form, uint32_t number,
+                  PyObject *const *names, uint64_t n, uint32_t *layout);
+/* The word of a shape of these names, all exact str. */
+int freeze_shape(freezer *f, PyObject *const *names, uint64_t n, uint32_t *shape);
+
+/* The content of a builtin container, or of the builtin part of an object: nobody finds this node
+ * again by the object. */
+int freeze_list_part(freezer *f, PyObject *list, int depth, uint32_t *word);
+int freeze_tuple_part(freezer *f, PyObject *tuple, int depth, uint32_t *word);
+int freeze_dict_part(freezer *f, PyObject *dict, int depth, uint32_t *word);
+int freeze_set_part(freezer *f, PyObject *set, int depth, uint32_t *word);
+/* Whether it may be real: its tree of tuples is small (docs/image-format.md). 1, 0, or -1. */
+int freeze_opens_as_tuple(freezer *f, PyObject *tuple);
 
 /* freeze_link.c. A view of the store that is written into, where a link pays; and an ndarray that
  * is one. 1: linked; 0: it is to be copied; -1. */
@@ -100,22 +173,46 @@ int fill_set(freezer *f, PyObject *set, uint64_t at, int depth);
  * only one reference leads to can't be met again, so they are neither looked up nor remembered. */
 uint32_t memo_find(freezer *f, PyObject *object);
 int memo_add(freezer *f, PyObject *object, uint32_t word);
-static inline bool met_once(PyObject *object)
+static inline bool met_once(const freezer *f, PyObject *object)
 {
 #ifdef Py_GIL_DISABLED
-    (void)object;
+    (void)f, (void)object;
     return false; /* the count of references is spread over threads */
 #else
-    return Py_REFCNT(object) == 1;
+    return Py_REFCNT(object) == 1 && !f->careful;
 #endif
 }
+
+/* Around writing what is inside a node that is opened as a whole. */
+int freeze_open(freezer *f, PyObject *object, uint32_t word, bool tuple);
+/* Is what comes next directly in a real tuple? */
+static inline bool freeze_in_tuple(const freezer *f)
+{
+    return f->open_count > f->barrier && f->open_tuple[f->open_count - 1];
+}
+static inline void freeze_close(freezer *f) { f->open_count--; }
+/* Around writing what is inside one that is opened lazily. */
+static inline uint32_t freeze_enter_lazy(freezer *f)
+{
+    uint32_t outside = f->barrier;
+    f->barrier = f->open_count;
+    return outside;
+}
+static inline void freeze_leave_lazy(freezer *f, uint32_t outside) { f->barrier = outside; }
 
 int freeze_later(freezer *f, PyObject *object, uint64_t at);
 int freeze_failed(int write_result); /* MemoryError or OverflowError of an ih_write_result; -1 */
 int freeze_refuse(freezer *f, PyObject *object, const char *reason); /* -1 */
+int freeze_refuse_why(freezer *f, PyObject *object, PyObject *why); /* takes the text over */
+/* The walk has to begin again; see freezer.c. -1. */
+int freeze_again(freezer *f, PyTypeObject *unknown);
+/* Calls Python with an object, in a careful walk. NULL as above. */
+PyObject *freeze_call(freezer *f, PyObject *function, PyObject *object);
 /* Keeps a new reference alive until the end. -1 with an exception if it is NULL or can't be kept.
  */
 int freeze_keep(freezer *f, PyObject *owned);
+/* Keeps an object and what its rule made of it. */
+int freeze_derived(freezer *f, PyObject *object, PyObject *made);
 
 /* freeze_publish.c. Seals the image, and tells the store what it links to before anybody knows its
  * handle. */
@@ -129,7 +226,8 @@ bool freeze_is_whole_image(const ih_state *state, PyObject *object);
 int freeze_copy_image(ih_state *state, ih_store *store, unsigned flags,
                       const ih_image_object *image, ih_handle *handle, ih_lease **lease);
 
-/* freeze_path.c: raises NotFreezableError with the path from root to f->offender. */
+/* freeze_path.c: raises NotFreezableError with the path from root to f->offender; an exception that
+ * is set already gets a note with the path. */
 void freeze_raise(freezer *f, PyObject *root);
 
 #endif

@@ -5,6 +5,7 @@
 #include "module/arguments.h"
 #include "module/bare.h"
 #include "module/decode.h"
+#include "module/freeze_rule.h"
 #include "module/freezer.h"
 #include "module/frozen.h"
 #include "module/handle.h"
@@ -295,6 +296,9 @@ static int module_exec(PyObject *module)
     };
     ih_state *state = ih_state_of(module);
     state->module = module;
+    state->rules.known = PyDict_New();
+    if (state->rules.known == NULL)
+        return -1;
     for (size_t i = 0; i < Py_ARRAY_LENGTH(steps); i++) {
         if (steps[i](module, state) < 0)
             return -1;
@@ -343,6 +347,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     for (size_t i = 0; i < IH_LAYOUT_CACHE; i++)
         Py_VISIT(state->object_layouts[i]);
 #endif
+    Py_VISIT(state->rules.hooks);
+    Py_VISIT(state->rules.known);
     return 0;
 }
 
@@ -396,6 +402,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->view_types);
     Py_CLEAR(state->cached_property);
     clear_names(state);
+    ih_rules_clear(state);
     return 0;
 }
 

@@ -171,6 +171,12 @@ typedef enum {
     IH_HOOK_VIEW_INFO,
     IH_HOOKS,
 } ih_hook_id;
+/* How classes freeze: see freeze_rule.h. */
+typedef struct {
+    PyObject *hooks; /* the module icehouse.store.freezing.hooks; NULL: not imported yet */
+    PyObject *known; /* {address of a class: capsule of its rule} */
+    Py_ssize_t sweep_at;
+} ih_rules;
 
 struct ih_state {
     PyTypeObject *image_type;
@@ -195,6 +201,7 @@ struct ih_state {
     Py_ssize_t scopes;          /* how many are open; put() asks for `scope` only if any is */
     int binary_op, inplace_add; /* inplace.c: 0: not asked yet; -1: unknown */
     freezer *scratch; /* the encoder's tables and buffer, kept between calls; NULL while in use */
+    ih_rules rules;
     uint64_t next_identity;
     int freezing; /* graphs being frozen: no other thread may run meanwhile */
 #if IH_CACHES

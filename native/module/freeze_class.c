@@ -1,0 +1,196 @@
+/* The classes that one freeze meets: their rules, names and layouts. */
+#include "module/freezer_state.h"
+
+/* ---- classes by address --------------------------------------------------------------------- */
+
+static uint32_t class_slot(const freezer *f, const PyTypeObject *type)
+{
+    uint64_t hash = ((uint64_t)(uintptr_t)type >> 4) * 0x9e3779b97f4a7c15u;
+    uint32_t slot = (uint32_t)(hash >> 32) & f->class_mask;
+    while (f->classes[slot] != NULL && f->classes[slot]->type != type)
+        slot = (slot + 1) & f->class_mask;
+    return slot;
+}
+
+static int classes_grow(freezer *f)
+{
+    known_class **old = f->classes;
+    uint32_t count = old == NULL ? 0 : f->class_mask + 1, mask = count == 0 ? 15 : count * 4 - 1;
+    f->classes = calloc((size_t)mask + 1, sizeof *f->classes);
+    if (f->classes == NULL) {
+        f->classes = old;
+        return freeze_failed(IH_WRITE_MEMORY);
+    }
+    f->class_mask = mask;
+    for (uint32_t i = 0; i < count; i++)
+        if (old[i] != NULL)
+            f->classes[class_slot(f, old[i]->type)] = old[i];
+    free(old);
+    return 0;
+}
+
+static known_class *add_class(freezer *f, PyTypeObject *type, PyObject *capsule,
+                              const freeze_rule *rule)
+{
+    known_class *class = NULL;
+    if (f->classes == NULL || f->class_count * 2 > f->class_mask)
+        if (classes_grow(f) < 0)
+            return NULL;
+    class = calloc(1, sizeof *class);
+    if (class == NULL) {
+        freeze_failed(IH_WRITE_MEMORY);
+        return NULL;
+    }
+    class->type = (PyTypeObject *)Py_NewRef((PyObject *)type);
+    class->capsule = Py_NewRef(capsule);
+    class->rule = rule;
+    class->has_dict = type->tp_dictoffset != 0 || PyType_HasFeature(type, Py_TPFLAGS_MANAGED_DICT);
+    f->classes[class_slot(f, type)] = class;
+    f->class_count++;
+    return class;
+}
+
+known_class *freeze_class(freezer *f, PyTypeObject *type)
+{
+    if (f->last_class != NULL && f->last_class->type == type)
+        return f->last_class;
+    known_class *class = f->classes == NULL ? NULL : f->classes[class_slot(f, type)];
+    if (class == NULL) {
+        const freeze_rule *rule = NULL;
+        PyObject *capsule = ih_rule_known(f->state, type, &rule);
+        if (capsule == NULL && !f->careful) {
+            freeze_again(f, type);
+            return NULL;
+        }
+        if (capsule == NULL)
+            capsule = ih_rule_ask(f->state, type, &rule);
+        if (capsule == NULL)
+            return NULL;
+        class = add_class(f, type, capsule, rule);
+        Py_DECREF(capsule);
+    }
+    if (class != NULL)
+        f->last_class = class;
+    return class;
+}
+
+const known_class *freeze_met_class(const freezer *f, const PyTypeObject *type)
+{
+    return f->classes == NULL ? NULL : f->classes[class_slot(f, type)];
+}
+
+void freeze_forget_classes(freezer *f)
+{
+    for (uint32_t i = 0; f->class_count > 0 && i <= f->class_mask; i++) {
+        known_class *class = f->classes[i];
+        if (class == NULL)
+            continue;
+        f->classes[i] = NULL;
+        f->class_count--;
+        Py_DECREF((PyObject *)class->type);
+        Py_DECREF(class->capsule);
+        free(class);
+    }
+    f->last_class = NULL;
+    f->layout_count = 0;
+}
+
+/* ---- their names and layouts ---------------------------------------------------------------- */
+
+static int write_class(freezer *f, PyTypeObject *type, uint32_t *word)
+{
+    PyObject *names = ih_class_names(type);
+    uint32_t payload = 0, parts[2];
+    uint64_t at = 0;
+    if (names == NULL)
+        return -1;
+    int result = freeze_str(f, PyTuple_GET_ITEM(names, 0), true, &parts[0], NULL);
+    if (result == 0)
+        result = freeze_str(f, PyTuple_GET_ITEM(names, 1), true, &parts[1], NULL);
+    Py_DECREF(names);
+    if (result < 0)
+        return -1;
+    ih_writer *w = &f->writer;
+    result = ih_begin_node(w, IH_TUPLE, 2, 8, &at);
+    if (result < 0)
+        return freeze_failed(result);
+    payload = ih_word_at(at);
+    ih_put_word(w, w->size, parts[0]);
+    ih_put_word(w, w->size + 4, parts[1]);
+    w->size += 8;
+    result = ih_begin_node(w, IH_VALUE, IH_VALUE_CLASS, 4, &at);
+    if (result < 0)
+        return freeze_failed(result);
+    ih_put_word(w, w->size, payload);
+    w->size += 4;
+    *word = ih_word_at(at);
+    return 0;
+}
+
+/* Once for the layouts of its instances and, if it was met as a value, for that. */
+int freeze_class_word(freezer *f, PyTypeObject *type, uint32_t *word)
+{
+    known_class *class = f->classes == NULL ? NULL : f->classes[class_slot(f, type)];
+    *word = class != NULL ? class->class_word : 0;
+    if (*word != 0) {
+        ih_mark_shared(&f->writer, *word);
+        return 0;
+    }
+    *word = memo_find(f, (PyObject *)type);
+    uint32_t name = (uint32_t)IH_VALUE_CLASS << 8 | IH_NODE_BIT | (uint32_t)IH_VALUE;
+    if (*word < IH_CONSTANTS_END * 2 || (*word & 1) != 0 ||
+        (ih_load32(f->writer.bytes + (uint64_t)(*word >> 1) * 4) & ~IH_SHARED_BIT) != name)
+        if (write_class(f, type, word) < 0)
+            return -1;
+    if (class != NULL)
+        class->class_word = *word;
+    return 0;
+}
+
+static int write_layout(freezer *f, const known_layout *layout, uint32_t *word)
+{
+    ih_writer *w = &f->writer;
+    uint64_t at = 0;
+    int result = ih_begin_node(w, IH_LAYOUT, layout->form, 12, &at);
+    if (result < 0)
+        return freeze_failed(result);
+    ih_put_word(w, w->size, layout->class);
+    ih_put_word(w, w->size + 4, layout->number);
+    ih_put_word(w, w->size + 8, layout->shape);
+    w->size += 12;
+    *word = ih_word_at(at);
+    return 0;
+}
+
+int freeze_layout(freezer *f, PyTypeObject *type, ih_form_code form, uint32_t number,
+                  PyObject *const *names, uint64_t n, uint32_t *word)
+{
+    known_layout wanted = {.generation = f->generation,
+                           .shape = IH_NONE,
+                           .form = (uint32_t)form,
+                           .number = number};
+    if (freeze_class_word(f, type, &wanted.class) < 0 ||
+        (n > 0 && freeze_shape(f, names, n, &wanted.shape) < 0))
+        return -1;
+    if (f->layouts == NULL && (f->layouts = calloc(LAYOUTS, sizeof *f->layouts)) == NULL)
+        return freeze_failed(IH_WRITE_MEMORY);
+    uint64_t hash = ih_fold(((uint64_t)wanted.class << 32 | wanted.shape) ^ 0x9e3779b97f4a7c15u,
+                            ((uint64_t)number << 2 | wanted.form) + 0x2545f4914f6cdd1du);
+    uint32_t slot = (uint32_t)(hash >> 32) % LAYOUTS;
+    for (; f->layouts[slot].generation == f->generation; slot = (slot + 1) % LAYOUTS) {
+        const known_layout *known = &f->layouts[slot];
+        if (known->class == wanted.class && known->shape == wanted.shape &&
+            known->form == wanted.form && known->number == wanted.number) {
+            *word = known->layout;
+            return 0;
+        }
+    }
+    if (write_layout(f, &wanted, &wanted.layout) < 0)
+        return -1;
+    *word = wanted.layout;
+    if (f->layout_count < LAYOUTS / 4 * 3) {
+        f->layouts[slot] = wanted;
+        f->layout_count++;
+    }
+    return 0;
+}
