@@ -165,10 +165,8 @@ static int write_layout(freezer *f, const known_layout *layout, uint32_t *word)
 int freeze_layout(freezer *f, PyTypeObject *type, ih_form_code form, uint32_t number,
                   PyObject *const *names, uint64_t n, uint32_t *word)
 {
-    known_layout wanted = {.generation = f->generation,
-                           .shape = IH_NONE,
-                           .form = (uint32_t)form,
-                           .number = number};
+    known_layout wanted = {
+        .generation = f->generation, .shape = IH_NONE, .form = (uint32_t)form, .number = number};
     if (freeze_class_word(f, type, &wanted.class) < 0 ||
         (n > 0 && freeze_shape(f, names, n, &wanted.shape) < 0))
         return -1;

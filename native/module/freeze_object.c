@@ -125,8 +125,8 @@ static int begin_object(freezer *f, PyObject *object, uint32_t layout, uint64_t 
                         uint32_t *word)
 {
     ih_writer *w = &f->writer;
-    int result = n > IH_GRAPH_MAX / 4 ? IH_WRITE_TOO_LARGE
-                                      : ih_begin_node(w, IH_OBJECT, n, 4 + 4 * n, at);
+    int result =
+        n > IH_GRAPH_MAX / 4 ? IH_WRITE_TOO_LARGE : ih_begin_node(w, IH_OBJECT, n, 4 + 4 * n, at);
     if (result < 0)
         return freeze_failed(result);
     ih_put_word(w, w->size, layout);
@@ -217,9 +217,8 @@ static int freeze_in_place(freezer *f, known_class *class, PyObject *object, int
     if (dict == NULL && class->has_dict)
         return -1;
     uint64_t n = slots + (dict != NULL ? (uint64_t)PyDict_GET_SIZE(dict) : 0), at = 0;
-    int result = same_names(class, object, dict, n)
-                     ? 0
-                     : find_layout(f, class, object, dict, n, slots);
+    int result =
+        same_names(class, object, dict, n) ? 0 : find_layout(f, class, object, dict, n, slots);
     Py_XDECREF(dict); /* the object holds it */
     if (result < 0 || begin_object(f, object, class->layout, first + n, &at, word) < 0)
         return -1;
@@ -315,9 +314,9 @@ static PyObject *join(freezer *f, PyObject *values, PyObject *names)
     Py_ssize_t n = PyList_GET_SIZE(values), more = PyList_GET_SIZE(names);
     PyObject *tuple = PyTuple_New(n + more);
     for (Py_ssize_t i = 0; tuple != NULL && i < n + more; i++)
-        PyTuple_SET_ITEM(tuple, i,
-                         Py_NewRef(i < n ? PyList_GET_ITEM(values, i)
-                                         : PyList_GET_ITEM(names, i - n)));
+        PyTuple_SET_ITEM(
+            tuple, i,
+            Py_NewRef(i < n ? PyList_GET_ITEM(values, i) : PyList_GET_ITEM(names, i - n)));
     return freeze_keep(f, tuple) < 0 ? NULL : tuple;
 }
 
@@ -409,8 +408,8 @@ static uint32_t leading_slots(const freeze_rule *rule, PyObject *names)
     uint32_t n = 0;
     for (; n < (uint64_t)PyList_GET_SIZE(names); n++) {
         Py_ssize_t s = 0;
-        while (s < rule->slot_count && PyUnicode_Compare(rule->slots[s].name,
-                                                         PyList_GET_ITEM(names, n)) != 0)
+        while (s < rule->slot_count &&
+               PyUnicode_Compare(rule->slots[s].name, PyList_GET_ITEM(names, n)) != 0)
             s++;
         if (s == rule->slot_count)
             break;
@@ -488,9 +487,8 @@ static int freeze_as_value(freezer *f, const known_class *class, PyObject *objec
     if (payload == NULL)
         return -1;
     if (class->rule->number == IH_VALUE_CLASS && PyType_Check(object))
-        return freeze_class_word(f, (PyTypeObject *)object, word) < 0
-                   ? -1
-                   : memo_add(f, object, *word);
+        return freeze_class_word(f, (PyTypeObject *)object, word) < 0 ? -1
+                                                                      : memo_add(f, object, *word);
     int result = ih_begin_node(&f->writer, IH_VALUE, class->rule->number, 4, &at);
     if (result < 0)
         return freeze_failed(result);
@@ -513,8 +511,7 @@ static int freeze_instead(freezer *f, const known_class *class, PyObject *object
         if (f->as[i].object != object)
             continue;
         *word = memo_find(f, f->as[i].instead);
-        return *word != 0 ? 0
-                          : freeze_refuse(f, object, "what it is frozen as refers back to it");
+        return *word != 0 ? 0 : freeze_refuse(f, object, "what it is frozen as refers back to it");
     }
     if (f->as_count == FREEZE_AS_MAX)
         return freeze_refuse(f, object,

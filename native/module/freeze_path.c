@@ -149,8 +149,8 @@ static int reach_made(search *s, const freeze_rule *rule, PyObject *made, Py_ssi
         Py_ssize_t n = PyTuple_Check(names) && PyTuple_Check(values) ? PyTuple_GET_SIZE(names) : 0;
         int result = 0;
         for (Py_ssize_t i = 0; result == 0 && i < n && i < PyTuple_GET_SIZE(values); i++)
-            result = reach_field(s, PyTuple_GET_ITEM(names, i), PyTuple_GET_ITEM(values, i),
-                                 holder);
+            result =
+                reach_field(s, PyTuple_GET_ITEM(names, i), PyTuple_GET_ITEM(values, i), holder);
         return result;
     }
     PyObject *step = PyUnicode_FromString(rule->kind == RULE_AS ? " as it is frozen" : " value");
@@ -168,8 +168,7 @@ static int reach_parts(search *s, const known_class *class, PyObject *object, Py
             result = reach_field(s, class->rule->slots[i].name, value, holder);
         Py_XDECREF(value);
     }
-    PyObject *dict =
-        result == 0 && class->has_dict ? PyObject_GenericGetDict(object, NULL) : NULL;
+    PyObject *dict = result == 0 && class->has_dict ? PyObject_GenericGetDict(object, NULL) : NULL;
     if (dict != NULL)
         result = reach_fields(s, dict, holder);
     Py_XDECREF(dict);
@@ -244,9 +243,9 @@ static void add_note(const freezer *f, PyObject *path, PyObject *error)
 {
     PyObject *note = PyUnicode_FromFormat("while freezing %U, an object of type %s", path,
                                           Py_TYPE(f->offender)->tp_name);
-    PyObject *done =
-        note == NULL ? NULL
-                     : PyObject_CallMethod(PyExc_BaseException, "add_note", "OO", error, note);
+    PyObject *done = note == NULL
+                         ? NULL
+                         : PyObject_CallMethod(PyExc_BaseException, "add_note", "OO", error, note);
     Py_XDECREF(note);
     Py_XDECREF(done);
 }

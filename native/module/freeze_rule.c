@@ -36,7 +36,7 @@ static long generation(const ih_state *state)
 static unsigned version_of(const PyTypeObject *class)
 {
 #if PY_VERSION_HEX < 0x030D0000
-    if (!PyType_HasFeature((PyTypeObject *)(uintptr_t)class, Py_TPFLAGS_VALID_VERSION_TAG))
+    if (!PyType_HasFeature((PyTypeObject *)(uintptr_t) class, Py_TPFLAGS_VALID_VERSION_TAG))
         return 0;
 #endif
     return class->tp_version_tag;
@@ -134,8 +134,8 @@ static int take_tuple(freeze_rule *rule, PyObject *answer, PyObject *slots)
     Py_ssize_t n = PyTuple_GET_SIZE(answer);
     PyObject *name = n > 0 ? PyTuple_GET_ITEM(answer, 0) : Py_None;
     size_t i = 0, count = sizeof forms / sizeof *forms;
-    while (i < count && !(PyUnicode_Check(name) &&
-                          PyUnicode_CompareWithASCIIString(name, forms[i].name) == 0))
+    while (i < count &&
+           !(PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, forms[i].name) == 0))
         i++;
     if (i == count || n != forms[i].size)
         return 0;
@@ -183,8 +183,7 @@ static freeze_rule *parse(PyTypeObject *class, PyObject *answer)
     PyObject *slots = slots_in(answer);
     bool bad = slots != NULL && !is_slots(slots);
     Py_ssize_t count = bad || slots == NULL ? 0 : PyTuple_GET_SIZE(slots);
-    freeze_rule *rule =
-        PyMem_Calloc(1, sizeof(freeze_rule) + (size_t)count * sizeof(rule_slot));
+    freeze_rule *rule = PyMem_Calloc(1, sizeof(freeze_rule) + (size_t)count * sizeof(rule_slot));
     if (rule == NULL) {
         PyErr_NoMemory();
         return NULL;
@@ -354,7 +353,8 @@ PyObject *ih_class_names(PyTypeObject *class)
     PyObject *module = of_class(class, "__module__");
     PyObject *qualname = module == NULL ? NULL : of_class(class, "__qualname__"), *names = NULL;
     if (qualname != NULL && (!PyUnicode_CheckExact(module) || !PyUnicode_CheckExact(qualname)))
-        PyErr_Format(PyExc_TypeError, "cannot freeze: the __module__ of class %s is %.100R, not text",
+        PyErr_Format(PyExc_TypeError,
+                     "cannot freeze: the __module__ of class %s is %.100R, not text",
                      class->tp_name, module);
     else if (qualname != NULL)
         names = PyTuple_Pack(2, module, qualname);

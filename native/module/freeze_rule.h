@@ -28,9 +28,9 @@ typedef struct {
 } rule_slot;
 
 typedef struct {
-    PyObject *class;    /* owned: a weak reference */
-    unsigned version;   /* of the class when it was asked about */
-    long generation;    /* of the registrations */
+    PyObject *class;  /* owned: a weak reference */
+    unsigned version; /* of the class when it was asked about */
+    long generation;  /* of the registrations */
     rule_kind kind;
     bool calls;         /* reading an instance runs Python code */
     uint32_t number;    /* the code of a VALUE, the family of a MADE */

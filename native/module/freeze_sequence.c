@@ -12,7 +12,7 @@ static const kinds view_kinds = {IH_TUPLE_VIEW, IH_TUPLE_VIEW_PACKED, IH_TUPLE_V
 static inline PyObject **items_of(PyObject *sequence)
 {
     return PyList_Check(sequence) ? ((PyListObject *)sequence)->ob_item
-                                       : ((PyTupleObject *)sequence)->ob_item;
+                                  : ((PyTupleObject *)sequence)->ob_item;
 }
 
 static bool all_of(PyObject *const *items, Py_ssize_t n, PyTypeObject *type)

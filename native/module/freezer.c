@@ -46,7 +46,8 @@ static inline uint32_t memo_slot(const freezer *f, PyObject *object)
            f->memo_mask;
 }
 
-/* What is made as a whole can't be inside itself. The refusal is noticed at the end at the latest. */
+/* What is made as a whole can't be inside itself. The refusal is noticed at the end at the latest.
+ */
 static void check_open(freezer *f, PyObject *object, uint32_t word)
 {
     for (uint32_t i = f->barrier; i < f->open_count; i++)

@@ -77,10 +77,10 @@ struct freezer {
     PyObject
         *kept; /* list of objects that must live until the end: thawed views, snapshots; or NULL */
     PyObject *derived; /* list of objects, and behind each what its rule made of it; or NULL */
-    ih_store *store;  /* whose images may be linked to; NULL: everything is copied */
-    PyObject *root;   /* borrowed: what is being frozen */
-    uint32_t keys;    /* keys around what is being frozen: nothing in them is a link */
-    ih_handle *links; /* the table of links, and numbers into it plus one by hash; or NULL */
+    ih_store *store;   /* whose images may be linked to; NULL: everything is copied */
+    PyObject *root;    /* borrowed: what is being frozen */
+    uint32_t keys;     /* keys around what is being frozen: nothing in them is a link */
+    ih_handle *links;  /* the table of links, and numbers into it plus one by hash; or NULL */
     uint16_t *link_slots;
     uint32_t link_count;
     PyObject *offender; /* owned: what could not be frozen */
@@ -203,7 +203,7 @@ static inline void freeze_leave_lazy(freezer *f, uint32_t outside) { f->barrier 
 int freeze_later(freezer *f, PyObject *object, uint64_t at);
 int freeze_failed(int write_result); /* MemoryError or OverflowError of an ih_write_result; -1 */
 int freeze_refuse(freezer *f, PyObject *object, const char *reason); /* -1 */
-int freeze_refuse_why(freezer *f, PyObject *object, PyObject *why); /* takes the text over */
+int freeze_refuse_why(freezer *f, PyObject *object, PyObject *why);  /* takes the text over */
 /* The walk has to begin again; see freezer.c. -1. */
 int freeze_again(freezer *f, PyTypeObject *unknown);
 /* Calls Python with an object, in a careful walk. NULL as above. */
