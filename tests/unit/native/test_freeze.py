@@ -12,6 +12,7 @@ import pytest
 
 import icehouse
 from icehouse.native import _image
+from tests.unit.native.rules import ruling
 
 
 def test_handler_of_a_signal_waits_until_the_walk_is_done() -> None:
@@ -36,15 +37,14 @@ def test_handler_of_a_signal_waits_until_the_walk_is_done() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="needs __buffer__")
 @pytest.mark.parametrize("name", ["numpy.ndarray", "array.array"])
-def test_class_with_the_name_of_an_array_is_refused(name: str) -> None:
+def test_class_with_the_name_of_an_array_is_no_array(name: str) -> None:
     def exported(_self: object, _flags: int) -> memoryview:
         items.clear()
         return memoryview(b"abc")
 
     impostor = type(name, (), {"__buffer__": exported})
     items: list[Any] = [impostor(), *([i] for i in range(1000))]
-    with pytest.raises(icehouse.NotFreezableError, match="no frozen form"):
-        icehouse.freeze(items)
+    assert isinstance(icehouse.freeze(items)[0], _image.FrozenObject)
     assert len(items) == 1001
 
 
@@ -89,7 +89,10 @@ class Unhelpful:
 
 
 def test_keys_whose_repr_raises_do_not_hide_the_offender() -> None:
-    with pytest.raises(icehouse.NotFreezableError, match="Unhelpful") as caught:
+    with (
+        ruling(lambda cls: "no" if cls is Unhelpful else None),
+        pytest.raises(icehouse.NotFreezableError, match="Unhelpful") as caught,
+    ):
         icehouse.freeze([{Unhelpful(): 1}])
     error: Any = caught.value
     assert isinstance(error.object, Unhelpful)
@@ -110,9 +113,9 @@ def test_foreign_object_beside_a_view_in_a_key() -> None:
     key = frozenset([view, Foreign()])
     holder = {key: 1}
     asked.clear()
-    with pytest.raises(icehouse.NotFreezableError, match="Foreign"):
-        icehouse.freeze(holder)
+    frozen = icehouse.freeze(holder)
     assert not asked
+    assert len(next(iter(frozen))) == 2
     assert icehouse.freeze({(view, 1): 2})[(frozenset([1, 2]), 1)] == 2
 
 

@@ -84,6 +84,11 @@ def rule_of(cls: type) -> Rule | None:
     return None
 
 
+def boxes(rule: Rule) -> Any:
+    """Let this be the rule of Box."""
+    return ruling(lambda cls: rule if cls is Box else rule_of(cls))
+
+
 def frozen(obj: Any) -> Any:
     data = _image._image_bytes(obj)
     return Image(data).decode()
@@ -222,8 +227,8 @@ def test_values_made_and_substitutes() -> None:
     }
     found = {}
     for name, rule in rules.items():
-        with ruling(lambda cls, rule=rule: rule if cls is Box else rule_of(cls)):  # type: ignore[misc]
-            box = Box({"k": Point(1, 2)})
+        box = Box({"k": Point(1, 2)})
+        with boxes(rule):
             found[name] = frozen([box, box])
     point = {"k": instance(Point, "VIEW", 0, x=1, y=2)}
     assert found["value"] == [Value(77, (1, point))] * 2
@@ -270,7 +275,7 @@ def test_cycles_of_what_is_made_whole_are_refused(kind: str) -> None:
     rule: Rule = ("value", 77, lambda box: (box.content,))
     if kind == "made":
         rule = ("made", 5, lambda box: (("a",), (box.content,)))
-    with ruling(lambda cls: rule if cls is Box else rule_of(cls)):
+    with boxes(rule):
         box = Box()
         for between in (box, (1, (box,)), Pair(0, box), Box(box)):
             box.content = between
@@ -426,7 +431,7 @@ def test_a_getter_may_refuse_and_may_fail() -> None:
 )
 def test_bad_rules_are_errors(rule: Any) -> None:
     with (
-        ruling(lambda cls: rule if cls is Box else rule_of(cls)),
+        boxes(rule),
         pytest.raises((TypeError, OverflowError)),
     ):
         icehouse.freeze([Box()])
@@ -448,7 +453,7 @@ def test_bad_rules_are_errors(rule: Any) -> None:
     ],
 )
 def test_bad_answers_are_errors(rule: Rule) -> None:
-    with ruling(lambda cls: rule if cls is Box else rule_of(cls)):
+    with boxes(rule):
         with pytest.raises(TypeError):
             icehouse.freeze([Box()])
         with pytest.raises(TypeError):
