@@ -171,6 +171,7 @@ typedef enum {
     IH_HOOK_VIEW_INFO,
     IH_HOOKS,
 } ih_hook_id;
+
 /* How classes freeze: see freeze_rule.h. */
 typedef struct {
     PyObject *hooks; /* the module icehouse.store.freezing.hooks; NULL: not imported yet */
