@@ -97,7 +97,7 @@ def test_keys_whose_repr_raises_do_not_hide_the_offender() -> None:
     error: Any = caught.value
     assert isinstance(error.object, Unhelpful)
     with pytest.raises(icehouse.NotFreezableError, match="<int object>"):
-        icehouse.freeze({10**5000: {1: object()}})
+        icehouse.freeze({10**5000: {1: iter("")}})
 
 
 def test_foreign_object_beside_a_view_in_a_key() -> None:

@@ -370,7 +370,7 @@ def test_a_full_store_leaves_nothing_behind(store: icehouse.Store, big: Any) -> 
     with pytest.raises(icehouse.StoreFull):
         store.put([big["rows"], b"x" * (65 << 20)])
     with pytest.raises(icehouse.NotFreezableError):
-        store.put([big["rows"], object()])
+        store.put([big["rows"], iter("")])
     assert store.usage().images == before
     assert store.stat(big.handle).linked == 0
 

@@ -123,7 +123,7 @@ def test_freezing_several_together() -> None:
     assert icehouse.freeze(1, [2]) == 1
     assert icehouse.freeze(1, 2) == 1
     with pytest.raises(icehouse.NotFreezableError):
-        icehouse.freeze([1], object())
+        icehouse.freeze([1], iter(""))
     with pytest.raises(TypeError, match="at least one"):
         icehouse.freeze()  # type: ignore[call-overload]
 
