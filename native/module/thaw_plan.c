@@ -4,10 +4,11 @@
  * fields are stored where Python's own storing would put them, past any code of the class. The
  * constructor fits only where the class's own line of bases leads to it, as object.__new__ checks it
  * for its callers. */
+#include "module/thaw_instance.h"
+
 #include <structmember.h>
 
 #include "module/object_parts.h"
-#include "module/thaw_instance.h"
 
 /* The constructor that every class with a __new__ of Python has: it asks that method. NULL with an
  * exception. */
