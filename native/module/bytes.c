@@ -224,8 +224,12 @@ static PyObject *bytes_remainder(PyObject *left, PyObject *right)
     if (methods == NULL || methods->nb_remainder != bytes_remainder)
         Py_RETURN_NOTIMPLEMENTED;
     PyObject *copy = ih_bytes_copy((ih_bytes_view *)left);
-    PyObject *result = copy == NULL ? NULL : PyNumber_Remainder(copy, right);
+    /* What has items and is not one of Python's own sequences is taken for a mapping. */
+    right =
+        Py_IS_TYPE(right, Py_TYPE(left)) ? ih_bytes_copy((ih_bytes_view *)right) : Py_NewRef(right);
+    PyObject *result = copy == NULL || right == NULL ? NULL : PyNumber_Remainder(copy, right);
     Py_XDECREF(copy);
+    Py_XDECREF(right);
     return result;
 }
 

@@ -203,23 +203,26 @@ static PyObject *bytes_dunder(PyObject *self, PyObject *ignored)
     return ih_bytes_copy((const ih_bytes_view *)self);
 }
 
+#define ARGUMENTS_MAX 4 /* of methods of bytes; more are refused by what is called */
+
 static PyObject *on_copy(PyObject *self, const char *name, PyObject *const *args, Py_ssize_t nargs,
                          PyObject *names)
 {
-    PyObject *copy = ih_bytes_copy((const ih_bytes_view *)self), *fill[2] = {NULL, NULL};
-    PyObject *method = copy == NULL ? NULL : PyObject_GetAttrString(copy, name);
-    /* What fills up to a width must be real bytes: any other argument may be a buffer. */
-    bool fills = method != NULL && nargs == 2 && Py_IS_TYPE(args[1], Py_TYPE(self)) &&
-                 ((const ih_view *)args[1])->n == 1;
-    if (fills) {
-        fill[0] = args[0];
-        fill[1] = ih_bytes_copy((const ih_bytes_view *)args[1]);
-        args = fill;
+    PyObject *given[ARGUMENTS_MAX] = {NULL};
+    Py_ssize_t count = nargs + (names == NULL ? 0 : PyTuple_GET_SIZE(names)), i = 0;
+    PyObject *copy = ih_bytes_copy((const ih_bytes_view *)self);
+    PyObject *method = copy == NULL ? NULL : PyObject_GetAttrString(copy, name), *result = NULL;
+    /* What fills or separates must be one real byte: any other argument may be a buffer. */
+    for (; method != NULL && count <= ARGUMENTS_MAX && i < count; i++) {
+        bool one = Py_IS_TYPE(args[i], Py_TYPE(self)) && ((const ih_view *)args[i])->n == 1;
+        given[i] = one ? ih_bytes_copy((const ih_bytes_view *)args[i]) : Py_NewRef(args[i]);
+        if (given[i] == NULL)
+            break;
     }
-    PyObject *result = method == NULL || (fills && fill[1] == NULL)
-                           ? NULL
-                           : PyObject_Vectorcall(method, args, (size_t)nargs, names);
-    Py_XDECREF(fill[1]);
+    if (method != NULL && (i == count || count > ARGUMENTS_MAX))
+        result = PyObject_Vectorcall(method, i == count ? given : args, (size_t)nargs, names);
+    while (i > 0)
+        Py_XDECREF(given[--i]);
     Py_XDECREF(copy);
     Py_XDECREF(method);
     return result;

@@ -31,10 +31,15 @@ static int refuse(Py_buffer *buffer, const char *message)
 int ih_sequence_getbuffer(PyObject *self, Py_buffer *buffer, int flags)
 {
     const ih_sequence *view = (const ih_sequence *)self;
-    if (!ih_sequence_is_packed(view))
-        return refuse(buffer,
-                      "only a frozen list or tuple of numbers of one kind, or of bools, that is "
-                      "stored as a packed array has a buffer");
+    if (!ih_sequence_is_packed(view)) {
+        /* What a list or a tuple that never had a buffer gives. */
+        buffer->obj = NULL;
+        PyErr_Format(PyExc_TypeError,
+                     "a bytes-like object is required, not '%.100s': only one of numbers of one "
+                     "kind, or of bools, is stored as a packed array, which has a buffer",
+                     Py_TYPE(self)->tp_name);
+        return -1;
+    }
     if ((flags & PyBUF_WRITABLE) == PyBUF_WRITABLE)
         return refuse(buffer, "a frozen sequence has no writable buffer");
     bool copied = !ih_buffer_in_place(view->image);

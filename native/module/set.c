@@ -27,6 +27,13 @@ static Py_ssize_t set_length(PyObject *self) { return (Py_ssize_t)((ih_table_vie
 static int set_contains(PyObject *self, PyObject *key)
 {
     Py_ssize_t found = ih_table_find((ih_table_view *)self, key);
+    /* A set is looked for as the frozenset of its items, as sets do it. */
+    if (found < -1 && PySet_Check(key) && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Clear();
+        PyObject *fixed = PyFrozenSet_New(key);
+        found = fixed == NULL ? -2 : ih_table_find((ih_table_view *)self, fixed);
+        Py_XDECREF(fixed);
+    }
     return found >= 0 ? 1 : found == -1 ? 0 : -1;
 }
 

@@ -27,7 +27,8 @@ def frozen_list(*args: Any, **options: Any) -> Any:
 
 def frozen_tuple(*args: Any, **options: Any) -> Any:
     value = tuple(*args, **options)
-    return icehouse.freeze(value + FILLER)[: len(value)]
+    # freeze() gives a tuple of what is frozen back as it is; from a list it comes as a view.
+    return icehouse.freeze([value + FILLER])[0][: len(value)]
 
 
 def frozen_dict(*args: Any, **options: Any) -> Any:
@@ -39,7 +40,6 @@ def frozen_set(*args: Any, **options: Any) -> Any:
 
 
 def frozen_frozenset(*args: Any, **options: Any) -> Any:
-    # freeze() gives a frozenset back as it is; from a list it comes as a view.
     return icehouse.freeze([frozenset(*args, **options)])[0]
 
 
