@@ -27,7 +27,14 @@ from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-from icehouse.native._image import FrozenBytes, FrozenDict, FrozenList, FrozenSet, FrozenTuple
+from icehouse.native._image import (
+    FrozenBytes,
+    FrozenDict,
+    FrozenList,
+    FrozenSet,
+    FrozenTuple,
+    IcehouseError,
+)
 from icehouse.store.freezing import anatomy, codes
 from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.refusal import Refusal
@@ -119,7 +126,8 @@ def _state(obj: Any) -> tuple[tuple[str, ...], tuple[Any, ...], int]:
         raise Refusal(
             f"{what} returned no dict of names; with such a state the class needs a __setstate__"
         )
-    return (*slots, *state), (*slots.values(), *state.values()), len(slots)
+    found = {**slots, **{name: value for name, value in state.items() if name not in slots}}
+    return tuple(found), tuple(found.values()), len(slots)
 
 
 def _named(state: Any) -> bool:
@@ -164,7 +172,8 @@ def _global(obj: Any, name: str) -> tuple[str, str]:
 def make(payload: Any, trust: Trust) -> Any:
     """Make the object again, by its own code. What it is made of is frozen, one level down.
 
-    Lists, dicts and sets among the arguments and in the state are real, what they hold is frozen.
+    Lists, dicts and sets among the arguments are real, since code written in C asks for them, and
+    so is the state itself; what they hold is frozen.
     """
     return _make(payload, trust, _one_level)
 
@@ -199,7 +208,7 @@ def _make(payload: Any, trust: Trust, soften: Callable[[Any], Any]) -> Any:
     except ImportError:
         return record
     except Exception as error:
-        raise RuntimeError(
+        raise IcehouseError(
             f"a {type_name} could not be made again: its own code raised "
             f"{type(error).__name__}: {error}"
         ) from error
@@ -217,17 +226,15 @@ def _unresolved(argument: Any) -> bool:
 
 
 def _unpack_state(state: Any, soften: Callable[[Any], Any]) -> Any:
+    """Give a tuple of the state, None for none. The values of a dict of names stay as they are."""
     if state is None:
         return None
     parts = tuple(state)
     if len(parts) == 3 and parts[0] == NAMED:
-        return (dict(zip(parts[1], map(soften, parts[2]), strict=True)),)
+        return (dict(zip(parts[1], parts[2], strict=True)),)
     if len(parts) == 3 and parts[0] == PAIR:
         return (
-            tuple(
-                None if part is None else dict(zip(part[0], map(soften, part[1]), strict=True))
-                for part in parts[1:]
-            ),
+            tuple(None if part is None else dict(zip(*part, strict=True)) for part in parts[1:]),
         )
     if len(parts) == 2 and parts[0] == OTHER:
         whole = soften(parts[1])

@@ -184,7 +184,7 @@ def test_a_class_that_has_changed(daemon: Daemon, objects: icehouse.Handle, tmp_
         assert type(view[key]) is icehouse.Record, (key, view[key])
     try:
         view["reduced"]
-    except RuntimeError as error:
+    except icehouse.IcehouseError as error:
         assert "could not be made again" in str(error)
     else:
         raise AssertionError("made")
@@ -192,7 +192,7 @@ def test_a_class_that_has_changed(daemon: Daemon, objects: icehouse.Handle, tmp_
     for key in view:
         try:
             icehouse.thaw(view[key])
-        except RuntimeError:
+        except icehouse.IcehouseError:
             assert key == "reduced"
     print(icehouse.thaw(view["point"]).x)
     """

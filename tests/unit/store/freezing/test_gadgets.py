@@ -83,16 +83,17 @@ def test_h20_temporary_file_closers_delete_nothing(tmp_path: Path) -> None:
 
 
 def test_h20_connections_close_nothing() -> None:
+    """An honest producer refuses a connection; a forged image may name its class all the same."""
     reading, writing = os.pipe()
     try:
-        gadget = object.__new__(Connection)
-        gadget.__dict__.update(_handle=writing, _readable=True, _writable=True)
-        view = icehouse.freeze([gadget])
-        gadget.__dict__["_handle"] = None
+        forged = type("Connection", (), {"__module__": Connection.__module__})()
+        forged.__dict__.update(_handle=writing, _readable=True, _writable=True)
+        view = icehouse.freeze([forged])
         read = view[0]
+        assert isinstance(read, Connection)
         assert read.fileno() == writing
         with pytest.raises((AttributeError, TypeError)):
-            read.close()
+            read._handle = None
         del read, view
         gc.collect()
         assert os.write(writing, b"x") == 1

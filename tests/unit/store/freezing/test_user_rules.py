@@ -13,6 +13,7 @@ import pytest
 import user_classes as uc
 import user_models as um
 
+import icehouse
 from icehouse.store.freezing import anatomy, codes, hooks
 from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.trust import NONE, OWN
@@ -439,7 +440,7 @@ def test_a_reduction_whose_callable_is_gone_gives_a_record() -> None:
 
 def test_code_that_fails_when_it_makes_an_object_is_said_to() -> None:
     payload = ("user_classes.Version", ("user_classes", "Version"), (1, 2, 3))
-    with pytest.raises(RuntimeError, match=r"user_classes.Version could not be made again.*TypeEr"):
+    with pytest.raises(icehouse.IcehouseError, match=r"user_classes.Version could not be made again.*TypeEr"):
         hooks.make_value(codes.REDUCE, payload, OWN)
 
 

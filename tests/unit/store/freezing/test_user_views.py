@@ -104,9 +104,8 @@ def test_an_instance_without_fields() -> None:
 )
 def test_h29_writes_raise_and_change_nothing(write: Any) -> None:
     view = icehouse.freeze(uc.Plain("ada"))
-    with pytest.raises((icehouse.FrozenError, TypeError)) as caught:
+    with pytest.raises((TypeError, AttributeError)):
         write(view)
-    assert isinstance(caught.value, (TypeError, AttributeError))
     assert vars(view) == {"name": "ada"}
 
 
