@@ -108,7 +108,7 @@ def test_h21_code_that_fails_is_no_damage() -> None:
     view = icehouse.freeze([failing])
     original, uc.Reduced.__init__ = uc.Reduced.__init__, None  # type: ignore[method-assign,assignment]
     try:
-        with pytest.raises(icehouse.IcehouseError, match=r"user_classes.Reduced could not be made again"):
+        with pytest.raises(icehouse.IcehouseError, match=r"Reduced could not be made again"):
             view[0]
     finally:
         uc.Reduced.__init__ = original  # type: ignore[method-assign]

@@ -440,7 +440,7 @@ def test_a_reduction_whose_callable_is_gone_gives_a_record() -> None:
 
 def test_code_that_fails_when_it_makes_an_object_is_said_to() -> None:
     payload = ("user_classes.Version", ("user_classes", "Version"), (1, 2, 3))
-    with pytest.raises(icehouse.IcehouseError, match=r"user_classes.Version could not be made again.*TypeEr"):
+    with pytest.raises(icehouse.IcehouseError, match=r"Version could not be made again.*TypeEr"):
         hooks.make_value(codes.REDUCE, payload, OWN)
 
 
