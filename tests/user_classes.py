@@ -305,11 +305,11 @@ class WatchedList(list):  # type: ignore[type-arg]
 
     def __iter__(self) -> Any:
         ran("WatchedList.__iter__")
-        return super().__iter__()
+        return iter(())
 
     def __len__(self) -> int:
         ran("WatchedList.__len__")
-        return super().__len__()
+        return 2
 
     def append(self, item: Any) -> None:
         ran("WatchedList.append")
@@ -415,6 +415,31 @@ class Loud(dict[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         return ("loud", super().__getitem__(key))
+
+
+class Careful(dict[str, Any]):
+    """Goes on to its base only to write."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key.lower(), value)
+
+    def names(self) -> list[str]:
+        return sorted(self)
+
+
+class Named(dict[str, Any]):
+    """As people write it, with a method of dict."""
+
+    __getattr__ = dict.__getitem__
+    find = dict.get
+
+
+class Numbers(list[int]):
+    def __getitem__(self, index: Any) -> Any:
+        return list.__getitem__(self, index) * 2
+
+    def __repr__(self) -> str:
+        return f"Numbers({super().__repr__()})"
 
 
 class Tags(set[str]):

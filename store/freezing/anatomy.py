@@ -1,6 +1,6 @@
 """What a class is made of, read past its metaclass and without running anything of it."""
 
-from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
+from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 from icehouse.store.freezing.trust import name_of
@@ -102,6 +102,15 @@ def dict_descriptor(cls: type) -> Any:
         if type(found) in (GetSetDescriptorType, MemberDescriptorType) and base is not type:
             return found
     return None
+
+
+def new(cls: type) -> Any:
+    """Make an instance by the nearest `__new__` written in C; TypeError if there can't be one."""
+    for base in mro(cls):
+        made_by = namespace(base).get("__new__")
+        if type(made_by) is BuiltinFunctionType:
+            return made_by(cls)
+    raise TypeError(f"nothing makes instances of {name_of(cls)}")
 
 
 def has_finalizer(cls: type) -> bool:

@@ -11,11 +11,12 @@ from icehouse.store.freezing.registry import load
 from icehouse.store.freezing.trust import name_of
 
 ATTRS = "__attrs_attrs__"
+FIELDS = "__dataclass_fields__"
 # Attributes of a class that others look up on the type of an object.
 ASKED_OF_TYPES = (
     ATTRS,
     "__attrs_props__",
-    "__dataclass_fields__",
+    FIELDS,
     "__dataclass_params__",
     "__doc__",
     "__match_args__",
@@ -42,7 +43,7 @@ def thaw_object(
     """
     del slots
     try:
-        made: Any = object.__new__(cls)
+        made: Any = anatomy.new(cls)
         anatomy.fill(made, cls, dict(zip(names, values, strict=True)))
     except (TypeError, LookupError):
         return Record(name_of(cls), names, values)
@@ -60,6 +61,13 @@ def view_info(cls: type) -> dict[str, Any]:
         value = anatomy.class_attribute(cls, name)
         if value is not None:
             info[name] = value
+    if FIELDS in info:
+        # Of real instances msgspec finds no class variable, since it looks into their `__dict__`.
+        info[FIELDS] = {
+            name: field
+            for name, field in info[FIELDS].items()
+            if getattr(getattr(field, "_field_type", None), "name", "") == "_FIELD"
+        }
     info.update(_cached_properties(cls))
     info.update(load("containers", "methods")(cls))
     return info

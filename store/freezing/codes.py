@@ -52,4 +52,5 @@ TORCH: Final = 37
 STRUCT: Final = 1
 PYDANTIC: Final = 2
 SUBCLASS: Final = 3
+CONTENT: Final = 5  # a subclass of a container that calls its base: see containers.py
 SUBVALUE: Final = 4  # a subclass of datetime, Decimal, Path, ...: subclasses.py

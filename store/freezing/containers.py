@@ -3,15 +3,22 @@
 They are lazy views of a frozen list, dict, ... that carry their other fields, pass `isinstance` and
 run the methods that their class defines in Python. What it inherits from a type written in C is
 answered by the frozen container inside, or by the functions below (`METHODS`), which go first.
+
+A method of the class that goes on to the type written in C itself, by `super().__getitem__(key)` or
+`dict.__getitem__(self, key)`, can't have a view as self: CPython checks the layout in memory. A
+class with such methods, other than those that write, comes back as a real instance with frozen
+children, family CONTENT of MADE: the name "" has the keys and values, or the items, as tuples, the
+others are its fields. Tuples, since a list or dict would look lazy to the freezer.
 """
 
-from collections import OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
-from icehouse.store.freezing import anatomy
-from icehouse.store.freezing.trust import name_of
+from icehouse.store.freezing import anatomy, codes
+from icehouse.store.freezing.records import Record
+from icehouse.store.freezing.trust import Trust, name_of
 
 Rule = tuple[Any, ...] | str | None
 
@@ -24,6 +31,14 @@ def rule(cls: type, base: type) -> Rule:
         return None
     if anatomy.holds_more(cls, base):
         return f"a {name_of(cls)} keeps more in C than a {base.__name__} does"
+    if calls_base(cls):
+        if anatomy.has_finalizer(cls):
+            return (
+                f"methods of {name_of(cls)} go on to {base.__name__}, so that it would come back "
+                "as a real instance, whose __del__ would run: take __del__ away, or say how it "
+                "freezes: icehouse.register_freezable"
+            )
+        return ("made", codes.CONTENT, _content_getter(base))
     if base is OrderedDict:
         return ("container", dict, (), _ordered)
     if base is defaultdict:
@@ -39,6 +54,88 @@ def declares(cls: type) -> bool:
         anatomy.own(cls, name) is not None
         for name in ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__")
     )
+
+
+# Methods that a view refuses or never runs, whatever they call.
+NOT_READING = frozenset(
+    (
+        "__class_getitem__ __delattr__ __delitem__ __iadd__ __iand__ __imul__ __init__ "
+        "__init_subclass__ __ior__ __isub__ __ixor__ __new__ __set_name__ __setattr__ __setitem__ "
+        "add append appendleft clear discard extend extendleft fromkeys insert move_to_end pop "
+        "popitem popleft remove reverse rotate setdefault sort subtract update"
+    ).split()
+)
+CONTAINERS = (
+    *(bytearray, dict, frozenset, list, set),
+    *(Counter, OrderedDict, defaultdict, deque),
+)
+
+
+def calls_base(cls: type) -> bool:
+    """Whether a method that reads goes on to the builtin base by `super()` or by its name."""
+    bases = anatomy.mro(cls)
+    names = {"super", *(base.__name__ for base in bases if base in CONTAINERS)}
+    for base in bases:
+        if base in CONTAINERS:
+            break
+        for name, value in anatomy.namespace(base).items():
+            code = _code(value)
+            if code is not None and name not in NOT_READING and not names.isdisjoint(code.co_names):
+                return True
+    return False
+
+
+def _code(value: Any) -> Any:
+    """Find the code of a method, property or class method."""
+    for attribute in ("fget", "func", "__func__", "__wrapped__"):
+        value = getattr(value, attribute, value)
+    return value.__code__ if type(value) is FunctionType else None
+
+
+def _content_getter(base: type) -> Callable[[Any], Any]:
+    takes: dict[type, Callable[[Any], Any]] = {
+        OrderedDict: _ordered,
+        defaultdict: _default,
+        deque: _deque,
+    }
+    take = takes.get(base, _plain(base))
+
+    def getter(obj: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        content, fields = take(obj)
+        whole = (tuple(content), tuple(content.values())) if type(content) is dict else content
+        parts = whole if type(whole) in (tuple, bytes) else tuple(whole)
+        return ("", *fields), (parts, *fields.values())
+
+    return getter
+
+
+def _plain(base: type) -> Callable[[Any], tuple[Any, dict[str, Any]]]:
+    copies: dict[type, Callable[[Any], Any]] = {
+        bytearray: lambda obj: bytes(memoryview(obj)),
+        dict: dict.copy,
+        frozenset: lambda obj: tuple(frozenset.__iter__(obj)),
+        list: list.copy,
+        set: lambda obj: tuple(set.__iter__(obj)),
+    }
+    copy = copies.get(base, list.copy)
+    return lambda obj: (copy(obj), anatomy.fields(obj, type(obj)))
+
+
+def make(cls: type, names: tuple[str, ...], values: tuple[Any, ...], trust: Trust) -> Any:
+    """Make a real instance of a class of family CONTENT; no method of it runs."""
+    del trust
+    if not names or names[0] != "":
+        raise ValueError("a container without its content")
+    if anatomy.has_finalizer(cls):
+        return Record(name_of(cls), names, values)
+    content = values[0]
+    try:
+        if issubclass(cls, dict):
+            keys, items = content
+            content = dict(zip(keys, items, strict=True))
+        return thaw_container(cls, content, dict(zip(names[1:], values[1:], strict=True)))
+    except (LookupError, TypeError):  # The class is no container of this kind any more.
+        return Record(name_of(cls), names, values)
 
 
 def _ordered(obj: Any) -> tuple[dict[Any, Any], dict[str, Any]]:
@@ -122,6 +219,14 @@ def _deque_eq(self: Any, other: Any) -> Any:
     return len(self) == len(other) and _same_items(self, other)
 
 
+def _ne_of(eq: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def __ne__(self: Any, other: Any) -> Any:  # noqa: N807 - what it is for its views
+        equal = eq(self, other)
+        return equal if equal is NotImplemented else not equal
+
+    return __ne__
+
+
 def _deque_order(name: str) -> Callable[[Any, Any], Any]:
     compare = list.__dict__[name]
 
@@ -163,6 +268,7 @@ def _namespace_repr(self: Any) -> str:
 METHODS: dict[type, dict[str, Any]] = {
     OrderedDict: {
         "__eq__": _ordered_eq,
+        "__ne__": _ne_of(_ordered_eq),
         "__hash__": None,
         "__repr__": _repr_of("OrderedDict"),
         "__reversed__": _ordered_reversed,
@@ -170,11 +276,17 @@ METHODS: dict[type, dict[str, Any]] = {
     defaultdict: {"__repr__": _repr_of("defaultdict")},
     deque: {
         "__eq__": _deque_eq,
+        "__ne__": _ne_of(_deque_eq),
         "__hash__": None,
         "__repr__": _repr_of("deque"),
         **{name: _deque_order(name) for name in ("__lt__", "__le__", "__gt__", "__ge__")},
     },
-    SimpleNamespace: {"__eq__": _namespace_eq, "__hash__": None, "__repr__": _namespace_repr},
+    SimpleNamespace: {
+        "__eq__": _namespace_eq,
+        "__ne__": _ne_of(_namespace_eq),
+        "__hash__": None,
+        "__repr__": _namespace_repr,
+    },
 }
 
 

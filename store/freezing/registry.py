@@ -161,6 +161,7 @@ MAKERS: dict[int, tuple[str, str]] = {
     codes.STRUCT: ("made", "make_struct"),
     codes.PYDANTIC: ("made", "make_model"),
     codes.SUBCLASS: ("made", "make_subclass"),
+    codes.CONTENT: ("containers", "make"),
     codes.SUBVALUE: ("subclasses", "make"),
 }
 
