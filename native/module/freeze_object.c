@@ -450,23 +450,52 @@ static int freeze_container(freezer *f, const known_class *class, PyObject *obje
     return freeze_copied(f, class, object, IH_FORM_CONTAINER, slots, tuple, n, depth, word);
 }
 
+/* A tuple of `size` items, whose first two are as many names as values. */
+static bool is_fields(PyObject *answer, Py_ssize_t size)
+{
+    if (!PyTuple_Check(answer) || PyTuple_GET_SIZE(answer) != size)
+        return false;
+    PyObject *names = PyTuple_GET_ITEM(answer, 0), *values = PyTuple_GET_ITEM(answer, 1);
+    if (!PyTuple_CheckExact(names) || !PyTuple_CheckExact(values) ||
+        PyTuple_GET_SIZE(names) != PyTuple_GET_SIZE(values))
+        return false;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++)
+        if (!PyUnicode_CheckExact(PyTuple_GET_ITEM(names, i)))
+            return false;
+    return true;
+}
+
+static int freeze_state(freezer *f, const known_class *class, PyObject *object, int depth,
+                        uint32_t *word)
+{
+    PyObject *answer = ask(f, class, object);
+    if (answer == NULL)
+        return -1;
+    if (!is_fields(answer, 3))
+        return bad_answer(class, "names, values and the number of slots", answer);
+    PyObject *names = PyTuple_GET_ITEM(answer, 0), *values = PyTuple_GET_ITEM(answer, 1);
+    uint64_t n = (uint64_t)PyTuple_GET_SIZE(names);
+    unsigned long slots = PyLong_AsUnsignedLong(PyTuple_GET_ITEM(answer, 2));
+    if (PyErr_Occurred())
+        return -1;
+    if (slots > n)
+        return bad_answer(class, "no more slots than names", answer);
+    PyObject *tuple = PySequence_Concat(values, names);
+    if (freeze_keep(f, tuple) < 0)
+        return -1;
+    return freeze_copied(f, class, object, IH_FORM_VIEW, (uint32_t)slots, tuple, n, depth, word);
+}
+
 static int freeze_made(freezer *f, const known_class *class, PyObject *object, int depth,
                        uint32_t *word)
 {
     PyObject *answer = ask(f, class, object);
     if (answer == NULL)
         return -1;
-    bool good = PyTuple_Check(answer) && PyTuple_GET_SIZE(answer) == 2 &&
-                PyTuple_CheckExact(PyTuple_GET_ITEM(answer, 0)) &&
-                PyTuple_CheckExact(PyTuple_GET_ITEM(answer, 1)) &&
-                PyTuple_GET_SIZE(PyTuple_GET_ITEM(answer, 0)) ==
-                    PyTuple_GET_SIZE(PyTuple_GET_ITEM(answer, 1));
-    PyObject *names = good ? PyTuple_GET_ITEM(answer, 0) : NULL;
-    uint64_t n = good ? (uint64_t)PyTuple_GET_SIZE(names) : 0, at = 0;
-    for (uint64_t i = 0; good && i < n; i++)
-        good = PyUnicode_CheckExact(PyTuple_GET_ITEM(names, (Py_ssize_t)i));
-    if (!good)
+    if (!is_fields(answer, 2))
         return bad_answer(class, "names and values, two tuples", answer);
+    PyObject *names = PyTuple_GET_ITEM(answer, 0);
+    uint64_t n = (uint64_t)PyTuple_GET_SIZE(names), at = 0;
     uint32_t layout;
     if (freeze_layout(f, class->type, IH_FORM_MADE, class->rule->number,
                       ((PyTupleObject *)names)->ob_item, n, &layout) < 0 ||
@@ -578,6 +607,8 @@ int freeze_foreign(freezer *f, PyObject *object, int depth, uint32_t *word)
                           : freeze_in_place(f, class, object, depth, word);
     case RULE_TUPLE:
         return freeze_real_tuple(f, class, object, depth, word);
+    case RULE_STATE:
+        return freeze_state(f, class, object, depth, word);
     case RULE_MADE:
         return freeze_made(f, class, object, depth, word);
     case RULE_VALUE:

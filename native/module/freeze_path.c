@@ -144,7 +144,8 @@ static int reach_made(search *s, const freeze_rule *rule, PyObject *made, Py_ssi
         PyObject *fields = PyTuple_GET_ITEM(made, 1);
         return result == 0 && PyDict_Check(fields) ? reach_fields(s, fields, holder) : result;
     }
-    if (rule->kind == RULE_MADE && pair) {
+    bool three = PyTuple_Check(made) && PyTuple_GET_SIZE(made) == 3;
+    if ((rule->kind == RULE_MADE && pair) || (rule->kind == RULE_STATE && three)) {
         PyObject *names = PyTuple_GET_ITEM(made, 0), *values = PyTuple_GET_ITEM(made, 1);
         Py_ssize_t n = PyTuple_Check(names) && PyTuple_Check(values) ? PyTuple_GET_SIZE(names) : 0;
         int result = 0;

@@ -130,7 +130,8 @@ static int take_tuple(freeze_rule *rule, PyObject *answer, PyObject *slots)
         rule_kind kind;
         Py_ssize_t size;
     } forms[] = {{"view", RULE_VIEW, 2}, {"container", RULE_CONTAINER, 4}, {"tuple", RULE_TUPLE, 1},
-                 {"made", RULE_MADE, 3}, {"value", RULE_VALUE, 3},         {"as", RULE_AS, 2}};
+                 {"made", RULE_MADE, 3}, {"value", RULE_VALUE, 3},         {"as", RULE_AS, 2},
+                 {"state", RULE_STATE, 2}};
     Py_ssize_t n = PyTuple_GET_SIZE(answer);
     PyObject *name = n > 0 ? PyTuple_GET_ITEM(answer, 0) : Py_None;
     size_t i = 0, count = sizeof forms / sizeof *forms;
@@ -159,7 +160,7 @@ static int take_tuple(freeze_rule *rule, PyObject *answer, PyObject *slots)
             return 0;
         rule->base = (PyTypeObject *)Py_NewRef(second);
         take_slots(rule, slots);
-    } else if (rule->kind != RULE_AS) {
+    } else if (rule->kind != RULE_AS && rule->kind != RULE_STATE) {
         unsigned long number = PyLong_AsUnsignedLong(second);
         if (PyErr_Occurred() || number >= IH_COUNT_WIDE)
             return PyErr_Occurred() ? -1 : 0;

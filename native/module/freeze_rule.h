@@ -13,6 +13,7 @@
 typedef enum {
     RULE_REFUSED, /* `reason` says why */
     RULE_VIEW,
+    RULE_STATE,
     RULE_CONTAINER,
     RULE_TUPLE,
     RULE_MADE,
