@@ -129,8 +129,9 @@ static int take_tuple(freeze_rule *rule, PyObject *answer, PyObject *slots)
         const char *name;
         rule_kind kind;
         Py_ssize_t size;
-    } forms[] = {{"view", RULE_VIEW, 2}, {"container", RULE_CONTAINER, 4}, {"tuple", RULE_TUPLE, 1},
-                 {"made", RULE_MADE, 3}, {"value", RULE_VALUE, 3},         {"as", RULE_AS, 2},
+    } forms[] = {{"view", RULE_VIEW, 2},   {"container", RULE_CONTAINER, 4},
+                 {"tuple", RULE_TUPLE, 1}, {"made", RULE_MADE, 3},
+                 {"value", RULE_VALUE, 3}, {"as", RULE_AS, 2},
                  {"state", RULE_STATE, 2}};
     Py_ssize_t n = PyTuple_GET_SIZE(answer);
     PyObject *name = n > 0 ? PyTuple_GET_ITEM(answer, 0) : Py_None;

@@ -127,12 +127,21 @@ static bool is_dunder(PyObject *name)
            PyUnicode_READ_CHAR(name, 1) == '_';
 }
 
-/* Copying and pickling: of a view, whatever its class does for its instances. */
+/* Copying and pickling: of a view, whatever its class does for its instances. And what view_info()
+ * has of a dataclass. */
 static bool is_ours(PyObject *name)
 {
-    static const char *const names[] = {
-        "__copy__",     "__deepcopy__", "__reduce_ex__", "__reduce__",  "__getstate__",
-        "__setstate__", "__sizeof__",   "__setattr__",   "__delattr__", NULL};
+    static const char *const names[] = {"__copy__",
+                                        "__deepcopy__",
+                                        "__reduce_ex__",
+                                        "__reduce__",
+                                        "__getstate__",
+                                        "__setstate__",
+                                        "__sizeof__",
+                                        "__setattr__",
+                                        "__delattr__",
+                                        "__dataclass_fields__",
+                                        NULL};
     for (const char *const *each = names; *each != NULL; each++)
         if (has_text(name, *each))
             return true;
@@ -182,7 +191,7 @@ static PyObject *builtin_attribute(ih_object_view *view, PyObject *name, PyObjec
     }
     if (view->inner == NULL)
         return no_attribute(view, name);
-    PyObject *value = PyObject_GetAttr(view->inner, name);
+    PyObject *value = PyObject_GetAttr(view->inner, PyDescr_NAME(meta)); /* `find = dict.get` */
     if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
         return ih_object_refuse(view, "method", name);
@@ -337,9 +346,13 @@ static PyObject *last_resort(ih_object_view *view, PyObject *name)
             value = PyObject_CallFunctionObjArgs(hook, (PyObject *)view, name, NULL);
         } else {
             descrgetfunc get = Py_TYPE(hook)->tp_descr_get;
-            PyObject *bound = get == NULL
-                                  ? Py_NewRef(hook)
-                                  : get(hook, (PyObject *)view, (PyObject *)view->layout->cls);
+            PyObject *bound;
+            if (get == NULL)
+                bound = Py_NewRef(hook);
+            else if (is_builtin_method(Py_TYPE(hook))) /* `__getattr__ = dict.__getitem__` */
+                bound = builtin_attribute(view, PyDescr_NAME(hook), hook);
+            else
+                bound = get(hook, (PyObject *)view, (PyObject *)view->layout->cls);
             value = bound ? PyObject_CallOneArg(bound, name) : NULL;
             Py_XDECREF(bound);
         }

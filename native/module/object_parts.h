@@ -33,6 +33,7 @@ enum {
     IH_GETATTRIBUTE,
     IH_WRAPPED,
     IH_METHODS,
+    IH_TUPLE_FIELDS,
     IH_NAMES
 };
 _Static_assert(IH_NAMES <= IH_OBJECT_NAMES, "the state has room for every name");

@@ -476,6 +476,7 @@ int ih_init_object_types(PyObject *module, ih_state *state)
         [IH_GETATTRIBUTE] = "__getattribute__",
         [IH_WRAPPED] = "__wrapped__",
         [IH_METHODS] = "__icehouse_methods__",
+        [IH_TUPLE_FIELDS] = "_fields",
     };
     for (size_t i = 0; i < IH_NAMES; i++)
         if (intern(&state->names[i], names[i]) < 0)

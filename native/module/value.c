@@ -4,6 +4,7 @@
 
 #include "module/hooks.h"
 #include "module/object.h"
+#include "module/object_parts.h"
 
 static PyObject *fault_at(ih_image_object *image, uint64_t at, const char *reason)
 {
@@ -59,7 +60,8 @@ static bool is_plain_tuple_class(const ih_state *state, PyTypeObject *type)
     if (type == NULL)
         return false;
     destructor of_class_statement = ((PyTypeObject *)state->errors[IH_ERR_BASE])->tp_dealloc;
-    if (!PyType_IsSubtype(type, &PyTuple_Type) || type->tp_itemsize != PyTuple_Type.tp_itemsize)
+    if (!PyType_IsSubtype(type, &PyTuple_Type) || type->tp_itemsize != PyTuple_Type.tp_itemsize ||
+        type->tp_finalize != PyTuple_Type.tp_finalize) /* __del__ would run (H20) */
         return false;
     for (PyTypeObject *base = type; base != &PyTuple_Type; base = base->tp_base)
         if (base == NULL || !PyType_HasFeature(base, Py_TPFLAGS_HEAPTYPE) ||
@@ -115,10 +117,20 @@ static PyObject *record_of_items(ih_image_object *image, uint64_t at, PyObject *
     return record;
 }
 
+/* A named tuple of a class that has other fields now is a record. */
+static bool has_fields(const ih_state *state, PyTypeObject *cls, uint64_t n)
+{
+    PyObject *fields = ih_class_look_up(cls, state->names[IH_TUPLE_FIELDS]);
+    bool other = fields != NULL && PyTuple_Check(fields) && (uint64_t)PyTuple_GET_SIZE(fields) != n;
+    Py_XDECREF(fields);
+    return !other;
+}
+
 static PyObject *make_tuple(ih_image_object *image, uint64_t at, const ih_node *node,
                             const ih_layout *layout, ih_budget *left)
 {
-    if (is_plain_tuple_class(image->state, layout->cls))
+    if (is_plain_tuple_class(image->state, layout->cls) &&
+        has_fields(image->state, layout->cls, node->n))
         return fill(image, new_tuple(layout->cls, (Py_ssize_t)node->n), node->data, left);
     PyObject *items = fill(image, PyTuple_New((Py_ssize_t)node->n), node->data, left);
     if (items == NULL)

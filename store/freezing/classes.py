@@ -1,6 +1,8 @@
 """Plain classes, dataclasses, attrs: lazy views of slots and `__dict__` (HAZARDS H20, H22)."""
 
 import functools
+import operator
+from collections import namedtuple
 from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
@@ -10,6 +12,7 @@ from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.registry import load
 from icehouse.store.freezing.trust import name_of
 
+_tuplegetter = type(namedtuple("_tuplegetter", "field").field)
 ATTRS = "__attrs_attrs__"
 FIELDS = "__dataclass_fields__"
 # Attributes of a class that others look up on the type of an object.
@@ -62,15 +65,31 @@ def view_info(cls: type) -> dict[str, Any]:
         if value is not None:
             info[name] = value
     if FIELDS in info:
-        # Of real instances msgspec finds no class variable, since it looks into their `__dict__`.
+        # Of real instances msgspec finds no class variable and no InitVar, since it looks into
+        # their `__dict__`; of views it asks for the attribute.
         info[FIELDS] = {
             name: field
             for name, field in info[FIELDS].items()
             if getattr(getattr(field, "_field_type", None), "name", "") == "_FIELD"
         }
     info.update(_cached_properties(cls))
+    if issubclass(cls, tuple):
+        info.update(_tuple_fields(cls))
     info.update(load("containers", "methods")(cls))
     return info
+
+
+def _tuple_fields(cls: type) -> dict[str, Any]:
+    """Find the fields of a named tuple, whose descriptors read real tuples alone.
+
+    One that is too large to be made whole is a view.
+    """
+    found: dict[str, Any] = {}
+    for base in anatomy.mro(cls):
+        for name, value in anatomy.namespace(base).items():
+            if type(value) is _tuplegetter:
+                found.setdefault(name, property(operator.itemgetter(value.__reduce__()[1][0])))
+    return found
 
 
 def _cached_properties(cls: type) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _content_getter(base: type) -> Callable[[Any], Any]:
         defaultdict: _default,
         deque: _deque,
     }
-    take = takes.get(base, _plain(base))
+    take: Callable[[Any], Any] = takes.get(base) or _plain(base)
 
     def getter(obj: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         content, fields = take(obj)
