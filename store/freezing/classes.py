@@ -12,7 +12,8 @@ from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.registry import load
 from icehouse.store.freezing.trust import name_of
 
-_tuplegetter = type(namedtuple("_tuplegetter", "field").field)
+# The descriptor of a field of a named tuple.
+_tuplegetter = type(vars(namedtuple("_tuplegetter", "field"))["field"])
 ATTRS = "__attrs_attrs__"
 FIELDS = "__dataclass_fields__"
 # Attributes of a class that others look up on the type of an object.
