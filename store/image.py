@@ -18,9 +18,11 @@ from icehouse.native._image import (
     FrozenBytes,
     FrozenDict,
     FrozenList,
+    FrozenObject,
     FrozenSet,
     FrozenTuple,
     _on_travel,
+    _type_name,
     dumps,
     freeze,
     is_frozen,
@@ -36,6 +38,7 @@ __all__ = [
     "FrozenBytes",
     "FrozenDict",
     "FrozenList",
+    "FrozenObject",
     "FrozenSet",
     "FrozenTuple",
     "Record",
@@ -53,7 +56,15 @@ __all__ = [
 _Type = TypeVar("_Type", bound=type)
 
 # The types of views, for isinstance().
-VIEW_TYPES = (FrozenArray, FrozenBytes, FrozenDict, FrozenList, FrozenSet, FrozenTuple)
+VIEW_TYPES = (
+    FrozenArray,
+    FrozenBytes,
+    FrozenDict,
+    FrozenList,
+    FrozenObject,
+    FrozenSet,
+    FrozenTuple,
+)
 
 
 def enc_hook(obj: Any) -> Any:
@@ -129,7 +140,7 @@ def type_name(x: Any) -> str:
 
     if isinstance(x, Record):
         return record_name(x)
-    return name_of(type(x))
+    return _type_name(x) or name_of(type(x))
 
 
 def _travel(view: Any) -> Any:

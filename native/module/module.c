@@ -177,6 +177,12 @@ static PyObject *module_reopen(PyObject *module, PyObject *const *args, Py_ssize
                                              : NULL;
 }
 
+static PyObject *module_type_name(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    return Py_NewRef(ih_is_object_view(object) ? ((ih_object_view *)object)->layout->type_name
+                                               : Py_None);
+}
+
 static PyObject *module_patience(PyObject *Py_UNUSED(module), PyObject *patient)
 {
     int wanted = PyObject_IsTrue(patient);
@@ -254,6 +260,8 @@ static PyMethodDef functions[] = {
     {"get", (PyCFunction)(void *)module_get, METH_FASTCALL | METH_KEYWORDS, get_doc},
     {"_image_bytes", module_image_bytes, METH_O, "The image of an object as bytes: for tests."},
     IH_IMAGE_FILE_METHODS,
+    {"_type_name", module_type_name, METH_O,
+     "The name of the class of a FrozenObject, \"module.qualname\"; None of anything else."},
     {"_locate", module_locate, METH_O,
      "Where a view lies, for _reopen() in another interpreter: (Handle, word), or None."},
     {"_reopen", (PyCFunction)(void *)module_reopen, METH_FASTCALL,

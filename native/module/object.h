@@ -26,6 +26,8 @@ struct ih_layout {
     PyTypeObject *view_type; /* of VIEW and CONTAINER: the type of its views; else NULL */
     PyObject *trust;         /* that cls was resolved with */
     PyObject *methods;       /* dict of what goes before the class's own (view_info), or NULL */
+    unsigned int version;    /* of the class when `plain` was found out; 0: it was not */
+    uint64_t plain;          /* bits of fields that nothing of the class goes before */
     struct ih_plan *plan;    /* how thaw() makes instances: NULL until it does */
 };
 

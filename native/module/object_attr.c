@@ -24,10 +24,12 @@ PyObject *ih_class_look_up(PyTypeObject *type, PyObject *name)
 
 PyObject *ih_method_look_up(const ih_layout *layout, PyObject *name)
 {
-    PyObject *found = layout->methods ? PyDict_GetItemWithError(layout->methods, name) : NULL;
+    PyObject *found = NULL;
+    if (layout->methods != NULL && PyUnicode_CheckExact(name))
+        found = PyDict_GetItemWithError(layout->methods, name);
     if (found != NULL)
         return Py_NewRef(found);
-    return layout->cls && !PyErr_Occurred() ? ih_class_look_up(layout->cls, name) : NULL;
+    return layout->cls != NULL ? ih_class_look_up(layout->cls, name) : NULL;
 }
 
 /* ---- fields ------------------------------------------------------------------------------------ */
@@ -381,9 +383,53 @@ static PyObject *plain_name(PyObject *name)
                         Py_TYPE(name)->tp_name);
 }
 
+#if IH_CACHES
+/* Finds out which fields nothing of the class goes before: while the class's version is the same,
+ * its MRO need not be asked again. */
+static void find_plain(ih_layout *layout)
+{
+    uint64_t plain = 0;
+    uint32_t n = layout->n < 64 ? layout->n : 64;
+    for (uint32_t i = 0; i < n; i++) {
+        PyObject *name = PyTuple_GET_ITEM(layout->names, (Py_ssize_t)i);
+        PyObject *found = ih_method_look_up(layout, name);
+        PyTypeObject *type = found ? Py_TYPE(found) : NULL;
+        bool slot = type == &PyMemberDescr_Type && PyDescr_NAME(found) == name;
+        if (!is_dunder(name) && (type == NULL || type->tp_descr_set == NULL || slot))
+            plain |= (uint64_t)1 << i;
+        Py_XDECREF(found);
+    }
+    layout->plain = plain;
+    layout->version = layout->cls->tp_version_tag;
+}
+
+/* The field of that name, if that is all there is to know: *value, NULL with an exception. False:
+ * look further. */
+static inline bool plain_field(const ih_object_view *view, PyObject *name, PyObject **value)
+{
+    ih_layout *layout = view->layout;
+    if (layout->cls == NULL || layout->index != NULL)
+        return false;
+    if (layout->version != layout->cls->tp_version_tag || layout->version == 0)
+        find_plain(layout);
+    if (layout->version == 0)
+        return false;
+    for (uint32_t i = 0; i < layout->n; i++)
+        if (PyTuple_GET_ITEM(layout->names, (Py_ssize_t)i) == name)
+            return (layout->plain >> i & 1) != 0 &&
+                   (*value = ih_object_field(view, (Py_ssize_t)i), true);
+    return false;
+}
+#endif
+
 PyObject *ih_object_getattro(PyObject *self, PyObject *given)
 {
     ih_object_view *view = (ih_object_view *)self;
+#if IH_CACHES
+    PyObject *field;
+    if (plain_field(view, given, &field))
+        return field;
+#endif
     PyObject *name = plain_name(given);
     if (name == NULL)
         return NULL;

@@ -3,7 +3,7 @@
 import icehouse
 
 EXPORTS = """
-Conflict CorruptImage FrozenArray FrozenBytes FrozenDict FrozenError FrozenList FrozenSet
+Conflict CorruptImage FrozenArray FrozenBytes FrozenDict FrozenError FrozenList FrozenObject FrozenSet
 FrozenTuple Handle HandleGone IcehouseError InterpreterError NotFreezableError NotPermitted
 ProtocolError Record Store StoreClosed StoreFull StoreUnavailable UnknownName connect cow dumps
 enc_hook freeze get is_frozen json_default open_image register_freezable same save thaw to_pandas
