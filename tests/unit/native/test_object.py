@@ -5,7 +5,6 @@ import copy
 import dataclasses
 import functools
 import gc
-import inspect
 import pickle
 import sys
 import types
@@ -382,7 +381,6 @@ def test_type_of_self_stands_for_the_class() -> None:
     assert view.moved(2) == Point(5, 4)
     assert type(view).origin() == Point(0)
     assert type(view).unit == "m"
-    assert inspect.signature(type(view)) == inspect.signature(Point)
     with pytest.raises(TypeError):
         type(view)()
     with pytest.raises(TypeError):
