@@ -15,6 +15,7 @@ from forge import (  # noqa: E402
     DICT_PAIRS,
     FALSE,
     FLOAT,
+    FROZENSET,
     LAYOUT,
     LIST,
     NONE,
@@ -38,11 +39,13 @@ CONTAINERS = (list, dict, set, frozenset, tuple, bytes)
 
 def slots_of(cls: type) -> list[str]:
     """The names of a class's slots in MRO order, mangled."""
-    return [name for base in cls.__mro__ for name, found in vars(base).items() if _is_slot(found)]
-
-
-def _is_slot(found: object) -> bool:
-    return type(found).__name__ == "member_descriptor"
+    return [
+        name
+        for base in cls.__mro__
+        if "__slots__" in vars(base)
+        for name, found in vars(base).items()
+        if type(found).__name__ == "member_descriptor"
+    ]
 
 
 def fields_of(obj: Any) -> tuple[dict[str, Any], int]:
@@ -133,6 +136,8 @@ class Writer(Forge):
             return self.known[id(obj)]
         if cls is tuple:
             return self.words(TUPLE, *[self.put(item) for item in obj]) if obj else 8
+        if cls is frozenset:
+            return self.words(FROZENSET, *[self.put(item) for item in obj])
         if cls in (list, set):
             kind = LIST if cls is list else SET
             word = self._reserve(obj, kind, len(obj), len(obj))

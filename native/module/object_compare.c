@@ -61,11 +61,21 @@ static PyObject *by_content(const ih_object_view *view, PyObject *other, int op)
     return result;
 }
 
+/* Is it among the methods that the rules give? */
+static bool has_method(const ih_layout *layout, PyObject *name)
+{
+    return layout->methods != NULL && PyDict_GetItemWithError(layout->methods, name) != NULL;
+}
+
 static PyObject *compare(PyObject *self, PyObject *other, int op)
 {
     const ih_object_view *view = (const ih_object_view *)self;
-    PyObject *name = view->image->state->names[IH_LT + op];
+    PyObject *const *names = view->image->state->names;
+    PyObject *name = names[IH_LT + op];
     bool builtin;
+    if (op == Py_NE && has_method(view->layout, names[IH_EQ]) &&
+        !has_method(view->layout, names[IH_NE]))
+        return by_identity(self, other, op); /* which asks == */
     PyObject *result = ih_object_call(self, name, &other, 1, &builtin);
     if (result != NULL || PyErr_Occurred())
         return result;

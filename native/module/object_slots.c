@@ -5,6 +5,7 @@
  * iterable, a number exactly if an instance is. A method of Python is called with the view as self.
  * What C code of a builtin base defines can't be: there the content of a CONTAINER answers. */
 #include "module/decode.h"
+#include "module/inplace.h"
 #include "module/object_parts.h"
 
 /* ---- the table ----------------------------------------------------------------------------------- */
@@ -151,6 +152,22 @@ static PyObject *half(PyObject *self, PyObject *other, int op, bool reflected, b
     return reflected ? plain(content(other), content(self)) : plain(content(self), content(other));
 }
 
+/* `other op self` where the class's base knows no reflected operator, since what it knows are its
+ * own kind: `[1] + view`. */
+static PyObject *other_half(PyObject *self, PyObject *other, int op, binaryfunc plain)
+{
+    ih_object_view *view = (ih_object_view *)self;
+    if (view->inner == NULL || (op == OP_add && ih_in_inplace_add(view->image->state)))
+        Py_RETURN_NOTIMPLEMENTED;
+    PyObject *method = ih_method_look_up(view->layout, name_of(view, op, false));
+    bool builtin = method != NULL && (Py_TYPE(method) == &PyMethodDescr_Type ||
+                                      Py_TYPE(method) == &PyWrapperDescr_Type);
+    Py_XDECREF(method);
+    if (!builtin)
+        Py_RETURN_NOTIMPLEMENTED;
+    return plain(other, view->inner);
+}
+
 static bool reflects_better(const ih_object_view *left, const ih_object_view *right, int op)
 {
     PyTypeObject *of_left = left->layout->cls, *of_right = right->layout->cls;
@@ -180,6 +197,8 @@ static PyObject *binary(PyObject *a, PyObject *b, int op, binaryfunc plain)
     if (result == Py_NotImplemented && right != NULL &&
         (left == NULL || left->layout->cls != right->layout->cls))
         Py_SETREF(result, half(b, a, op, true, plain));
+    if (result == Py_NotImplemented && left == NULL && right != NULL)
+        Py_SETREF(result, other_half(b, a, op, plain));
     return result;
 }
 

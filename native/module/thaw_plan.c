@@ -24,10 +24,10 @@ static newfunc python_new(void)
     return found;
 }
 
-/* A type of `collections`, compared by identity: names can be forged. 1, 0, -1. */
-static int is_kind_of(PyTypeObject *cls, const char *name, PyTypeObject **type)
+/* A type of the standard library, compared by identity: names can be forged. 1, 0, -1. */
+static int is_kind_of(PyTypeObject *cls, const char *in, const char *name, PyTypeObject **type)
 {
-    PyObject *module = PyImport_ImportModule("collections");
+    PyObject *module = PyImport_ImportModule(in);
     PyObject *found = module ? PyObject_GetAttrString(module, name) : NULL;
     Py_XDECREF(module);
     if (found == NULL)
@@ -45,8 +45,9 @@ static int choose_container(ih_plan *plan, PyTypeObject *cls, newfunc make)
         plan->how = make == PyODict_Type.tp_new ? IH_THAW_ORDERED : IH_THAW_WHOLE;
         return 0;
     }
-    int is_deque = is_kind_of(cls, "deque", &deque);
-    int is_default = is_deque < 0 ? -1 : is_kind_of(cls, "defaultdict", &defaultdict);
+    int is_deque = is_kind_of(cls, "collections", "deque", &deque);
+    int is_default =
+        is_deque < 0 ? -1 : is_kind_of(cls, "collections", "defaultdict", &defaultdict);
     if (is_default < 0)
         return -1;
     if (is_deque && make == deque->tp_new) {
@@ -120,6 +121,13 @@ static int fill_plan(ih_plan *plan, const ih_layout *layout)
             return -1;
     } else if (plan->make == PyBaseObject_Type.tp_new) {
         plan->how = IH_THAW_INSTANCE;
+    } else {
+        PyTypeObject *namespace;
+        int is = is_kind_of(cls, "types", "SimpleNamespace", &namespace);
+        if (is < 0)
+            return -1;
+        if (is && plan->make == namespace->tp_new)
+            plan->how = IH_THAW_INSTANCE;
     }
     for (uint32_t i = 0; plan->how != IH_THAW_WHOLE && i < layout->n; i++) {
         plan->places[i] =

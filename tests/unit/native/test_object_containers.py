@@ -180,7 +180,7 @@ def test_methods_of_the_class_come_first() -> None:
     assert len(view) == 99
     assert list(view) == ["o", "w", "n"]
     assert view == "own"
-    assert view != [1, 2]
+    assert (view != [1, 2]) == (Own([1, 2]) != [1, 2])  # list's own __ne__
     assert view[0] == 1
 
 

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Generator, Hashable, Itera
 from typing import Any
 
 import pytest
-from forged import distrusted_view_of, view_of
+from forged import Writer, distrusted_view_of, view_of
 
 import icehouse
+from icehouse.native import _image
 
 BINARY = [
     "add sub mul mod lshift rshift and_ xor or_ floordiv truediv matmul".split(),
@@ -401,10 +402,12 @@ def test_h24_text_of_cycles_ends() -> None:
 
 
 def test_h24_text_is_bounded() -> None:
-    chain = Chain(0)
-    for i in range(5000):
-        chain = Chain(i, chain)
-    assert "..." in repr(view_of(chain))
+    words = Writer()
+    layout = words.layout(__name__, "Chain", ["value", "rest"])
+    word = words.object(layout, 1, 0)
+    for _ in range(5000):
+        word = words.object(layout, 1, word)
+    assert "..." in repr(_image._load_image(words.image(word)))
     tree: Any = Node(0)
     for _ in range(40):
         tree = Node(1, (tree, tree))
