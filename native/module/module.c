@@ -409,7 +409,6 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->hooks);
     Py_CLEAR(state->view_types);
     Py_CLEAR(state->cached_property);
-    clear_names(state);
     ih_rules_clear(state);
     return 0;
 }
@@ -420,6 +419,7 @@ static void module_free(void *module)
     if (!state)
         return;
     (void)module_clear(module);
+    clear_names(state); /* views may have been asked until now */
     ih_clear_free_lists(state);
     if (state->scratch)
         ih_freezer_free(state->scratch);

@@ -99,6 +99,8 @@ static PyObject *no_attribute(const ih_object_view *view, PyObject *name)
 PyObject *ih_object_refuse(const ih_object_view *view, const char *operation, PyObject *name)
 {
     PyObject *error = view->image->state->errors[IH_ERR_FROZEN];
+    if (error == NULL) /* the interpreter is shutting down */
+        error = PyExc_TypeError;
     if (name != NULL)
         return PyErr_Format(error,
                             "%U is immutable: %s '%U' is refused; icehouse.thaw(view) makes a "

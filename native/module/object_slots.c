@@ -103,7 +103,8 @@ PyObject *ih_object_call(PyObject *self, PyObject *name, PyObject *const *args, 
     }
     if (type == &PyFunction_Type) {
         PyObject *stack[4] = {self};
-        memcpy(stack + 1, args, n * sizeof *args);
+        for (size_t i = 0; i < n; i++)
+            stack[i + 1] = args[i];
         result = PyObject_Vectorcall(method, stack, n + 1, NULL);
     } else {
         descrgetfunc get = type->tp_descr_get;
