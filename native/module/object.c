@@ -21,7 +21,7 @@ static PyObject *fault_at(ih_image_object *image, uint64_t at, const char *reaso
     return ih_raise_fault(image->state, &fault);
 }
 
-/* ---- the life of a view ------------------------------------------------------------------------ */
+/* ---- the life of a view ---------------------------------------------------------------------- */
 
 static ih_object_view *take_view(ih_state *state, PyTypeObject *type)
 {
@@ -107,7 +107,7 @@ void ih_object_dealloc(PyObject *self)
     Py_DECREF(image); /* last: it keeps the lists alive */
 }
 
-/* ---- opening ----------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* What a CONTAINER holds: a view, a real tuple or bytes. Looked at before it is decoded, for
  * objects in objects would recurse without a bound. */
@@ -197,7 +197,7 @@ PyObject *ih_open_known_object(ih_image_object *image, uint64_t at, uint32_t hea
 #endif
 }
 
-/* ---- the type ---------------------------------------------------------------------------------- */
+/* ---- the type -------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(object_doc,
              "A frozen instance of a class, read in place from shared memory.\n\n"

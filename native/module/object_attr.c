@@ -32,7 +32,7 @@ PyObject *ih_method_look_up(const ih_layout *layout, PyObject *name)
     return layout->cls != NULL ? ih_class_look_up(layout->cls, name) : NULL;
 }
 
-/* ---- fields ------------------------------------------------------------------------------------ */
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 Py_ssize_t ih_layout_find(const ih_layout *layout, PyObject *name)
 {
@@ -88,7 +88,7 @@ static PyObject *instance_dict(const ih_object_view *view)
     return proxy;
 }
 
-/* ---- errors ------------------------------------------------------------------------------------ */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 static PyObject *no_attribute(const ih_object_view *view, PyObject *name)
 {
@@ -118,7 +118,7 @@ int ih_object_setattro(PyObject *self, PyObject *name, PyObject *value)
     return -1;
 }
 
-/* ---- names that are ours ----------------------------------------------------------------------- */
+/* ---- names that are ours --------------------------------------------------------------------- */
 
 static bool has_text(PyObject *name, const char *text)
 {
@@ -175,7 +175,7 @@ static int look_up_ours(ih_object_view *view, PyObject *name, PyObject **value)
     return 1;
 }
 
-/* ---- what the class defines -------------------------------------------------------------------- */
+/* ---- what the class defines ------------------------------------------------------------------ */
 
 /* A method or operator that C code of a class defines for its own instances. */
 static PyObject *builtin_attribute(ih_object_view *view, PyObject *name, PyObject *meta)
@@ -335,7 +335,7 @@ PyObject *ih_object_look_up(ih_object_view *view, PyObject *name)
     return found != 0 ? value : no_attribute(view, name);
 }
 
-/* ---- the whole --------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 /* An AttributeError stands: the class's __getattr__ may know more, and a root has a handle. */
 static PyObject *last_resort(ih_object_view *view, PyObject *name)
@@ -468,7 +468,7 @@ PyObject *ih_object_getattro_by_class(PyObject *self, PyObject *given)
     return value;
 }
 
-/* ---- __dir__ ----------------------------------------------------------------------------------- */
+/* ---- __dir__ --------------------------------------------------------------------------------- */
 
 PyObject *ih_object_dir(PyObject *self, PyObject *ignored)
 {

@@ -2,8 +2,8 @@
  *
  * What the class defines in Python is called with the view as self. Where object's own rule holds,
  * two views are equal if they show one node of one image. Where a builtin base compares, the
- * contents of CONTAINERs are compared; what deques and OrderedDicts ask for beyond that is among the
- * methods that the rules give (layout->methods). */
+ * contents of CONTAINERs are compared; what deques and OrderedDicts ask for beyond that is among
+ * the methods that the rules give (layout->methods). */
 #include "module/decode.h"
 #include "module/image_object.h"
 #include "module/object_parts.h"
@@ -104,7 +104,7 @@ PyObject *ih_object_richcompare(PyObject *self, PyObject *other, int op)
     return result;
 }
 
-/* ---- hash -------------------------------------------------------------------------------------------- */
+/* ---- hash ------------------------------------------------------------------------------------ */
 
 static Py_hash_t identity_hash(const ih_object_view *view)
 {

@@ -47,7 +47,7 @@ PyObject *ih_resolve_class(ih_state *state, PyObject *module, PyObject *qualname
     return found;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static bool is_text(unsigned kind)
 {
@@ -237,7 +237,7 @@ static ih_layout *read_layout(ih_image_object *image, uint32_t word, uint64_t at
     return layout;
 }
 
-/* ---- keeping ---------------------------------------------------------------------------------- */
+/* ---- keeping --------------------------------------------------------------------------------- */
 
 #if IH_CACHES
 /* Is the class still what its name leads to? Most are names of loaded modules, which needs no
@@ -295,7 +295,7 @@ ih_layout *ih_layout_get(ih_image_object *image, uint32_t word, uint64_t at)
 #endif
 }
 
-/* ---- the type of layouts ------------------------------------------------------------------------ */
+/* ---- the type of layouts --------------------------------------------------------------------- */
 
 static int layout_traverse(PyObject *self, visitproc visit, void *arg)
 {

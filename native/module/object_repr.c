@@ -1,8 +1,9 @@
 /* repr() and str() of FrozenObject.
  *
  * A class's own __repr__ is called with the view as self. Python's guards against repr of something
- * inside itself know objects by id(), and views are made when they are reached: so we keep the nodes
- * that are being shown (H24). Without a __repr__ of its own an object shows its fields, cut short. */
+ * inside itself know objects by id(), and views are made when they are reached: so we keep the
+ * nodes that are being shown (H24). Without a __repr__ of its own an object shows its fields, cut
+ * short. */
 #include "module/decode.h"
 #include "module/object_parts.h"
 #include "module/repr.h"
@@ -25,7 +26,7 @@ static bool is_being_shown(const uint8_t *node)
     return shown.count >= LEVELS_MAX;
 }
 
-/* ---- fields ------------------------------------------------------------------------------------------ */
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 static PyObject *cut(PyObject *text)
 {
@@ -98,7 +99,7 @@ static PyObject *elided(const ih_object_view *view, bool by_class)
                     : PyUnicode_FromFormat("<%U ...>", view->layout->type_name);
 }
 
-/* ---- the whole --------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static PyObject *check_text(PyObject *text, const char *method)
 {

@@ -8,7 +8,7 @@
 #include "module/inplace.h"
 #include "module/object_parts.h"
 
-/* ---- the table ----------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 #define BINARY(X)                                                          \
     X(add, "__add__", "__radd__", PyNumber_Add)                            \
@@ -73,7 +73,7 @@ enum {
 };
 _Static_assert(OPERATORS <= IH_OPERATOR_NAMES, "the state has room for every name");
 
-/* ---- calling ------------------------------------------------------------------------------------- */
+/* ---- calling --------------------------------------------------------------------------------- */
 
 static PyObject *name_of(const ih_object_view *view, int op, bool reflected)
 {
@@ -137,7 +137,7 @@ static PyObject *unsupported(PyObject *self, int op)
                         view->layout->qualname, name_of(view, op, false));
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 /* `self op other`, where `reflected` is about the method's name only. NotImplemented where it has
  * no such method. */
@@ -282,7 +282,7 @@ static int do_bool(PyObject *self)
     return truth;
 }
 
-/* ---- containers ------------------------------------------------------------------------------------ */
+/* ---- containers ------------------------------------------------------------------------------ */
 
 static Py_ssize_t do_length(PyObject *self)
 {
@@ -418,7 +418,7 @@ static PyObject *do_call(PyObject *self, PyObject *args, PyObject *kwargs)
     return result;
 }
 
-/* ---- what the table says ----------------------------------------------------------------------------- */
+/* ---- what the table says --------------------------------------------------------------------- */
 
 const ih_object_operator ih_object_operators[] = {
 #define ROW(name, method, reflected, plain) \

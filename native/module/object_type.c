@@ -6,15 +6,15 @@
  * libraries (dataclasses.fields) look at the type of an object and not at its __class__ (H22).
  * Methods write type(self)(...) for another of their kind: calling a view type calls the class.
  *
- * One for each class and interpreter. A view type keeps its class; the state knows it weakly, by the
- * address of the class, so that hash and equality of metaclasses aren't asked. */
+ * One for each class and interpreter. A view type keeps its class; the state knows it weakly, by
+ * the address of the class, so that hash and equality of metaclasses aren't asked. */
 #include "module/decode.h"
 #include "module/hooks.h"
 #include "module/object_parts.h"
 
 #define FORWARDS_MAX 4096 /* entries of a view type's dict */
 
-/* ---- what a view type's dict holds ---------------------------------------------------------------- */
+/* ---- what a view type's dict holds ----------------------------------------------------------- */
 
 /* A descriptor that looks its name up as the view's getattr does. */
 typedef struct {
@@ -197,7 +197,7 @@ int ih_object_view_type_add(ih_state *state, ih_layout *layout)
     return result;
 }
 
-/* ---- making one ------------------------------------------------------------------------------------- */
+/* ---- making one ------------------------------------------------------------------------------ */
 
 static PyObject *view_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -370,7 +370,7 @@ static PyTypeObject *make_view_type(ih_state *state, PyTypeObject *cls)
     return type;
 }
 
-/* ---- knowing them -------------------------------------------------------------------------------------- */
+/* ---- knowing them ---------------------------------------------------------------------------- */
 
 static PyTypeObject *referent(PyObject *reference)
 {
@@ -438,7 +438,7 @@ PyTypeObject *ih_object_view_type(ih_state *state, PyTypeObject *cls)
     return type;
 }
 
-/* ---- the beginning ---------------------------------------------------------------------------------------- */
+/* ---- the beginning --------------------------------------------------------------------------- */
 
 static PyType_Slot forward_slots[] = {
     {Py_tp_dealloc, (void *)forward_dealloc},

@@ -6,7 +6,7 @@
 #include "module/object_parts.h"
 #include "module/value.h"
 
-/* ---- empty ones -------------------------------------------------------------------------------- */
+/* ---- empty ones ------------------------------------------------------------------------------ */
 
 static PyObject *make_empty(PyTypeObject *cls, newfunc make)
 {
@@ -63,7 +63,7 @@ static PyObject *make_record(ih_state *state, const ih_layout *layout, PyObject 
     return record;
 }
 
-/* ---- frames ------------------------------------------------------------------------------------ */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 /* Takes over `layout` and `container`. */
 static frame *push_whole(thawer *t, uint32_t word, const ih_node *node, uint64_t n,
@@ -144,7 +144,7 @@ PyObject *ih_thaw_value_node(thawer *t, uint32_t word, const ih_node *node)
     return IH_THAW_PENDING;
 }
 
-/* ---- storing ----------------------------------------------------------------------------------- */
+/* ---- storing --------------------------------------------------------------------------------- */
 
 static int store_content(thawer *t, const frame *f, PyObject *value)
 {
@@ -231,7 +231,7 @@ int ih_thaw_store(thawer *t, frame *f, PyObject *value)
     return result;
 }
 
-/* ---- whole ones -------------------------------------------------------------------------------- */
+/* ---- whole ones ------------------------------------------------------------------------------ */
 
 static PyObject *fields_of(const ih_layout *layout, PyObject *values, Py_ssize_t first)
 {
@@ -286,7 +286,7 @@ PyObject *ih_thaw_finish(const frame *f, PyObject *values)
     return made;
 }
 
-/* ---- hashing ----------------------------------------------------------------------------------- */
+/* ---- hashing --------------------------------------------------------------------------------- */
 
 uint32_t ih_thaw_hash_steps(PyObject *object)
 {

@@ -2,8 +2,8 @@
  *
  * An instance is made by the constructor of the type in C that its class is built upon, and its
  * fields are stored where Python's own storing would put them, past any code of the class. The
- * constructor fits only where the class's own line of bases leads to it, as object.__new__ checks it
- * for its callers. */
+ * constructor fits only where the class's own line of bases leads to it, as object.__new__ checks
+ * it for its callers. */
 #include "module/thaw_instance.h"
 
 #include <structmember.h>

@@ -1,6 +1,7 @@
 """Forged objects: layouts that lie, classes that must not be had, names that mean something."""
 
 import gc
+import mmap
 import random
 import struct
 import sys
@@ -362,8 +363,10 @@ def test_a_layout_that_changes_after_it_was_read() -> None:
     forge = Forge()
     layout = forge.layout(VIEW, a_class(forge), 0, ["a", "b"])
     word = forge.object(layout, ONE, small_int(2))
-    data = bytearray(forge.image(forge.words(LIST, *[word] * 4)) + bytes(64))
-    view = open_image(memoryview(data))
+    image = forge.image(forge.words(LIST, *[word] * 4))
+    data = mmap.mmap(-1, len(image))  # aligned, so read in place
+    data[:] = image
+    view = open_image(data)
     first = view[0]
     at = (layout >> 1) * 4
     for damage in (b"\xff" * 16, bytes(16), struct.pack("<4I", 7 << 8 | 0x80 | LAYOUT, 1, 2, 3)):
