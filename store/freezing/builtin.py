@@ -55,37 +55,17 @@ def class_payload(cls: type) -> tuple[str, str]:
         )
     if resolve_class(module, qualname, OWN) is cls:
         return module, qualname
-    if _of_types(qualname) is cls:  # NoneType, FunctionType, ...
-        return "types", _name_in_types(cls)
     raise Refusal(
         f"{module}.{qualname} is not this class, so that no name leads to it; "
         "set its __module__ and __qualname__ to where it is"
     )
 
 
-def _name_in_types(cls: type) -> str:
-    import types
-
-    return next((name for name, value in vars(types).items() if value is cls), "")
-
-
-def _of_types(qualname: str) -> Any:
-    """Find a type of the interpreter that only the module types gives a name to."""
-    import types
-
-    for value in vars(types).values():
-        if type(value) is type and qualname_of(value) == qualname:
-            return value
-    return None
-
-
 def open_class(payload: Any, trust: Trust) -> Any:
     """Find the class again; a record of its name where that may not or can't be."""
     module, qualname = payload
     found = resolve_class(module, qualname, trust)
-    if found is None and module == "types" and trust.own:
-        found = lookup(module, qualname)
-    if found is None or not issubclass(type(found), type):
+    if found is None:
         return Record("builtins.type", ("__module__", "__qualname__"), (module, qualname))
     return found
 

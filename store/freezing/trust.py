@@ -15,7 +15,7 @@ HARMLESS = frozenset(
             ("builtins", name)
             for name in (
                 "bool bytearray bytes complex dict float frozenset int list memoryview "
-                "object range set slice str tuple"
+                "object range set slice str tuple NoneType"
             ).split()
         ),
         *(
@@ -132,9 +132,19 @@ def lookup(module: str, qualname: str) -> Any:
         else:
             return None
         if part not in namespace:
-            return None
+            return _unnamed(qualname) if module == "builtins" else None
         found = namespace[part]
     return found
+
+
+def _unnamed(qualname: str) -> type | None:
+    """Find a type of the interpreter that has no name in builtins: NoneType, function, ..."""
+    import types
+
+    for value in vars(types).values():
+        if type(value) is type and (module_of(value), qualname_of(value)) == ("builtins", qualname):
+            return value
+    return None
 
 
 def _module(name: str) -> ModuleType | None:
