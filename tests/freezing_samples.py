@@ -18,9 +18,11 @@ import re
 import time
 import types
 import uuid
-import zoneinfo
 from typing import Any
 
+from icehouse.store.freezing.dates import import_zoneinfo
+
+zoneinfo = import_zoneinfo()
 D = decimal.Decimal
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 

@@ -1,5 +1,5 @@
-/* Which objects are frozen by nature: plain immutable values, and tuples, frozensets and slices of
- * such; and our views.
+/* Which objects are frozen by nature: plain immutable values, and tuples (named ones too), frozensets
+ * and slices of such; our views; and what the rules of Python say of other types.
  *
  * A tuple of tuples can hold one child at many places, so that a naive walk takes exponential time
  * (H24). Children go on a list of work, and containers that were met are remembered by address;
@@ -7,8 +7,16 @@
 #include "module/frozen.h"
 
 #include "module/decode.h"
+#include "module/hooks.h"
 
-typedef enum { FROZEN, MUTABLE, CONTAINER } nature;
+typedef enum { FROZEN, MUTABLE, CONTAINER, FOREIGN } nature;
+
+/* A subclass of tuple whose instances hold nothing but their items. */
+static bool is_plain_tuple(const PyTypeObject *type)
+{
+    return type->tp_basicsize == PyTuple_Type.tp_basicsize && type->tp_dictoffset == 0 &&
+           !PyType_HasFeature((PyTypeObject *)(uintptr_t)type, Py_TPFLAGS_MANAGED_DICT);
+}
 
 static nature nature_of(const ih_state *state, PyObject *object)
 {
@@ -21,7 +29,19 @@ static nature nature_of(const ih_state *state, PyObject *object)
     if (ih_is_view(state, object) || type == state->handle_type || type == &PyComplex_Type ||
         type == &PyRange_Type || object == Py_Ellipsis || object == Py_NotImplemented)
         return FROZEN;
-    return MUTABLE;
+    if (type == &PyList_Type || type == &PyDict_Type || type == &PySet_Type ||
+        type == &PyByteArray_Type)
+        return MUTABLE;
+    return PyTuple_Check(object) && is_plain_tuple(type) ? CONTAINER : FOREIGN;
+}
+
+static int by_rule(ih_state *state, PyObject *object)
+{
+    PyObject *hook = ih_hook_of(state, IH_HOOK_FROZEN_BY_NATURE);
+    PyObject *answer = hook ? PyObject_CallOneArg(hook, object) : NULL;
+    int result = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    return result;
 }
 
 typedef struct {
@@ -47,9 +67,11 @@ static int push(walk *work, PyObject *container)
 }
 
 /* 1: `object` is frozen or on the list of work by now; 0: it is mutable; -1: exception. */
-static int visit(const ih_state *state, walk *work, PyObject *object)
+static int visit(ih_state *state, walk *work, PyObject *object)
 {
     nature found = nature_of(state, object);
+    if (found == FOREIGN)
+        return by_rule(state, object);
     if (found != CONTAINER)
         return found == FROZEN;
     if (!work->met && !(work->met = PySet_New(NULL)))
@@ -65,7 +87,7 @@ static int visit(const ih_state *state, walk *work, PyObject *object)
     return result < 0 ? -1 : 1;
 }
 
-static int visit_set(const ih_state *state, walk *work, PyObject *set)
+static int visit_set(ih_state *state, walk *work, PyObject *set)
 {
     PyObject *iterator = PyObject_GetIter(set), *item;
     if (!iterator)
@@ -79,9 +101,9 @@ static int visit_set(const ih_state *state, walk *work, PyObject *set)
     return PyErr_Occurred() ? -1 : result;
 }
 
-static int visit_items(const ih_state *state, walk *work, PyObject *container)
+static int visit_items(ih_state *state, walk *work, PyObject *container)
 {
-    if (PyTuple_CheckExact(container)) {
+    if (PyTuple_Check(container)) {
         int result = 1;
         for (Py_ssize_t i = 0; result == 1 && i < PyTuple_GET_SIZE(container); i++)
             result = visit(state, work, PyTuple_GET_ITEM(container, i));
@@ -100,6 +122,8 @@ static int visit_items(const ih_state *state, walk *work, PyObject *container)
 int ih_is_frozen(ih_state *state, PyObject *object)
 {
     nature found = nature_of(state, object);
+    if (found == FOREIGN)
+        return by_rule(state, object);
     if (found != CONTAINER)
         return found == FROZEN;
     walk work = {0};

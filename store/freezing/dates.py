@@ -9,6 +9,7 @@ They look like what pickle stores, but every field goes through the constructor,
 """
 
 import datetime
+import sys
 from typing import Any
 
 from icehouse.store.freezing import codes, subclasses
@@ -30,10 +31,23 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
     return None
 
 
+def import_zoneinfo() -> Any:
+    """Import zoneinfo, in interpreters too where its part in C does not load.
+
+    On 3.12 datetime is the one in Python in interpreters with a GIL of their own, and the C part of
+    zoneinfo fails with an error that zoneinfo does not expect.
+    """
+    try:
+        import zoneinfo
+    except AttributeError:
+        sys.modules["_zoneinfo"] = None  # type: ignore[assignment] - not to be imported
+        import zoneinfo
+    return zoneinfo
+
+
 def rule_of_zone(cls: type, base: type) -> tuple[Any, ...] | str | None:
     """ZoneInfo: zones that have a key, by that key."""
-    import zoneinfo
-
+    zoneinfo = import_zoneinfo()
     if base is not zoneinfo.ZoneInfo:
         return None
     if cls is not base:
@@ -187,8 +201,7 @@ def open_timezone(payload: Any, trust: Trust) -> datetime.timezone:
 def open_zone(payload: Any, trust: Trust) -> Any:
     """Look up a zone by its key; a fixed text where this machine's database has it not."""
     del trust
-    import zoneinfo
-
+    zoneinfo = import_zoneinfo()
     if type(payload) is not str:
         raise ValueError("the key of a zone is text")
     try:

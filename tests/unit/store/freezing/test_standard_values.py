@@ -40,7 +40,8 @@ def test_as_the_root(obj: Any) -> None:
     assert type(view) is type(obj)
     assert view == obj
     assert obj == view
-    assert repr(view) == repr(obj)
+    if not isinstance(obj, types.MappingProxyType):
+        assert repr(view) == repr(obj)
     if hashes(obj):
         assert hash(view) == hash(obj)
 
@@ -98,11 +99,16 @@ def test_in_a_store(obj: Any) -> None:
 
 
 @every_sample
-def test_what_comes_back_is_copied_and_pickled_as_it_is(obj: Any) -> None:
+def test_what_comes_back_is_copied_and_pickled_as_the_original(obj: Any) -> None:
     found = icehouse.freeze([obj])[0]
-    if not isinstance(obj, types.MappingProxyType):
-        assert copy.deepcopy(found) == obj
-        assert pickle.loads(pickle.dumps(found)) == obj
+    for travel in (copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))):
+        try:
+            expected = travel(obj)
+        except Exception as error:
+            with pytest.raises(type(error)):
+                travel(found)
+        else:
+            assert travel(found) == expected
 
 
 @pytest.mark.parametrize("obj", samples.NANS, ids=name)
@@ -207,18 +213,47 @@ def test_json_has_what_json_default_makes_of_plain_data_alone() -> None:
 # --- trust ---
 
 
-def test_h20_from_a_pickle_only_allowed_classes_come_back() -> None:
-    data = pickle.dumps(icehouse.freeze([samples.Color.RED, dt.date(2020, 1, 1), len]))
-    script = """if True:
-        import pickle, sys
-        sys.path.insert(0, sys.argv[1])
-        view = pickle.loads(bytes.fromhex(sys.argv[2]))
-        print(type(view[0]).__name__, view[0].name, view[1], type(view[2]).__name__)
-        print("freezing_samples" in sys.modules)
-    """
-    command = [sys.executable, "-c", script, str(TESTS), data.hex()]
+def test_h20_of_a_file_only_allowed_classes_come_back(tmp_path: Path) -> None:
+    file = tmp_path / "image"
+    original = [samples.Color.RED, dt.date(2020, 1, 1), len, ValueError(1), samples.Perm(5)]
+    icehouse.save(icehouse.freeze(original), file)
+    view = icehouse.open_image(file)
+    assert [type(found) for found in view] == [Record, dt.date, Record, Record, Record]
+    assert (view[0].name, view[0].value) == ("RED", 1)
+    assert icehouse.type_name(view[3]) == "builtins.ValueError"
+    view = icehouse.open_image(file, allow_classes=[samples.Color])
+    assert view[0] is samples.Color.RED
+    assert type(view[4]) is Record
+    view = icehouse.open_image(file, trust=True)
+    assert view[2] is len
+    assert type(view[3]) is ValueError
+
+
+def test_h20_records_can_be_stored_again(tmp_path: Path) -> None:
+    file = tmp_path / "image"
+    icehouse.save(icehouse.freeze([samples.Color.RED, {"x": samples.Money("1")}]), file)
+    view = icehouse.open_image(file)
+    again = icehouse.freeze([view[0], view[1]["x"]])
+    assert again == [view[0], view[1]["x"]]
+    assert icehouse.thaw(view)[0] == view[0]
+    assert icehouse.type_name(again[1]) == f"{samples.__name__}.Money"
+
+
+OPEN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import icehouse
+view = icehouse.open_image(sys.argv[2])
+print(type(view[0]).__name__, view[0].name, "freezing_samples" in sys.modules)
+"""
+
+
+def test_h20_nothing_is_imported_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "image"
+    icehouse.save(icehouse.freeze([samples.Color.RED]), file)
+    command = [sys.executable, "-c", OPEN, str(TESTS), str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:2] == ["Record RED 2020-01-01 Record", "False"]
+    assert done.stdout.split() == ["Record", "RED", "False"]
 
 
 # --- registrations ---
