@@ -6,9 +6,9 @@
 #ifndef ICEHOUSE_MODULE_FREEZE_RULE_H
 #define ICEHOUSE_MODULE_FREEZE_RULE_H
 
-#include <structmember.h>
-
 #include "module/state.h"
+
+#include <structmember.h>
 
 typedef enum {
     RULE_REFUSED, /* `reason` says why */
