@@ -135,11 +135,12 @@ static inline bool ih_too_many_probes(uint64_t probes, uint64_t n)
     return probes > 16 * n + 1024;
 }
 
-/* Marks a node as reached more than once. */
+/* Marks a node as reached more than once; a short string has no bit for it. */
 static inline void ih_mark_shared(ih_writer *w, uint32_t word)
 {
-    if ((word & 1) == 0 && word >= 32)
-        w->bytes[(uint64_t)(word >> 1) * 4] |= IH_SHARED_BIT;
+    uint8_t *node = w->bytes + (uint64_t)(word >> 1) * 4;
+    if ((word & 1) == 0 && word >= 32 && (*node & IH_NODE_BIT) != 0)
+        *node |= IH_SHARED_BIT;
 }
 
 #endif

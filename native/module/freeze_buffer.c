@@ -3,7 +3,7 @@
 #include "module/array.h"
 #include "module/freezer_state.h"
 
-static int add_blob(freezer *f, uint64_t field, Py_buffer *buffer)
+int freeze_add_blob(freezer *f, uint64_t field, Py_buffer *buffer)
 {
     if (f->blob_count == f->blob_capacity) {
         size_t capacity = f->blob_capacity * 2 + 8;
@@ -40,7 +40,7 @@ static int freeze_run_of_bytes(freezer *f, PyObject *object, Py_buffer *buffer, 
     } else {
         ih_store64(w->bytes + w->size + 8, n);
         w->size += 16;
-        if (add_blob(f, w->size - 16, buffer) < 0)
+        if (freeze_add_blob(f, w->size - 16, buffer) < 0)
             return -1;
     }
     return memo_add(f, object, *word);
@@ -174,7 +174,7 @@ static int freeze_filled(freezer *f, PyObject *exporter, Py_buffer *buffer, int 
         if (result < 0)
             return -1;
     }
-    if (add_blob(f, field, buffer) < 0)
+    if (freeze_add_blob(f, field, buffer) < 0)
         return -1;
     return memo_add(f, exporter, *word);
 failed:

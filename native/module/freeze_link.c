@@ -37,11 +37,14 @@ static uint64_t node_bytes(const ih_node *node)
     case IH_TUPLE:
     case IH_TUPLE_VIEW:
     case IH_DICT_SHAPED:
+    case IH_OBJECT:
     case IH_SET:
     case IH_SET_HASHED:
     case IH_FROZENSET:
     case IH_FROZENSET_HASHED:
         return node->n * 4 + 4;
+    case IH_VALUE:
+        return 8;
     default:
         return node->n + 4;
     }
@@ -57,6 +60,7 @@ static uint64_t words_below(const ih_node *node)
     case IH_TUPLE:
     case IH_TUPLE_VIEW:
     case IH_DICT_SHAPED:
+    case IH_OBJECT:
     case IH_SET:
     case IH_SET_HASHED:
     case IH_FROZENSET:
@@ -84,6 +88,8 @@ static bool pays(const ih_image *image, uint32_t word)
         bytes += node_bytes(&node);
         if (bytes >= LINK_MIN || node.kind == IH_LINK)
             return true;
+        if (node.kind == IH_VALUE)
+            stack[depth++] = node.shape;
         uint64_t n = words_below(&node);
         for (uint64_t i = 0; i < n; i++)
             stack[depth++] = ih_load_word(image->base + node.data + 4 * i);

@@ -212,6 +212,9 @@ static int freeze_view(freezer *f, PyObject *view, int depth, uint32_t *word)
         return linked < 0 ? -1 : 0;
     if (Py_TYPE(view) == f->state->array_type)
         return freeze_array_view(f, view, word);
+    int copied = freeze_copy_view(f, view, word);
+    if (copied != 0)
+        return copied < 0 ? -1 : 0;
     PyObject *plain = ih_thaw_quietly(f->state, view);
     if (freeze_keep(f, plain) < 0)
         return -1;
@@ -351,6 +354,7 @@ void ih_freezer_free(freezer *f)
     free(f->layouts);
     freeze_forget_classes(f);
     free(f->classes);
+    freeze_forget_copies(f);
     freeze_forget_links(f);
     free(f);
 }
@@ -399,6 +403,7 @@ static bool freezer_reset(freezer *f)
         PyBuffer_Release(&f->blobs[i].buffer);
     f->blob_count = f->later_count = 0;
     freeze_forget_classes(f);
+    freeze_forget_copies(f);
     Py_CLEAR(f->kept);
     Py_CLEAR(f->derived);
     f->keys = f->open_count = f->barrier = f->as_count = 0;
@@ -488,6 +493,7 @@ static int freeze_once(ih_state *state, ih_store *store, unsigned flags, PyObjec
         return -1;
     uint32_t root;
     f->store = links ? store : NULL;
+    f->lasting = true;
     int failed = freeze_graph(f, object, &root);
     if (!failed) {
         ih_error error = {0};
@@ -522,6 +528,7 @@ PyObject *ih_freeze_to_bytes(ih_state *state, PyObject *object)
         return NULL;
     uint32_t root;
     PyObject *bytes = NULL;
+    f->lasting = false;
     if (freeze_graph(f, object, &root) == 0)
         bytes = freeze_body_to_bytes(f, root);
     freezer_give(state, f);

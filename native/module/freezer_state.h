@@ -83,7 +83,9 @@ struct freezer {
     ih_handle *links;  /* the table of links, and numbers into it plus one by hash; or NULL */
     uint16_t *link_slots;
     uint32_t link_count;
-    PyObject *offender; /* owned: what could not be frozen */
+    PyObject *offender;           /* owned: what could not be frozen */
+    struct freeze_copies *copies; /* freeze_copy.c; NULL: no view was copied yet */
+    bool lasting;                 /* into a store, whose images are believed; else into bytes */
     const char *reason;
     PyObject *why; /* owned: the text that `reason` points into; or NULL */
     bool careful;  /* code of others may run: see freezer.c */
@@ -153,6 +155,13 @@ int freeze_dict_part(freezer *f, PyObject *dict, int depth, uint32_t *word);
 int freeze_set_part(freezer *f, PyObject *set, int depth, uint32_t *word);
 /* Whether it may be real: its tree of tuples is small (docs/image-format.md). 1, 0, or -1. */
 int freeze_opens_as_tuple(freezer *f, PyObject *tuple);
+
+/* freeze_copy.c. A view by its nodes, from its image into this one. 1: done; 0: it is a part of a
+ * node that has no words, which is to be copied as an object; -1. */
+int freeze_copy_view(freezer *f, PyObject *view, uint32_t *word);
+void freeze_forget_copies(freezer *f);
+/* freeze_buffer.c: takes the buffer over, which goes behind the graph. 0 or -1. */
+int freeze_add_blob(freezer *f, uint64_t field, Py_buffer *buffer);
 
 /* freeze_link.c. A view of the store that is written into, where a link pays; and an ndarray that
  * is one. 1: linked; 0: it is to be copied; -1. */

@@ -279,9 +279,11 @@ static PyObject *make_known(thawer *t, uint32_t word, ih_node node)
     case IH_FROZENSET_HASHED:
         return make_set(t, word, &node);
     case IH_OBJECT:
-        return ih_thaw_object(t, word, &node);
     case IH_VALUE:
-        return ih_thaw_value_node(t, word, &node);
+        if (t->quietly)
+            return NULL; /* without an exception: code of others would have to run */
+        return node.kind == IH_OBJECT ? ih_thaw_object(t, word, &node)
+                                      : ih_thaw_value_node(t, word, &node);
     case IH_SHAPE:
     case IH_LAYOUT:
         return ih_thaw_fault(t, ih_word_offset(word), "a value cannot be of this kind of node");

@@ -1,0 +1,481 @@
+/* Freezing views: their nodes are copied from image to image, without an object in between, so that
+ * nothing is resolved, made or run on the way and what can't be made here passes through.
+ *
+ * A loop over tasks, each a word to be copied and the place that waits for the copy, so depth costs
+ * heap and no C stack. Every node that was copied is remembered, so each image is copied once at
+ * most, whatever leads where in it. Links are followed, and what lies behind them is copied like
+ * the rest (H16). What another process wrote is checked as all readers check it; what a copy says
+ * is checked again by who reads it.
+ *
+ * What an image of another user says about classes and code must not become the word of an image of
+ * ours, which is believed (H20, H21): only what its reader vouched for is copied into a store. */
+#include "image/utf8.h"
+#include "module/decode.h"
+#include "module/freezer_state.h"
+#include "module/hooks.h"
+#include "module/link.h"
+
+typedef struct {
+    uint32_t word, copy; /* 0: an empty slot */
+} copied_node;
+
+/* An image that is copied from. */
+typedef struct {
+    ih_image_object *image; /* kept */
+    copied_node *nodes;
+    uint32_t mask, count;
+} source;
+
+typedef struct {
+    uint64_t to; /* where the copy's word goes */
+    uint32_t source, word;
+} task;
+
+struct freeze_copies {
+    source *sources;
+    uint32_t source_count, source_capacity;
+    task *tasks;
+    uint64_t task_count, task_capacity;
+    PyObject *view; /* borrowed: what is being frozen */
+};
+
+static int fault_at(const ih_image_object *image, uint64_t at, const char *reason)
+{
+    ih_fault fault = {at, reason};
+    ih_raise_fault(image->state, &fault);
+    return -1;
+}
+
+/* ---- what is known -------------------------------------------------------------------------- */
+
+static int64_t source_of(freezer *f, ih_image_object *image)
+{
+    struct freeze_copies *c = f->copies;
+    for (uint32_t i = c->source_count; i-- > 0;)
+        if (c->sources[i].image == image)
+            return i;
+    if (c->source_count == c->source_capacity) {
+        uint32_t capacity = c->source_capacity * 2 + 4;
+        source *grown = realloc(c->sources, capacity * sizeof *grown);
+        if (grown == NULL)
+            return freeze_failed(IH_WRITE_MEMORY);
+        c->sources = grown;
+        c->source_capacity = capacity;
+    }
+    copied_node *nodes = calloc(64, sizeof *nodes);
+    if (nodes == NULL)
+        return freeze_failed(IH_WRITE_MEMORY);
+    if (freeze_keep(f, Py_NewRef((PyObject *)image)) < 0) {
+        free(nodes);
+        return -1;
+    }
+    c->sources[c->source_count] = (source){image, nodes, 63, 0};
+    return c->source_count++;
+}
+
+static copied_node *find_node(const source *s, uint32_t word)
+{
+    uint32_t slot = (uint32_t)(word * 0x9e3779b97f4a7c15u >> 32) & s->mask;
+    while (s->nodes[slot].word != 0 && s->nodes[slot].word != word)
+        slot = (slot + 1) & s->mask;
+    return &s->nodes[slot];
+}
+
+static int remember(source *s, uint32_t word, uint32_t copy)
+{
+    if (s->count * 2 > s->mask) {
+        source grown = {s->image, NULL, s->mask * 4 + 3, s->count};
+        grown.nodes = calloc((size_t)grown.mask + 1, sizeof *grown.nodes);
+        if (grown.nodes == NULL)
+            return freeze_failed(IH_WRITE_MEMORY);
+        for (uint32_t i = 0; i <= s->mask; i++)
+            if (s->nodes[i].word != 0)
+                *find_node(&grown, s->nodes[i].word) = s->nodes[i];
+        free(s->nodes);
+        *s = grown;
+    }
+    *find_node(s, word) = (copied_node){word, copy};
+    s->count++;
+    return 0;
+}
+
+static int push(struct freeze_copies *c, uint32_t from, uint32_t word, uint64_t to)
+{
+    if (c->task_count == c->task_capacity) {
+        uint64_t capacity = c->task_capacity * 2 + 64;
+        task *grown = realloc(c->tasks, capacity * sizeof *grown);
+        if (grown == NULL)
+            return freeze_failed(IH_WRITE_MEMORY);
+        c->tasks = grown;
+        c->task_capacity = capacity;
+    }
+    c->tasks[c->task_count++] = (task){to, from, word};
+    return 0;
+}
+
+/* Tasks for `n` words, the first on top, so that copies lie in the order in which they are read. */
+static int push_run(freezer *f, uint32_t from, const uint8_t *words, int64_t stride, uint64_t n,
+                    uint64_t to)
+{
+    for (uint64_t i = n; i-- > 0;)
+        if (push(f->copies, from, ih_load_word(words + (int64_t)i * stride), to + 4 * i) < 0)
+            return -1;
+    return 0;
+}
+
+/* ---- nodes without words -------------------------------------------------------------------- */
+
+/* Text is copied before it is looked at, since its producer may still be writing it. */
+static int copy_text(freezer *f, const ih_image_object *image, uint64_t at, const ih_node *node,
+                     uint32_t *word)
+{
+    ih_writer *w = &f->writer;
+    uint64_t n = node->n;
+    if (n == 0)
+        return *word = IH_EMPTY_STR, 0;
+    int result = ih_room(w, 2 * n + 256);
+    if (result < 0)
+        return freeze_failed(result);
+    uint8_t *text = w->bytes + w->size + n + 32;
+    memcpy(text, image->image.base + node->data, n);
+    bool ascii = ih_is_ascii(text, n);
+    if (node->ascii ? !ascii : !ih_is_utf8(text, n))
+        return fault_at(image, at,
+                        node->ascii ? "text that is not ASCII" : "text that is not UTF-8");
+    bool known = n <= 96 && ih_remembering_pays(w, n);
+    uint64_t hash = known ? ih_hash_bytes(text, n, IH_DOMAIN_STR, 0) : 0;
+    result = ih_write_str(w, text, n, ascii, hash, known, word);
+    return result < 0 ? freeze_failed(result) : 0;
+}
+
+static int copy_bytes(freezer *f, ih_kind kind, const uint8_t *data, uint64_t n, uint64_t count,
+                      uint32_t *word)
+{
+    ih_writer *w = &f->writer;
+    uint64_t at = 0;
+    int result = ih_begin_node(w, kind, count, n, &at);
+    if (result < 0)
+        return freeze_failed(result);
+    memcpy(w->bytes + w->size, data, n);
+    w->size += n;
+    ih_pad4(w);
+    *word = ih_word_at(at);
+    return 0;
+}
+
+static int copy_blob(freezer *f, const ih_image_object *image, const ih_node *node, uint32_t *word)
+{
+    ih_writer *w = &f->writer;
+    Py_buffer buffer;
+    uint64_t at = 0;
+    int result = ih_begin_node(w, (ih_kind)node->kind, 0, 16, &at);
+    if (result < 0)
+        return freeze_failed(result);
+    ih_store64(w->bytes + w->size + 8, node->n);
+    w->size += 16;
+    *word = ih_word_at(at);
+    if (PyBuffer_FillInfo(&buffer, (PyObject *)(uintptr_t)image,
+                          (void *)(uintptr_t)(image->image.base + node->data), (Py_ssize_t)node->n,
+                          1, PyBUF_SIMPLE) < 0)
+        return -1;
+    return freeze_add_blob(f, w->size - 16, &buffer);
+}
+
+static int copy_packed(freezer *f, const ih_image_object *image, const ih_node *node,
+                       uint32_t *word)
+{
+    uint64_t at, data;
+    int result = ih_write_packed(&f->writer, (ih_kind)node->kind, node->code, node->n, &at, &data);
+    if (result < 0)
+        return freeze_failed(result);
+    memcpy(f->writer.bytes + data, image->image.base + node->data, node->n * node->width);
+    *word = ih_word_at(at);
+    return 0;
+}
+
+static int copy_run(freezer *f, const ih_image_object *image, const ih_node *node, uint32_t *word)
+{
+    ih_writer *w = &f->writer;
+    uint64_t ends = node->n * node->width, padded = (ends + 3) & ~(uint64_t)3, at = 0;
+    int result =
+        ih_begin_node(w, (ih_kind)node->kind, node->n, 8 + padded + node->text_size + 4, &at);
+    if (result < 0)
+        return freeze_failed(result);
+    uint8_t *p = w->bytes + w->size;
+    ih_store32(p, node->width | (node->ascii ? 0x100u : 0));
+    ih_store32(p + 4, (uint32_t)node->text_size);
+    memcpy(p + 8, image->image.base + node->data, ends);
+    memset(p + 8 + ends, 0, padded - ends);
+    memcpy(p + 8 + padded, image->image.base + node->text, node->text_size);
+    w->size += 8 + padded + node->text_size;
+    ih_pad4(w);
+    *word = ih_word_at(at);
+    return 0;
+}
+
+static int copy_array(freezer *f, ih_image_object *image, uint64_t at, const ih_node *node,
+                      uint32_t *word)
+{
+    PyObject *view = ih_new_array(image, at, node);
+    int result = view == NULL ? -1 : freeze_keep(f, view);
+    return result < 0 ? -1 : freeze_array_view(f, view, word);
+}
+
+/* ---- nodes with words ----------------------------------------------------------------------- */
+
+/* A header, `fixed` words, a table if there is one, and `n` words from the node's data. */
+static int copy_words(freezer *f, uint32_t from, const ih_node *node, uint32_t fixed, uint64_t n,
+                      uint64_t *at)
+{
+    ih_writer *w = &f->writer;
+    const uint8_t *base = f->copies->sources[from].image->image.base;
+    int result = ih_begin_node(w, (ih_kind)node->kind, node->n, 4 * (fixed + n), at);
+    if (result == 0 && node->table != 0) {
+        uint64_t table = 0;
+        bool same =
+            node->capacity == ih_table_capacity(node->n) && node->width == ih_slot_width(node->n);
+        result = ih_begin_table(w, node->n, same ? node->seed : IH_NO_TABLE, &table);
+        if (result == 0 && same)
+            memcpy(w->bytes + table + 8, base + node->table,
+                   (uint64_t)node->capacity * node->width);
+    }
+    if (result == 0)
+        result = ih_room(w, 4 * (fixed + n) + 16);
+    if (result < 0)
+        return freeze_failed(result);
+    uint64_t to = w->size + 4 * fixed;
+    memset(w->bytes + w->size, 0, 4 * (fixed + n));
+    w->size = to + 4 * n;
+    return push_run(f, from, base + node->data, 4, n, to);
+}
+
+/* ---- trust ---------------------------------------------------------------------------------- */
+
+/* Codes of values that are nothing but data (store/freezing/codes.py). */
+static bool is_harmless(uint64_t code) { return (code >= 4 && code <= 18) || code == 24; }
+
+#define CODE_ENUM 3u
+
+static int refuse_image(freezer *f)
+{
+    return freeze_refuse(f, f->copies->view,
+                         "its image is of another user or from a file, and names classes or code "
+                         "that would be trusted in an image of yours; name the classes in "
+                         "allow_classes= when you get it, or thaw it first");
+}
+
+/* Whether the class that is named by the first two words of a payload was vouched for. */
+static int check_class(freezer *f, ih_image_object *image, uint32_t payload, PyObject *trust)
+{
+    ih_node node;
+    ih_fault fault = {0, "a class without a name"};
+    if (ih_word_is_int(payload) || ih_word_is_constant(payload) ||
+        ih_read_node(&image->image, payload, &node, &fault) < 0)
+        return fault_at(image, fault.offset, fault.reason);
+    if (node.kind != IH_TUPLE || node.n < 2)
+        return fault_at(image, ih_word_offset(payload), "a class without a name");
+    const uint8_t *words = image->image.base + node.data;
+    PyObject *hook = ih_hook_of(f->state, IH_HOOK_RESOLVE_CLASS), *class = NULL;
+    PyObject *module = hook == NULL ? NULL : ih_decode(image, ih_load_word(words));
+    PyObject *name = module == NULL ? NULL : ih_decode(image, ih_load_word(words + 4));
+    if (name != NULL && PyUnicode_CheckExact(module) && PyUnicode_CheckExact(name))
+        class = PyObject_CallFunctionObjArgs(hook, module, name, trust, NULL);
+    else if (name != NULL)
+        fault_at(image, ih_word_offset(payload), "a class without a name");
+    bool unknown = class == Py_None;
+    Py_XDECREF(module);
+    Py_XDECREF(name);
+    Py_XDECREF(class);
+    return unknown ? refuse_image(f) : class == NULL ? -1 : 0;
+}
+
+static int check_value(freezer *f, ih_image_object *image, const ih_node *node)
+{
+    if (!f->lasting || (image->lease != NULL && image->lease->trusted) || is_harmless(node->n))
+        return 0;
+    if (!f->careful)
+        return freeze_again(f, NULL);
+    PyObject *trust = ih_image_trust(image);
+    PyObject *code = trust == NULL ? NULL : PyObject_GetAttrString(trust, "code");
+    int vouched = code == NULL ? -1 : PyObject_IsTrue(code);
+    Py_XDECREF(code);
+    if (vouched != 0)
+        return vouched < 0 ? -1 : 0;
+    if (node->n != IH_VALUE_CLASS && node->n != CODE_ENUM)
+        return refuse_image(f);
+    Py_INCREF(trust);
+    int result = check_class(f, image, node->shape, trust);
+    Py_DECREF(trust);
+    return result;
+}
+
+/* ---- one node ------------------------------------------------------------------------------- */
+
+static int copy_node(freezer *f, uint32_t from, uint32_t word, const ih_node *node, uint32_t *copy)
+{
+    ih_image_object *image = f->copies->sources[from].image;
+    const uint8_t *data = image->image.base + node->data;
+    uint64_t at = 0, n = node->n, offset = ih_word_offset(word);
+    int result;
+    switch (node->kind) {
+    case IH_SHORT_STR:
+    case IH_STR_ASCII:
+    case IH_STR_UTF8:
+        return copy_text(f, image, offset, node, copy);
+    case IH_INT64:
+    case IH_FLOAT:
+        return copy_bytes(f, (ih_kind)node->kind, data, 8, 0, copy);
+    case IH_COMPLEX:
+        return copy_bytes(f, IH_COMPLEX, data, 16, 0, copy);
+    case IH_BIGINT:
+    case IH_BYTES:
+    case IH_BYTEARRAY:
+        return copy_bytes(f, (ih_kind)node->kind, data, n, n, copy);
+    case IH_BYTES_BLOB:
+    case IH_BYTEARRAY_BLOB:
+        return copy_blob(f, image, node, copy);
+    case IH_LIST_PACKED:
+    case IH_TUPLE_PACKED:
+    case IH_TUPLE_VIEW_PACKED:
+        return copy_packed(f, image, node, copy);
+    case IH_LIST_STR:
+    case IH_TUPLE_STR:
+    case IH_TUPLE_VIEW_STR:
+        return copy_run(f, image, node, copy);
+    case IH_ARRAY:
+        return copy_array(f, image, offset, node, copy);
+    case IH_DICT_SHAPED:
+    case IH_OBJECT:
+        result = copy_words(f, from, node, 1, n, &at);
+        if (result == 0)
+            result = push(f->copies, from, node->shape, at + (n >= IH_COUNT_WIDE ? 12 : 4));
+        break;
+    case IH_DICT_PAIRS:
+    case IH_DICT_HASHED:
+        result = copy_words(f, from, node, 0, 2 * n, &at);
+        break;
+    case IH_LAYOUT:
+        result = copy_words(f, from, node, 3, 0, &at);
+        if (result < 0)
+            return -1;
+        ih_put_word(&f->writer, at + 8, node->seed);
+        result = push(f->copies, from, node->shape, at + 12);
+        if (result == 0)
+            result = push(f->copies, from, node->capacity, at + 4);
+        break;
+    case IH_VALUE:
+        result = check_value(f, image, node);
+        if (result == 0)
+            result = copy_words(f, from, node, 1, 0, &at);
+        if (result == 0)
+            result = push(f->copies, from, node->shape, at + 4);
+        break;
+    default:
+        result = copy_words(f, from, node, 0, n, &at);
+        break;
+    }
+    *copy = ih_word_at(at);
+    return result;
+}
+
+/* The copy of a word, whose parts wait as tasks. */
+static int copy_word(freezer *f, uint32_t from, uint32_t word, uint32_t *copy)
+{
+    if (ih_word_is_int(word) || ih_word_is_constant(word))
+        return *copy = word, 0;
+    ih_node node;
+    ih_fault fault;
+    ih_image_object *image = f->copies->sources[from].image;
+    copied_node *known = find_node(&f->copies->sources[from], word);
+    if (known->word != 0) {
+        *copy = known->copy;
+        ih_mark_shared(&f->writer, *copy);
+        return 0;
+    }
+    if (ih_read_node(&image->image, word, &node, &fault) < 0) {
+        ih_raise_fault(image->state, &fault);
+        return -1;
+    }
+    if (node.kind == IH_LINK) {
+        ih_node target;
+        ih_image_object *other = ih_follow_link(image, &node, &target);
+        int64_t behind = other == NULL ? -1 : source_of(f, other);
+        if (behind < 0)
+            return -1;
+        if (target.kind == IH_LINK)
+            return fault_at(image, ih_word_offset(word), "a link to a link");
+        return copy_word(f, (uint32_t)behind, node.shape, copy);
+    }
+    if (copy_node(f, from, word, &node, copy) < 0)
+        return -1;
+    return remember(&f->copies->sources[from], word, *copy);
+}
+
+/* Works off the tasks above `bottom`. */
+static int work(freezer *f, uint64_t bottom)
+{
+    struct freeze_copies *c = f->copies;
+    while (c->task_count > bottom) {
+        task next = c->tasks[--c->task_count];
+        uint32_t copy;
+        if (copy_word(f, next.source, next.word, &copy) < 0)
+            return -1;
+        ih_put_word(&f->writer, next.to, copy);
+    }
+    return 0;
+}
+
+/* ---- views ---------------------------------------------------------------------------------- */
+
+static int copy_slice(freezer *f, uint32_t from, const ih_sequence *view, uint32_t *word)
+{
+    ih_writer *w = &f->writer;
+    uint64_t at = 0, n = view->n;
+    int result = ih_begin_node(w, (ih_kind)view->kind, n, 4 * n, &at);
+    if (result < 0)
+        return freeze_failed(result);
+    uint64_t to = w->size;
+    w->size += 4 * n;
+    *word = ih_word_at(at);
+    return push_run(f, from, view->data + 4 * view->start, 4 * view->step, n, to);
+}
+
+static bool is_slice(const ih_state *state, PyObject *object)
+{
+    const PyTypeObject *type = Py_TYPE(object);
+    return (type == state->list_type || type == state->tuple_type) &&
+           !((const ih_sequence *)object)->whole;
+}
+
+int freeze_copy_view(freezer *f, PyObject *object, uint32_t *word)
+{
+    const ih_view *view = (const ih_view *)object;
+    bool slice = is_slice(f->state, object);
+    if (view->at == 0 || (slice && view->kind != IH_LIST && view->kind != IH_TUPLE_VIEW))
+        return 0;
+    if (f->copies == NULL && (f->copies = calloc(1, sizeof *f->copies)) == NULL)
+        return freeze_failed(IH_WRITE_MEMORY);
+    f->copies->view = object;
+    int64_t from = source_of(f, view->image);
+    if (from < 0)
+        return -1;
+    uint64_t bottom = f->copies->task_count;
+    int result = slice ? copy_slice(f, (uint32_t)from, (const ih_sequence *)object, word)
+                       : copy_word(f, (uint32_t)from, ih_word_at(view->at), word);
+    if (result < 0 || work(f, bottom) < 0)
+        return -1;
+    return memo_add(f, object, *word) < 0 ? -1 : 1;
+}
+
+void freeze_forget_copies(freezer *f)
+{
+    struct freeze_copies *c = f->copies;
+    if (c == NULL)
+        return;
+    for (uint32_t i = 0; i < c->source_count; i++)
+        free(c->sources[i].nodes);
+    free(c->sources);
+    free(c->tasks);
+    free(c);
+    f->copies = NULL;
+}
