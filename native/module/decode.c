@@ -385,7 +385,7 @@ PyObject *ih_decode(ih_image_object *image, uint32_t word)
     ih_budget left = {IH_TUPLE_TREE_MAX + 1, IH_TUPLE_DEPTH_MAX, NULL};
     PyObject *object = decode(image, word, &left);
     if (__builtin_expect(left.making != NULL, 0))
-        ih_making_leave(left.making);
+        return ih_making_done(left.making, object);
     return object;
 }
 

@@ -33,9 +33,9 @@ static PyObject *name_of(PyObject *object)
     PyObject *name = module != NULL ? PyObject_GetAttrString(object, "__qualname__") : NULL;
     PyObject *text = NULL;
     if (name != NULL) {
-        bool builtin = PyUnicode_Check(module) &&
-                       (PyUnicode_CompareWithASCIIString(module, "builtins") == 0 ||
-                        PyUnicode_CompareWithASCIIString(module, "icehouse") == 0);
+        bool builtin =
+            PyUnicode_Check(module) && (PyUnicode_CompareWithASCIIString(module, "builtins") == 0 ||
+                                        PyUnicode_CompareWithASCIIString(module, "icehouse") == 0);
         text = builtin ? PyObject_Str(name) : PyUnicode_FromFormat("%S.%S", module, name);
     }
     Py_XDECREF(module);

@@ -16,13 +16,14 @@ typedef struct {
 #define IH_GET_COUNT 6
 
 /* What docstrings say of them. */
-#define IH_GET_OPTIONS_DOC                                                                        \
-    "type: a class (or a tuple of classes); TypeError if what is stored is of another.\n"         \
-    "native: bytes and tuples come back as real ones whatever their size, here and below, for "   \
-    "code\nthat knows no views; each access copies them.\n"                                      \
-    "allow_classes: classes whose instances are opened although another user's process stored "   \
-    "them;\nothers come back as records that know their type's name.\n"                          \
-    "trust: also what runs code when it is opened (exceptions, what __reduce__ gave), of an image " \
+#define IH_GET_OPTIONS_DOC                                                                      \
+    "type: a class (or a tuple of classes); TypeError if what is stored is of another.\n"       \
+    "native: bytes and tuples come back as real ones whatever their size, here and below, for " \
+    "code\nthat knows no views; each access copies them.\n"                                     \
+    "allow_classes: classes whose instances are opened although another user's process stored " \
+    "them;\nothers come back as records that know their type's name.\n"                         \
+    "trust: also what runs code when it is opened (exceptions, what __reduce__ gave), of an "   \
+    "image "                                                                                    \
     "of\nanother user. Images of this user are trusted without saying so.\n\n"
 
 /* From what ih_take_arguments() gave. 0; -1 with an exception. */

@@ -164,7 +164,8 @@ static int put_key(json_writer *w, uint32_t word)
     else
         result = put_leaf(w, word, &node);
     if (result > 0)
-        result = refuse(w, word, &node, true);
+        result = node.kind == IH_OBJECT || node.kind == IH_VALUE ? NEEDS_DEFAULT
+                                                                 : refuse(w, word, &node, true);
     if (result < 0)
         return result;
     if (!quoted && ih_json_put(&w->out, "\"", 1) < 0)
@@ -407,7 +408,11 @@ static int put_container(json_writer *w, uint32_t word, const ih_node *node)
     case IH_DICT_PAIRS:
     case IH_DICT_HASHED:
         return push_dict(w, at, node);
+    case IH_OBJECT:
+    case IH_VALUE:
+        return NEEDS_DEFAULT; /* json knows what it makes of subclasses of what it knows */
     case IH_SHAPE:
+    case IH_LAYOUT:
         return raise_fault_at(w, at, "a value cannot be of this kind of node");
     default:
         return refuse(w, word, node, false);

@@ -10,7 +10,7 @@
 
 #define FREE_BYTES ((uint64_t)16 << 20)
 #define READ_TWICE 4u       /* how often Python code may read a payload again */
-#define SAMPLE_BYTES 16384u /* what repr makes of one object */
+#define SAMPLE_BYTES 16384u /* what repr makes for one item */
 #define DEPTH_MAX 1000u
 #define ENTRIES_INLINE 8u
 
@@ -25,52 +25,49 @@ typedef struct {
 struct ih_making {
     uint32_t users, depth, used, mask;
     uint64_t left;
-    bool sample; /* see ih_decode_sample */
+    bool sample; /* see ih_sample_begin */
     bool spent;  /* the budget ended */
-    ih_making *outer;
     entry *entries;
     entry inlined[ENTRIES_INLINE];
 };
 
 static _Thread_local ih_making *current;
+static _Thread_local ih_making *outside; /* what is `current` when a sample was taken */
+static _Thread_local unsigned sampling;
 
 static bool is_own(const ih_image_object *image)
 {
     return image->lease != NULL && image->lease->trusted;
 }
 
-static ih_making *new_making(uint64_t bytes)
+static ih_making *new_making(void)
 {
     ih_making *m = PyMem_Calloc(1, sizeof *m);
     if (m == NULL) {
         PyErr_NoMemory();
         return NULL;
     }
-    m->left = bytes;
+    m->sample = sampling > 0;
+    m->left = m->sample ? SAMPLE_BYTES : FREE_BYTES;
     m->entries = m->inlined;
     m->mask = ENTRIES_INLINE - 1;
-    m->outer = current;
-    if (m->outer != NULL)
-        m->outer->users++;
     current = m;
     return m;
 }
 
 void ih_making_leave(ih_making *m)
 {
-    while (m != NULL && --m->users == 0) {
-        ih_making *outer = m->outer;
-        if (current == m)
-            current = outer;
-        for (uint32_t i = 0; m->used > 0 && i <= m->mask; i++) {
-            Py_XDECREF(m->entries[i].object);
-            Py_XDECREF((PyObject *)m->entries[i].image);
-        }
-        if (m->entries != m->inlined)
-            PyMem_Free(m->entries);
-        PyMem_Free(m);
-        m = outer;
+    if (m == NULL || --m->users > 0)
+        return;
+    if (current == m)
+        current = NULL;
+    for (uint32_t i = 0; m->used > 0 && i <= m->mask; i++) {
+        Py_XDECREF(m->entries[i].object);
+        Py_XDECREF((PyObject *)m->entries[i].image);
     }
+    if (m->entries != m->inlined)
+        PyMem_Free(m->entries);
+    PyMem_Free(m);
 }
 
 /* ---- the memo ------------------------------------------------------------------------------- */
@@ -135,7 +132,7 @@ static ih_making *enter(ih_budget *left, ih_image_object *image)
 {
     ih_making *m = left->making;
     if (m == NULL) {
-        m = current != NULL ? current : new_making(FREE_BYTES);
+        m = current != NULL ? current : new_making();
         if (m == NULL)
             return NULL;
         m->users++;
@@ -207,19 +204,34 @@ PyObject *ih_making_end(ih_budget *left, ih_image_object *image, uint64_t at, bo
 
 bool ih_making_is_sample(const ih_making *m) { return m->sample; }
 
-PyObject *ih_decode_sample(ih_image_object *image, uint32_t word)
+/* ---- samples -------------------------------------------------------------------------------- */
+
+void ih_sample_begin(void)
 {
-    ih_making *m = new_making(SAMPLE_BYTES);
-    if (m == NULL)
-        return NULL;
-    m->users++;
-    m->sample = true;
-    ih_budget left = {IH_TUPLE_TREE_MAX + 1, IH_TUPLE_DEPTH_MAX, m};
-    PyObject *object = ih_decode_within(image, word, &left);
-    if (object == NULL && m->spent &&
-        (PyErr_ExceptionMatches(PyExc_RecursionError) ||
-         PyErr_ExceptionMatches(image->state->errors[IH_ERR_CORRUPT])))
-        PyErr_Clear();
+    if (sampling++ > 0)
+        return;
+    outside = current;
+    if (outside != NULL)
+        outside->users++;
+    current = NULL;
+}
+
+void ih_sample_end(void)
+{
+    if (--sampling > 0)
+        return;
+    ih_making *before = outside;
+    current = before;
+    outside = NULL;
+    ih_making_leave(before); /* which makes `current` what it should be, if it was the last user */
+}
+
+PyObject *ih_making_done(ih_making *m, PyObject *object)
+{
+    bool too_large = m->sample && m->spent && m->depth == 0 && object == NULL;
     ih_making_leave(m);
-    return object;
+    if (!too_large || PyErr_ExceptionMatches(PyExc_MemoryError))
+        return object;
+    PyErr_Clear();
+    return PyUnicode_FromString("<too large to show>");
 }

@@ -7,13 +7,15 @@
 #include "module/repr.h"
 
 #include "module/dict_views.h"
+#include "module/value.h"
 #include "module/walk.h"
 
 #define DEPTH_MAX 100u
 #define ITEMS_MAX 100000u
 #define TEXT_MAX ((size_t)1 << 20)
-#define LEAF_MAX 65536u     /* bytes of one text or int that are looked at */
-#define INT_BITS_MAX 13000u /* about the 3,900 digits that Python prints without being asked */
+#define REPR_MAX (4 * 65536) /* characters of what an object says of itself */
+#define LEAF_MAX 65536u      /* bytes of one text or int that are looked at */
+#define INT_BITS_MAX 13000u  /* about the 3,900 digits that Python prints without being asked */
 
 typedef struct {
     ih_cursor cursor;    /* sequences and sets */
@@ -71,7 +73,10 @@ static int put_repr(printer *p, PyObject *object)
         return -1;
     PyObject *str = PyObject_Repr(object);
     Py_DECREF(object);
-    return put_str(p, str);
+    if (str == NULL || PyUnicode_GET_LENGTH(str) <= REPR_MAX)
+        return put_str(p, str);
+    Py_SETREF(str, PyUnicode_Substring(str, 0, REPR_MAX));
+    return put_str(p, str) < 0 ? -1 : put_text(p, "...");
 }
 
 /* Items shown by this thread since its outermost repr() of a view began: objects show others. */
@@ -84,8 +89,13 @@ void ih_repr_enter(void)
 {
     if (budget.depth++ == 0)
         budget.items = 0;
+    ih_sample_begin();
 }
-void ih_repr_leave(void) { budget.depth--; }
+void ih_repr_leave(void)
+{
+    budget.depth--;
+    ih_sample_end();
+}
 bool ih_repr_spend(void) { return budget.depth == 0 || ++budget.items <= ITEMS_MAX; }
 
 static bool is_full(const printer *p) { return budget.items >= ITEMS_MAX || p->size >= TEXT_MAX; }

@@ -3,6 +3,7 @@
 #include "module/handle.h"
 #include "module/process.h"
 #include "module/store.h"
+#include "module/type_name.h"
 
 static ih_store_object *self_of(PyObject *self) { return (ih_store_object *)self; }
 
@@ -88,67 +89,25 @@ PyObject *ih_fill_sequence(PyTypeObject *type, PyObject **values, size_t count)
 
 /* ---- stat and ls ---------------------------------------------------------------------------- */
 
-static const char *const kind_names[IH_KINDS] = {
-    [IH_STR_ASCII] = "str",
-    [IH_STR_UTF8] = "str",
-    [IH_INT64] = "int",
-    [IH_BIGINT] = "int",
-    [IH_FLOAT] = "float",
-    [IH_COMPLEX] = "complex",
-    [IH_BYTES] = "bytes",
-    [IH_BYTES_BLOB] = "bytes",
-    [IH_BYTEARRAY] = "bytearray",
-    [IH_BYTEARRAY_BLOB] = "bytearray",
-    [IH_LIST] = "list",
-    [IH_LIST_PACKED] = "list",
-    [IH_LIST_STR] = "list",
-    [IH_TUPLE] = "tuple",
-    [IH_TUPLE_PACKED] = "tuple",
-    [IH_TUPLE_STR] = "tuple",
-    [IH_TUPLE_VIEW] = "tuple",
-    [IH_TUPLE_VIEW_PACKED] = "tuple",
-    [IH_TUPLE_VIEW_STR] = "tuple",
-    [IH_DICT_SHAPED] = "dict",
-    [IH_DICT_PAIRS] = "dict",
-    [IH_DICT_HASHED] = "dict",
-    [IH_SET] = "set",
-    [IH_SET_HASHED] = "set",
-    [IH_FROZENSET] = "frozenset",
-    [IH_FROZENSET_HASHED] = "frozenset",
-    [IH_ARRAY] = "array",
-};
-
-static const char *constant_name(uint32_t word)
-{
-    static const char *const names[] = {"NoneType", "bool",  "bool",     "str",
-                                        "tuple",    "bytes", "ellipsis", "NotImplementedType"};
-    return word < IH_CONSTANTS_END ? names[word >> 1] : NULL;
-}
-
-/* The name of the root's type; NULL if the image can't be read (any more) or is damaged. */
-static const char *root_type(ih_store_object *self, const ih_stat *stat)
+/* The name of the root's type, None if the image can't be read (any more) or is damaged. New
+ * reference. */
+static PyObject *root_type(ih_store_object *self, const ih_stat *stat)
 {
     ih_image_header header;
     memcpy(&header, stat->image_header, sizeof header);
-    if (ih_word_is_int(header.root))
-        return "int";
-    if (ih_word_is_constant(header.root))
-        return constant_name(header.root);
+    if (ih_word_is_int(header.root) || ih_word_is_constant(header.root))
+        return ih_type_name_of_word(NULL, header.root);
     ih_lease *lease;
     ih_image image;
-    ih_node node;
     ih_fault fault;
     uint32_t root;
-    const char *name = NULL;
     ih_result result;
     IH_MAY_WAIT(result, ih_open_in(self->shared->store, stat->handle, &lease, NULL));
     if (result != IH_OK)
-        return NULL;
-    if (ih_image_open(lease->image, lease->size, &image, &root, &fault) == 0 &&
-        ih_read_node(&image, root, &node, &fault) == 0)
-        name = node.kind == IH_SHORT_STR ? "str"
-               : node.kind < IH_KINDS    ? kind_names[node.kind]
-                                         : NULL;
+        Py_RETURN_NONE;
+    PyObject *name = ih_image_open(lease->image, lease->size, &image, &root, &fault) == 0
+                         ? ih_type_name_of_word(&image, root)
+                         : Py_NewRef(Py_None);
     ih_lease_release(lease);
     return name;
 }
@@ -162,11 +121,10 @@ static const char *state_name(const ih_stat *stat)
 
 static PyObject *make_stat(ih_store_object *self, const ih_stat *stat, PyObject *names)
 {
-    const char *type = root_type(self, stat);
     PyObject *values[] = {
         ih_handle_new(self->state, stat->handle),
         PyLong_FromUnsignedLongLong(stat->size),
-        type ? PyUnicode_InternFromString(type) : Py_NewRef(Py_None),
+        root_type(self, stat),
         PyUnicode_InternFromString(state_name(stat)),
         names ? PySequence_Tuple(names) : PyTuple_New(0),
         PyLong_FromUnsignedLong(stat->leases),

@@ -137,7 +137,21 @@ typedef struct {
     PyObject *encoded; /* owner of `text` where the str is not ASCII */
 } lookup;
 
-/* Is stored text, given by its word, equal to the key's? 1 or 0; -1 with CorruptImage. */
+#define ASK_INDEX 2
+
+/* Is a key one of those that may equal what they are no sister of (a str's subclass, a member of an
+ * enumeration)? Python asks for the same hash first, which only the index knows. */
+static bool is_made(const ih_image_object *image, uint32_t word)
+{
+    uint64_t at = ih_word_offset(word);
+    if (ih_word_is_int(word) || at < IH_IMAGE_START || at + 4 > image->image.graph)
+        return false;
+    uint32_t header = ih_load_word(image->image.base + at);
+    unsigned kind = header & (IH_NODE_BIT | IH_KIND_MASK);
+    return kind == (IH_NODE_BIT | IH_OBJECT) || kind == (IH_NODE_BIT | IH_VALUE);
+}
+
+/* Is stored text, given by its word, equal to the key's? 1 or 0; ASK_INDEX; -1 with CorruptImage. */
 static int text_equals(ih_image_object *image, uint32_t word, const lookup *key)
 {
     if (ih_word_is_int(word))
@@ -153,7 +167,7 @@ static int text_equals(ih_image_object *image, uint32_t word, const lookup *key)
         return first == key->size && at + 1 + first <= image->image.graph &&
                memcmp(p + 1, key->text, key->size) == 0;
     if ((first & IH_KIND_MASK) > IH_STR_UTF8)
-        return 0;
+        return is_made(image, word) ? ASK_INDEX : 0;
     ih_node node;
     ih_fault fault;
     if (ih_read_node(&image->image, word, &node, &fault) < 0) {
@@ -173,6 +187,8 @@ static int key_equals(ih_image_object *image, uint32_t word, const lookup *key)
         long long value = PyLong_AsLongLongAndOverflow(key->object, &overflow);
         return overflow == 0 && value == ih_word_int(word);
     }
+    if (is_made(image, word))
+        return ASK_INDEX;
     PyObject *stored = ih_decode(image, word);
     if (stored == NULL)
         return -1;
@@ -188,17 +204,27 @@ static int key_equals(ih_image_object *image, uint32_t word, const lookup *key)
     return equal;
 }
 
-static Py_ssize_t find_linear(const ih_table_view *view, const lookup *key)
+static Py_ssize_t find_foreign(ih_table_view *view, PyObject *key);
+
+/* What key_equals() said of an entry, if it was not 0. */
+static Py_ssize_t found(ih_table_view *view, const lookup *key, uint64_t entry, int equal)
+{
+    if (equal == ASK_INDEX)
+        return find_foreign(view, key->object);
+    return equal > 0 ? (Py_ssize_t)entry : -2;
+}
+
+static Py_ssize_t find_linear(ih_table_view *view, const lookup *key)
 {
     for (uint64_t i = 0; i < view->n; i++) {
         int equal = key_equals(view->image, ih_load_word(view->keys + i * view->key_stride), key);
         if (equal != 0)
-            return equal > 0 ? (Py_ssize_t)i : -2;
+            return found(view, key, i, equal);
     }
     return -1;
 }
 
-static Py_ssize_t find_hashed(const ih_table_view *view, const lookup *key, uint64_t hash)
+static Py_ssize_t find_hashed(ih_table_view *view, const lookup *key, uint64_t hash)
 {
     uint32_t bits = ih_entry_bits(view->n), mask = bits >= 32 ? UINT32_MAX : (1u << bits) - 1;
     uint32_t tag = ih_slot_tag(hash, view->width, bits);
@@ -212,7 +238,7 @@ static Py_ssize_t find_hashed(const ih_table_view *view, const lookup *key, uint
             int equal = key_equals(
                 view->image, ih_load_word(view->keys + (uint64_t)entry * view->key_stride), key);
             if (equal != 0)
-                return equal > 0 ? (Py_ssize_t)entry : -2;
+                return found(view, key, entry, equal);
         }
         if (++position == view->capacity)
             position = 0;

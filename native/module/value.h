@@ -34,12 +34,15 @@ int ih_making_begin(ih_budget *left, ih_image_object *image, uint64_t at, bool s
 PyObject *ih_making_end(ih_budget *left, ih_image_object *image, uint64_t at, bool shared,
                         const ih_step *step, PyObject *made);
 void ih_making_leave(ih_making *making);
-/* It belongs to ih_decode_sample(). */
+/* The same at the end of what one access gave, or failed to. */
+PyObject *ih_making_done(ih_making *making, PyObject *object);
+/* It is made for a sample. */
 bool ih_making_is_sample(const ih_making *making);
 
-/* For repr and previews: an object that costs little, made without running code (H21). NULL without
- * an exception where it would cost more. */
-PyObject *ih_decode_sample(ih_image_object *image, uint32_t word);
+/* For repr and previews: what this thread makes until the end is small and made without running
+ * code (H21); a text stands for what would be larger. They nest. */
+void ih_sample_begin(void);
+void ih_sample_end(void);
 
 /* A hook failed: exceptions that damaged data can cause become CorruptImage with the original as
  * its cause; those of memory, recursion, icehouse, and what is no Exception pass. Returns NULL. */
