@@ -11,9 +11,9 @@
 
 #include "module/json_state.h"
 #include "module/link.h"
+#include "module/object.h"
 
 #define PUSHED 1
-#define NEEDS_DEFAULT (-2) /* nothing is raised: start again with json.dumps */
 #define LIMIT_FREE ((size_t)64 << 20)
 #define PATH_PARTS_MAX 40u
 #define SIGNALS_EVERY 65536u
@@ -64,10 +64,18 @@ static PyObject *path_of(json_writer *w)
     return path;
 }
 
+/* Something that json.dumps is asked about: in its place for now. A frame may have asked, which
+ * would write what is inside again and again, had the walk not gone on to the end (H24). */
+static int leave_to_json(json_writer *w)
+{
+    w->again = true;
+    return ih_json_put(&w->out, "null", 4);
+}
+
 static int refuse(json_writer *w, uint32_t word, const ih_node *node, bool as_key)
 {
     if (w->options->has_default && !as_key)
-        return NEEDS_DEFAULT;
+        return leave_to_json(w);
     const char *name = ih_json_type_name(word, node);
     PyObject *path = path_of(w);
     if (path == NULL)
@@ -164,7 +172,7 @@ static int put_key(json_writer *w, uint32_t word)
     else
         result = put_leaf(w, word, &node);
     if (result > 0)
-        result = node.kind == IH_OBJECT || node.kind == IH_VALUE ? NEEDS_DEFAULT
+        result = node.kind == IH_OBJECT || node.kind == IH_VALUE ? leave_to_json(w)
                                                                  : refuse(w, word, &node, true);
     if (result < 0)
         return result;
@@ -383,7 +391,31 @@ static int put_elements(json_writer *w, const ih_node *node, uint64_t n, int64_t
     return ih_json_put(&w->out, "]", 1);
 }
 
-/* What is no leaf. 0: written; PUSHED: a frame will; below 0: an exception, or NEEDS_DEFAULT. */
+/* json knows what it makes of subclasses of what it knows, and what `default` makes of others. It
+ * looks into tuples, and into what lists and dicts hold. */
+static int put_object(json_writer *w, uint64_t at, const ih_node *node)
+{
+    ih_layout *layout = ih_layout_get(w->here->image, node->shape, at);
+    if (layout == NULL)
+        return -1;
+    unsigned form = layout->form;
+    Py_DECREF(layout);
+    w->again = true;
+    if (node->n > 0 && form == IH_FORM_TUPLE)
+        return push(w, at,
+                    (json_frame){.at = (int64_t)node->data,
+                                 .stride = 4,
+                                 .n = node->n,
+                                 .charge = 8 + node->n * 4});
+    if (node->n > 0 && form == IH_FORM_CONTAINER)
+        return push(
+            w, at,
+            (json_frame){
+                .at = (int64_t)node->data, .stride = 4, .n = 1, .charge = 8 + node->n * 4});
+    return leave_to_json(w);
+}
+
+/* What is no leaf. 0: written; PUSHED: a frame will; below 0: an exception. */
 static int put_container(json_writer *w, uint32_t word, const ih_node *node)
 {
     uint64_t at = ih_word_offset(word);
@@ -409,8 +441,9 @@ static int put_container(json_writer *w, uint32_t word, const ih_node *node)
     case IH_DICT_HASHED:
         return push_dict(w, at, node);
     case IH_OBJECT:
+        return put_object(w, at, node);
     case IH_VALUE:
-        return NEEDS_DEFAULT; /* json knows what it makes of subclasses of what it knows */
+        return leave_to_json(w);
     case IH_SHAPE:
     case IH_LAYOUT:
         return raise_fault_at(w, at, "a value cannot be of this kind of node");
@@ -442,7 +475,7 @@ static int put_node(json_writer *w, uint32_t word)
     return node.kind == IH_LINK ? put_linked(w, &node) : put_container(w, word, &node);
 }
 
-static inline int put_word(json_writer *w, uint32_t word)
+static int put_word(json_writer *w, uint32_t word)
 {
     if (ih_word_is_int(word))
         return ih_json_int(&w->out, ih_word_int(word));
@@ -530,7 +563,7 @@ PyObject *ih_json_walk(ih_state *state, const ih_view *view, const ih_json_optio
                      ? put_slice(&w, (const ih_sequence *)view)
                      : put_word(&w, (uint32_t)(view->at / 2));
     result = walk(&w, result);
-    PyObject *text = result == 0 ? ih_json_str(&w.out) : NULL;
+    PyObject *text = result == 0 && !w.again ? ih_json_str(&w.out) : NULL;
     for (size_t i = 0; i < w.depth; i++)
         PyMem_Free(w.frames[i].order);
     PyMem_Free(w.frames);

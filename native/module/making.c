@@ -8,7 +8,7 @@
 
 #include "module/view.h"
 
-#define FREE_BYTES ((uint64_t)16 << 20)
+#define FREE_BYTES ((uint64_t)1 << 20)
 #define READ_TWICE 4u       /* how often Python code may read a payload again */
 #define SAMPLE_BYTES 16384u /* what repr makes for one item */
 #define DEPTH_MAX 1000u

@@ -1,7 +1,12 @@
 """What comes back for an object whose class may not, or can't, be found."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
+
+# How many records one repr() shows, those inside others included; counted by thread.
+SHOWN_MAX = 1000
+_shown = threading.local()
 
 
 class Record:
@@ -73,8 +78,19 @@ class Record:
         return hash((self.__type_name, frozenset(self.__fields.items())))
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name or 'value'}={value!r}" for name, value in self.__fields.items())
-        return f"<Record of {self.__type_name}: {fields}>"
+        # Records may share parts again and again: what is shown in one repr() has a bound (H24).
+        left = getattr(_shown, "left", None)
+        if left is None:
+            _shown.left = SHOWN_MAX
+        elif left <= 0:
+            return f"<Record of {self.__type_name}: ...>"
+        try:
+            _shown.left -= 1
+            parts = (f"{name or 'value'}={value!r}" for name, value in self.__fields.items())
+            return f"<Record of {self.__type_name}: {', '.join(parts)}>"
+        finally:
+            if left is None:
+                _shown.left = None
 
     def __reduce__(self) -> Any:
         fields = self.__fields
