@@ -214,7 +214,13 @@ static PyObject *decode_long_tuple(ih_image_object *image, uint64_t at, const ih
 {
     if (node->kind == IH_TUPLE_VIEW)
         return ih_make_long_tuple(image, at, node, left);
-    return ih_thaw_elements(image, node, (ih_selection){node->n, 0, 1}, true);
+    ih_step step;
+    if (ih_making_begin(left, image, at, node->shared, 8 + node->n * node->width, &step) < 0)
+        return NULL;
+    if (step.known != NULL)
+        return step.known;
+    PyObject *tuple = ih_thaw_elements(image, node, (ih_selection){node->n, 0, 1}, true);
+    return ih_making_end(left, image, at, node->shared, &step, tuple);
 }
 
 /* ---- words ---------------------------------------------------------------------------------- */

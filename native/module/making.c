@@ -35,9 +35,15 @@ static _Thread_local ih_making *current;
 static _Thread_local ih_making *outside; /* what is `current` when a sample was taken */
 static _Thread_local unsigned sampling;
 
-static bool is_own(const ih_image_object *image)
+/* 1, 0, -1 with an exception. */
+static int is_own(ih_image_object *image)
 {
-    return image->lease != NULL && image->lease->trusted;
+    if (!image->given)
+        return image->lease != NULL && image->lease->trusted;
+    PyObject *own = PyObject_GetAttrString(image->trust, "own");
+    int result = own != NULL ? PyObject_IsTrue(own) : -1;
+    Py_XDECREF(own);
+    return result;
 }
 
 static ih_making *new_making(void)
@@ -162,7 +168,8 @@ int ih_making_begin(ih_budget *left, ih_image_object *image, uint64_t at, bool s
         if (met->busy)
             return refuse(image, at, "an object that is needed to make itself");
         if (met->object != NULL) {
-            if ((m->sample || !is_own(image)) && spend(m, image, at, met->weight) < 0)
+            int own = m->sample ? 0 : is_own(image);
+            if (own < 0 || (own == 0 && spend(m, image, at, met->weight) < 0))
                 return -1;
             step->known = Py_NewRef(met->object);
             return 0;

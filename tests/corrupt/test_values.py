@@ -1,12 +1,13 @@
 """Forged values, and objects that are made whole: what each must refuse, and what others may make."""
 
-import collections
+
 import datetime
 import enum
 import sys
 import tempfile
 import threading
 import types
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -285,7 +286,8 @@ def test_h24_values_inside_themselves(flags: int) -> None:
     data = forge.image(forge.words(LIST, loop))
     with pytest.raises((icehouse.CorruptImage, RecursionError)):
         trusted(data)[0]
-    assert "<too large" in repr(open_image(data)) or flags
+    if not flags:
+        assert "<too large" in repr(open_image(data))
     exercise(data)
 
 
@@ -373,10 +375,11 @@ def test_long_tuples_are_real_with_native() -> None:
     deep = [(inner, inner, b"x" * 100_000), tuple(str(i) for i in range(5000))]
     handle = store.put(deep)
     view = store.get(handle, native=True)
-    assert type(view[0]) is tuple
-    assert type(view[0][0]) is tuple
-    assert view[0][0] is view[0][1]
-    assert type(view[0][2]) is bytes
+    item = view[0]
+    assert type(item) is tuple
+    assert type(item[0]) is tuple
+    assert item[0] is item[1]
+    assert type(item[2]) is bytes
     assert type(view[1]) is tuple
     assert view == deep
     plain = store.get(handle)
@@ -390,7 +393,7 @@ def test_h24_long_tuples_that_double_with_native() -> None:
     for _ in range(60):
         word = forge.words(TUPLE_VIEW, word, word)
     data = forge.image(forge.words(LIST, word))
-    exercise(data)
+    exercise(data, 2)
 
 
 def test_threads_make_values_apart() -> None:
@@ -431,4 +434,4 @@ def test_h20_temporary_files_survive_hostile_layouts() -> None:
             for _ in range(3):
                 _ = repr(view), view == view  # noqa: PLR0124
             del view
-        assert collections.Counter(open(file.name).read()) == {}  # noqa: PTH123, SIM115
+        assert Path(file.name).read_bytes() == b""
