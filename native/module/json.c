@@ -402,16 +402,14 @@ static int put_object(json_writer *w, uint64_t at, const ih_node *node)
     Py_DECREF(layout);
     w->again = true;
     if (node->n > 0 && form == IH_FORM_TUPLE)
-        return push(w, at,
-                    (json_frame){.at = (int64_t)node->data,
-                                 .stride = 4,
-                                 .n = node->n,
-                                 .charge = 8 + node->n * 4});
-    if (node->n > 0 && form == IH_FORM_CONTAINER)
         return push(
             w, at,
             (json_frame){
-                .at = (int64_t)node->data, .stride = 4, .n = 1, .charge = 8 + node->n * 4});
+                .at = (int64_t)node->data, .stride = 4, .n = node->n, .charge = 8 + node->n * 4});
+    if (node->n > 0 && form == IH_FORM_CONTAINER)
+        return push(w, at,
+                    (json_frame){
+                        .at = (int64_t)node->data, .stride = 4, .n = 1, .charge = 8 + node->n * 4});
     return leave_to_json(w);
 }
 

@@ -45,8 +45,8 @@ typedef struct {
     json_frame *frames;
     size_t depth, room;
     uint64_t pushes; /* containers met so far */
-    bool again;      /* json.dumps must do it; the walk only says that the text will not be endless */
-    ih_merge met;    /* images behind links, in the order of `others` */
+    bool again;   /* json.dumps must do it; the walk only says that the text will not be endless */
+    ih_merge met; /* images behind links, in the order of `others` */
     json_image **others;
     uint32_t others_count, others_room;
     json_image first;

@@ -16,7 +16,8 @@ typedef struct {
     PyObject_HEAD
     ih_state *state;
     PyObject *store; /* owned; NULL: a copy, or sealed and let go */
-    PyObject *image; /* owned: what keeps the memory of the mapping from being used again; or NULL */
+    PyObject
+        *image; /* owned: what keeps the memory of the mapping from being used again; or NULL */
     ih_block block;
     ih_building building;
     uint64_t data, bytes; /* the buffer: offset from building.memory, length */
@@ -111,8 +112,7 @@ static int write_graph(ih_writer *w, const array_spec *spec, uint64_t bytes, uin
         return -1;
     }
     uint8_t *p = w->bytes + w->size;
-    ih_store32(p, IH_ORIGIN_NDARRAY | (uint32_t)(uint8_t)spec->order << 8 |
-                      (uint32_t)format << 16);
+    ih_store32(p, IH_ORIGIN_NDARRAY | (uint32_t)(uint8_t)spec->order << 8 | (uint32_t)format << 16);
     ih_store32(p + 4, (uint32_t)spec->item_size);
     ih_store64(p + 16, bytes);
     for (uint64_t i = 0; i < ndim; i++)
@@ -134,7 +134,8 @@ static int begin(build_object *self, const ih_writer *w, unsigned flags)
     self->graph = w->size;
     self->data = (w->size + 63) & ~(uint64_t)63;
     Py_BEGIN_ALLOW_THREADS
-    result = ih_reserve(store->shared->store, self->data + self->bytes, flags, &self->block, &error);
+    result =
+        ih_reserve(store->shared->store, self->data + self->bytes, flags, &self->block, &error);
     if (result == IH_OK) {
         result = ih_block_map(&self->block, &self->building, &error);
         if (result == IH_OK)
@@ -167,7 +168,8 @@ PyObject *ih_store_build_method(PyObject *object, PyObject *args)
     if (spec.item_size <= 0 || spec.item_size > INT32_MAX || spec.format_size > UINT16_MAX ||
         ih_array_format(spec.format, (size_t)spec.format_size, spec.item_size, &swapped) < 0)
         return PyErr_Format(PyExc_TypeError,
-                            "an array of the format '%.100s' can't be built in a store", spec.format);
+                            "an array of the format '%.100s' can't be built in a store",
+                            spec.format);
     spec.order = order == 'F' ? 'F' : 'C';
     build_object *self = new_build(store->state);
     ih_writer w = {0};

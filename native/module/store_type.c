@@ -220,7 +220,8 @@ PyDoc_STRVAR(
     "trust=False)\n--\n\n"
     "The root of an image, by Handle, by a handle's text, or by a name that is bound in this "
     "store.\n\n"
-    "Handles of other stores of this process open too.\n\n" IH_GET_OPTIONS_DOC "UnknownName or HandleGone, unless a default "
+    "Handles of other stores of this process open too.\n\n" IH_GET_OPTIONS_DOC
+    "UnknownName or HandleGone, unless a default "
     "is\n"
     "given; StoreClosed; CorruptImage. O(1), whatever the image's size: nothing is read yet.");
 PyDoc_STRVAR(delete_doc, "delete($self, ref, /, *, force=False)\n--\n\n"

@@ -1,6 +1,5 @@
 """Forged values, and objects that are made whole: what each must refuse, and what others may make."""
 
-
 import datetime
 import enum
 import sys
@@ -338,7 +337,9 @@ def test_h24_payloads_that_lead_back_through_lists() -> None:
 
 def test_h21_repr_makes_no_code() -> None:
     forge = Forge()
-    callable_ = forge.value(codes.GLOBAL, forge.words(TUPLE, forge.text("os"), forge.text("getpid")))
+    callable_ = forge.value(
+        codes.GLOBAL, forge.words(TUPLE, forge.text("os"), forge.text("getpid"))
+    )
     data = forge.image(forge.words(LIST, callable_))
     assert "built-in function" not in repr(trusted(data))
     assert "getpid" in repr(trusted(data))
