@@ -159,7 +159,7 @@ def test_subclasses_of_others_are_refused_with_the_reason() -> None:
     class Mine(np.ndarray):  # type: ignore[misc, name-defined, unused-ignore]
         pass
 
-    with pytest.raises(NotFreezableError, match="subclass of numpy.ndarray") as caught:
+    with pytest.raises(NotFreezableError, match=r"subclass of numpy.ndarray") as caught:
         icehouse.freeze({"here": [np.arange(3).view(Mine)]})
     assert "['here'][0]" in str(caught.value)
 
