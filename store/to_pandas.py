@@ -11,8 +11,8 @@ def to_pandas(view: Any) -> Any:
     """Make a pandas object of a view; `pandas.DataFrame(view)` would be silently wrong.
 
     A dict of columns (lists, arrays, tuples) becomes a DataFrame with those columns, a list of
-    dicts one with a row for each, another list or array a Series. Packed lists of numbers and
-    arrays are not copied, everything else is; what is a pandas, Polars or pyarrow object comes back
+    dicts one with a row for each, another list or array a Series. Lists of floats and arrays
+    are not copied, everything else is; what is a pandas, Polars or pyarrow object comes back
     as the pandas object of the same content. ImportError without pandas; TypeError for anything
     else.
     """
@@ -51,7 +51,10 @@ def _column(value: Any) -> Any:
         return numpy.asarray(value)
     if isinstance(value, FrozenList | FrozenTuple):
         try:
-            return numpy.asarray(memoryview(value))
+            packed = numpy.asarray(memoryview(value))
         except (TypeError, BufferError):
             return thaw(value)
+        # Small numbers lie in narrow items, in which sums would overflow.
+        narrow = packed.dtype.kind in "iu" and packed.dtype.itemsize < 8
+        return packed.astype("i8") if narrow else packed
     return thaw(value)

@@ -1,6 +1,7 @@
 /* Freezing bytes and buffers: short ones into the graph, long ones behind it, copied once from
  * their owner. */
 #include "module/array.h"
+#include "module/array_numpy.h"
 #include "module/freezer_state.h"
 
 int freeze_add_blob(freezer *f, uint64_t field, Py_buffer *buffer)
@@ -126,15 +127,39 @@ static int write_inline(freezer *f, const Py_buffer *buffer, const void *data, u
     return 0;
 }
 
-static int check_array(freezer *f, PyObject *exporter, const Py_buffer *buffer)
+/* Whether numpy would make the same dtype of the buffer's format: it does not of those with titles
+ * or without fields. 1, 0 or -1. To find out runs Python code. */
+static int is_described(freezer *f, PyObject *array)
+{
+    if (!f->careful)
+        return freeze_again(f, NULL);
+    PyObject *memory = PyMemoryView_FromObject(array);
+    PyObject *asarray = memory == NULL ? NULL : ih_numpy_asarray(f->state);
+    PyObject *again = asarray == NULL ? NULL : freeze_call(f, asarray, memory);
+    if (again == NULL && f->offender != NULL && ih_clear_ordinary_exception())
+        Py_CLEAR(f->offender);
+    PyObject *dtype = again == NULL ? NULL : PyObject_GetAttrString(array, "dtype");
+    PyObject *other = dtype == NULL ? NULL : PyObject_GetAttrString(again, "dtype");
+    int same = other == NULL ? 0 : PyObject_RichCompareBool(dtype, other, Py_EQ);
+    Py_XDECREF(memory);
+    Py_XDECREF(asarray);
+    Py_XDECREF(again);
+    Py_XDECREF(dtype);
+    Py_XDECREF(other);
+    return PyErr_Occurred() ? -1 : same;
+}
+
+static int check_array(freezer *f, PyObject *exporter, const Py_buffer *buffer, int origin)
 {
     const char *format = buffer->format != NULL ? buffer->format : "B";
     size_t length = strlen(format);
     bool swapped;
     if (length > 0 && format[length - 1] == 'O')
         return freeze_refuse(f, exporter, "its items are Python objects; use a list");
-    if (buffer->itemsize > 0 &&
-        ih_array_format(format, length, buffer->itemsize, &swapped) < 0) /* nor would it be read */
+    int form = buffer->itemsize > 0
+                   ? ih_array_format(format, length, buffer->itemsize, &swapped)
+                   : IH_ITEM_BYTES;
+    if (form < 0) /* nor would it be read */
         return freeze_refuse(f, exporter,
                              "its items hold Python objects or pointers, which mean nothing in "
                              "another process, or have an unknown format");
@@ -142,6 +167,12 @@ static int check_array(freezer *f, PyObject *exporter, const Py_buffer *buffer)
         buffer->itemsize > INT32_MAX || length > UINT16_MAX)
         return freeze_refuse(f, exporter,
                              "its items or dimensions are too many or too large for one array");
+    if (form == IH_ITEM_RAW && origin == IH_ORIGIN_NDARRAY &&
+        Py_TYPE(exporter) != f->state->array_type) {
+        int described = is_described(f, exporter);
+        return described == 0 ? freeze_refuse(f, exporter, "its dtype has no PEP 3118 format")
+                              : (described < 0 ? -1 : 0);
+    }
     return 0;
 }
 
@@ -197,7 +228,7 @@ int freeze_buffer(freezer *f, PyObject *exporter, int origin, uint32_t *word)
             f, exporter,
             "it does not export a buffer (its dtype has no PEP 3118 format, or it was released)");
     }
-    if (check_array(f, exporter, &buffer) < 0) {
+    if (check_array(f, exporter, &buffer, origin) < 0) {
         PyBuffer_Release(&buffer);
         return -1;
     }

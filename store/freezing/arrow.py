@@ -245,7 +245,7 @@ def _make(pyarrow: Any, kind: str, payload: Any) -> Any:
         ]
         if columns:
             return pyarrow.RecordBatch.from_arrays(columns, schema=schema)
-        return _without_columns(pyarrow, schema, payload).to_batches()[0]
+        return _without_columns(pyarrow, schema, payload)
     if kind == "table":
         columns = [
             pyarrow.chunked_array(
@@ -255,7 +255,7 @@ def _make(pyarrow: Any, kind: str, payload: Any) -> Any:
         ]
         if columns:
             return pyarrow.Table.from_arrays(columns, schema=schema)
-        return _without_columns(pyarrow, schema, payload)
+        return pyarrow.Table.from_batches([_without_columns(pyarrow, schema, payload)])
     field = schema.field(0)
     if kind == "field":
         return field
@@ -270,13 +270,9 @@ def _make(pyarrow: Any, kind: str, payload: Any) -> Any:
 
 
 def _without_columns(pyarrow: Any, schema: Any, payload: Any) -> Any:
-    """Make a table of rows without columns."""
-    rows = pyarrow.RecordBatch.from_struct_array(
-        pyarrow.StructArray.from_buffers(
-            pyarrow.struct([]), as_int(payload["rows"]), [None], null_count=0
-        )
-    )
-    return pyarrow.Table.from_batches([rows]).replace_schema_metadata(schema.metadata)
+    """Make a record batch of rows without columns: of nulls, which take no memory."""
+    nulls = pyarrow.nulls(as_int(payload["rows"]))
+    return pyarrow.record_batch({"": nulls}, metadata=schema.metadata).select([])
 
 
 def _array(pyarrow: Any, kind: Any, parts: Any, depth: int = 0) -> Any:

@@ -41,7 +41,8 @@ def describe(dtype: Any) -> Description:
             f"its dtype {dtype!r} is one of another package; freeze a plain array of the content"
         )
     text: str = dtype.str
-    return text
+    # A long long is another type than a long of the same width.
+    return text[0] + dtype.char if dtype.char in "qQ" else text
 
 
 def build(numpy: Any, description: Any, depth: int = 0) -> Any:

@@ -32,6 +32,8 @@ FROZEN = [
     ...,
     NotImplemented,
     icehouse.Handle(bytes(16)),
+    len,
+    int,
 ]
 
 
@@ -50,8 +52,6 @@ MUTABLE = [
     frozenset({(1, Text())}),
     Text("x"),
     slice([], None),
-    len,
-    int,
 ]
 
 

@@ -138,6 +138,7 @@ def test_an_array_met_twice_is_one() -> None:
 # --- subclasses -----------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 def test_matrices_record_arrays_and_mapped_files(tmp_path: Any) -> None:
     matrix = np.matrix([[1, 2], [3, 4]])
     found = data_cases.round_trip(matrix)
@@ -186,7 +187,7 @@ def test_masked_arrays(mask: Any) -> None:
 
 def scalars() -> list[Any]:
     return [
-        *(kind(1) for kind in np.sctypeDict.values() if issubclass(kind, np.number)),
+        *(np.dtype(code).type(1) for code in "bBhHiIlLqQefdgFDG"),
         np.array([True])[0],
         np.str_("ü"),
         np.bytes_(b"x"),
@@ -195,9 +196,8 @@ def scalars() -> list[Any]:
         np.longdouble(1) / 3,
         np.complex64(1 + 2j),
         np.datetime64("2020-01-01T00", "h"),
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "s"),
         np.timedelta64(-3, "D"),
-        np.timedelta64(3),
         np.void(b"abc"),
         np.array([(1, 2.5)], [("a", ">i4"), ("b", "f8")])[0],
     ]

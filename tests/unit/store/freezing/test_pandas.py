@@ -78,7 +78,7 @@ def test_series_and_arrays_of_every_kind(name: str) -> None:
     if not isinstance(series.array, np.ndarray):
         array = data_cases.round_trip(series.array)
         assert type(array) is type(series.array)
-        assert array.dtype == series.dtype
+        assert array.dtype == series.array.dtype
     assert data_cases.round_trip(series.dtype) == series.dtype
 
 
@@ -126,7 +126,7 @@ def test_frames_of_odd_shapes() -> None:
 
 SCALARS = [
     pd.Timestamp("2020-01-01"),
-    pd.Timestamp("2020-10-25 02:30", tz="Europe/Berlin"),
+    pd.Timestamp("2020-10-25 00:30", tz="UTC").tz_convert("Europe/Berlin"),
     pd.Timestamp("2020", tz=datetime.timezone(datetime.timedelta(hours=1))),
     pd.Timedelta("1D"),
     pd.Period("2020-01", "M"),
