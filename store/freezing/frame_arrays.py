@@ -51,11 +51,11 @@ def _time_dtype(dtype: Any) -> str:
 
 
 def _masked(array: Any) -> dict[str, Any]:
-    return {"data": array._data, "mask": array._mask}  # noqa: SLF001
+    return {"data": array._data, "mask": array._mask}
 
 
 def _interval(array: Any) -> dict[str, Any]:
-    return {"left": array._left, "right": array._right, "closed": array.closed}  # noqa: SLF001
+    return {"left": array._left, "right": array._right, "closed": array.closed}
 
 
 def _string_dtype(dtype: Any) -> dict[str, Any]:
@@ -64,16 +64,16 @@ def _string_dtype(dtype: Any) -> dict[str, Any]:
 
 
 def _strings(array: Any) -> dict[str, Any]:
-    items = [item if type(item) is str else None for item in array._ndarray.tolist()]  # noqa: SLF001
+    items = [item if type(item) is str else None for item in array._ndarray.tolist()]
     return {"items": items, **_string_dtype(array.dtype)}
 
 
 def _arrow_strings(array: Any) -> dict[str, Any]:
-    return {"data": array._pa_array, **_string_dtype(array.dtype)}  # noqa: SLF001
+    return {"data": array._pa_array, **_string_dtype(array.dtype)}
 
 
 def _arrow(array: Any) -> dict[str, Any]:
-    return {"data": array._pa_array}  # noqa: SLF001
+    return {"data": array._pa_array}
 
 
 def _sparse(array: Any) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _sparse(array: Any) -> dict[str, Any]:
 
 
 def _plain(array: Any) -> dict[str, Any]:
-    return {"data": array._ndarray}  # noqa: SLF001
+    return {"data": array._ndarray}
 
 
 def _timestamp(stamp: Any) -> dict[str, Any]:
@@ -196,10 +196,10 @@ def _make_categorical(pandas: Any, payload: Any, trust: Trust) -> Any:
     dtype = pandas.CategoricalDtype(payload["categories"], payload["ordered"])
     codes = _ndarray(payload["codes"], "i")
     if in_place(trust):
-        return pandas.Categorical._simple_new(codes, dtype)  # noqa: SLF001
+        return pandas.Categorical._simple_new(codes, dtype)
     if codes.size and not -1 <= codes.min() <= codes.max() < len(dtype.categories):
         raise ValueError("codes of a Categorical that are no categories")
-    return pandas.Categorical._simple_new(codes, dtype)  # noqa: SLF001
+    return pandas.Categorical._simple_new(codes, dtype)
 
 
 def _make_times(pandas: Any, kind: str, payload: Any) -> Any:
@@ -209,10 +209,10 @@ def _make_times(pandas: Any, kind: str, payload: Any) -> Any:
     if data.dtype != "i8":
         raise ValueError("times that are not 64 bits wide")
     if kind == "PeriodArray":
-        return maker._simple_new(data, dtype=dtype)  # noqa: SLF001
+        return maker._simple_new(data, dtype=dtype)
     letter = "M" if kind == "DatetimeArray" else "m"
     unit = getattr(dtype, "unit", None) or as_str(payload["dtype"])[:-1].rpartition("[")[2]
-    return maker._simple_new(data.view(f"{letter}8[{unit}]"), dtype=dtype)  # noqa: SLF001
+    return maker._simple_new(data.view(f"{letter}8[{unit}]"), dtype=dtype)
 
 
 def _make_string_dtype(pandas: Any, payload: Any) -> Any:
@@ -231,7 +231,7 @@ def _make_sparse(pandas: Any, payload: Any) -> Any:
     if payload["block"]:
         index = index.to_block_index()
     dtype = pandas.SparseDtype(data.dtype, payload["fill"])
-    return pandas.arrays.SparseArray._simple_new(data, index, dtype)  # noqa: SLF001
+    return pandas.arrays.SparseArray._simple_new(data, index, dtype)
 
 
 def _arrow_data(payload: Any) -> Any:

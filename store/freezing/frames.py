@@ -43,7 +43,7 @@ def frozen(obj: Any, base: type) -> bool | None:
 
 def frame_payload(frame: Any) -> dict[str, Any]:
     """Take a frame apart into its blocks."""
-    blocks = [(block.mgr_locs.as_array.tolist(), block.values) for block in frame._mgr.blocks]  # noqa: SLF001
+    blocks = [(block.mgr_locs.as_array.tolist(), block.values) for block in frame._mgr.blocks]
     return {
         "kind": "DataFrame",
         "columns": frame.columns,
@@ -59,7 +59,7 @@ def series_payload(series: Any) -> dict[str, Any]:
         "kind": "Series",
         "name": series.name,
         "index": series.index,
-        "data": series._values,  # noqa: SLF001
+        "data": series._values,
         **_extras(series),
     }
 
@@ -75,7 +75,7 @@ def _extras(obj: Any) -> dict[str, Any]:
 
 def index_payload(index: Any) -> dict[str, Any]:
     """Take an index apart."""
-    parts = {"kind": type(index).__name__, "name": index.name, "data": index._values}  # noqa: SLF001
+    parts = {"kind": type(index).__name__, "name": index.name, "data": index._values}
     if isinstance(index, _pandas().DatetimeIndex | _pandas().TimedeltaIndex):
         parts["freq"] = None if index.freq is None else index.freq.freqstr
     return parts
@@ -194,14 +194,14 @@ def _index(pandas: Any, kind: str, payload: Any, trust: Trust) -> Any:
     data = frame_arrays.checked(pandas, payload["data"])
     if data.ndim != 1 or (kind != "Index" and not hasattr(data, "_from_sequence")):
         raise ValueError(f"the content of a {kind} is of another type")
-    index = getattr(pandas, kind)._simple_new(data, name=payload["name"])  # noqa: SLF001
+    index = getattr(pandas, kind)._simple_new(data, name=payload["name"])
     freq = payload.get("freq")
     if freq is not None and not in_place(trust):
         index.freq = as_str(freq)  # which compares it with every item
     elif freq is not None:
         # pandas 3 keeps it in the index, pandas 2 in its array.
-        holder = index if hasattr(type(index), "_freq") else index._data  # noqa: SLF001
-        holder._freq = pandas.tseries.frequencies.to_offset(as_str(freq))  # noqa: SLF001
+        holder = index if hasattr(type(index), "_freq") else index._data
+        holder._freq = pandas.tseries.frequencies.to_offset(as_str(freq))
     return index
 
 
