@@ -1,6 +1,6 @@
 /* Images that are written where they stay, and private copies of their pages.
  *
- *   fresh segment ──map──▶ shared, writable ──unshare──▶ private copies, at the same address ──▶ seal
+ *   fresh segment ──map──▶ shared, writable ──unshare──▶ private copies, same address ──▶ seal
  *
  * An array that is built in the store has been handed out by its address: views of it may be
  * anywhere when it is sealed, and nobody can find them. So the address stays valid and what is

@@ -156,9 +156,8 @@ static int check_array(freezer *f, PyObject *exporter, const Py_buffer *buffer, 
     bool swapped;
     if (length > 0 && format[length - 1] == 'O')
         return freeze_refuse(f, exporter, "its items are Python objects; use a list");
-    int form = buffer->itemsize > 0
-                   ? ih_array_format(format, length, buffer->itemsize, &swapped)
-                   : IH_ITEM_BYTES;
+    int form = buffer->itemsize > 0 ? ih_array_format(format, length, buffer->itemsize, &swapped)
+                                    : IH_ITEM_BYTES;
     if (form < 0) /* nor would it be read */
         return freeze_refuse(f, exporter,
                              "its items hold Python objects or pointers, which mean nothing in "

@@ -198,8 +198,7 @@ int ih_os_map_part(int fd, uint64_t offset, uint64_t bytes, bool writable, uint8
 int ih_os_map_copies(int fd, uint64_t offset, uint64_t bytes, uint8_t **out)
 {
     int flags = MAP_PRIVATE | MAP_NORESERVE | (*out != NULL ? MAP_FIXED : 0);
-    void *address =
-        mmap(*out, (size_t)bytes, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
+    void *address = mmap(*out, (size_t)bytes, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
     if (address == MAP_FAILED)
         return errno;
     *out = address;
