@@ -340,12 +340,14 @@ static PyObject *of_class(PyTypeObject *class, const char *name)
 #else
     PyObject *attributes = Py_XNewRef(PyType_Type.tp_dict);
 #endif
-    PyObject *getset = attributes == NULL ? NULL : PyDict_GetItemString(attributes, name);
+    PyObject *key = attributes == NULL ? NULL : PyUnicode_FromString(name);
+    PyObject *getset = key == NULL ? NULL : PyDict_GetItemWithError(attributes, key);
     PyObject *value = NULL;
     if (getset != NULL && Py_TYPE(getset)->tp_descr_get != NULL)
         value = Py_TYPE(getset)->tp_descr_get(getset, (PyObject *)class, (PyObject *)&PyType_Type);
     else if (!PyErr_Occurred())
         PyErr_Format(PyExc_SystemError, "type has no attribute %s", name);
+    Py_XDECREF(key);
     Py_XDECREF(attributes);
     return value;
 }

@@ -1,6 +1,8 @@
 """Programs of test_limits.py, each run in a process whose memory or descriptors are short."""
 
+import collections
 import contextlib
+import datetime
 import gc
 import os
 import resource
@@ -240,6 +242,32 @@ def subject() -> Any:
     }
 
 
+class Plain:
+    """Freezes as a view."""
+
+    def __init__(self, **fields: Any) -> None:
+        vars(self).update(fields)
+
+
+class Slotted:
+    """The same, of slots."""
+
+    __slots__ = ("left", "right")
+
+    def __init__(self, left: Any, right: Any) -> None:
+        self.left, self.right = left, right
+
+
+Pair = collections.namedtuple("Pair", "left right")
+
+
+def objects() -> list[Any]:
+    """Objects that are read in place, and those that rules in Python are asked about."""
+    quick = [Plain(a=i, b=[Slotted(i, Pair(1, i))], **{f"f{i}": 1}) for i in range(40)]
+    asked = [collections.deque([quick[0], 2], 3), datetime.date(2020, 1, 2), {Pair(1, 2): 1}]
+    return [quick, asked]
+
+
 class Key(str):
     """No stored table knows it: its lookup builds an index of the view's."""
 
@@ -254,6 +282,9 @@ def operations(store: Store, original: Any) -> dict[str, Callable[[], Any]]:
     plain = {key: value for key, value in original.items() if key not in ("loop", "big", "array")}
     kept = store.freeze(original)
     simple = store.freeze({key: plain[key] for key in ("packed", "records", "table")})
+
+    quick, asked = objects()
+    frozen = icehouse.freeze([quick, asked])
 
     # More than an encoder keeps its tables for: it begins with none, and grows them, each time.
     parts: list[Any] = [[i, f"part {i}"] if i % 2 else (i, [i]) for i in range(80_000)]
@@ -278,6 +309,9 @@ def operations(store: Store, original: Any) -> dict[str, Callable[[], Any]]:
     return {
         "freeze": lambda: icehouse.freeze(original),
         "freeze much": lambda: icehouse.freeze(much),
+        "freeze objects": lambda: icehouse.freeze(quick),
+        "ask rules": lambda: icehouse.freeze([asked, quick]),
+        "copy objects": lambda: store.delete(store.put([frozen])),
         "store.freeze": lambda: store.freeze(plain),
         "put": put,
         "put_named": put_named,
