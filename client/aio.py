@@ -6,13 +6,15 @@ over a control connection of the loop's own, the slow path of get and put throug
 """
 
 import asyncio
+import builtins
 import contextlib
+import functools
 import math
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast, overload
 
 from icehouse.client.connect import connect as connect_now
 from icehouse.client.link import Bound, Link, Lost, Subscription
@@ -26,6 +28,8 @@ from icehouse.store.wire import messages
 __all__ = ["AsyncScope", "AsyncStore", "AsyncWatch", "connect"]
 
 Result = TypeVar("Result")
+T = TypeVar("T")
+D = TypeVar("D")
 MISSING = object()
 TTL_MAX_NS = 2**62
 
@@ -171,7 +175,7 @@ class AsyncStore:
         pin: bool = False,
         evictable: bool = False,
         seal: bool = False,
-    ) -> Handle:
+    ) -> Handle[Any]:
         """As Store.put. The copy itself is made in the loop, unless a round trip is needed first.
 
         If it is cancelled, what was put meanwhile is deleted.
@@ -182,11 +186,12 @@ class AsyncStore:
         given = {
             key: value for key, value in options.items() if value is not None and value is not False
         }
+        put: Callable[..., Handle[Any]] = self._store.put
         try:
-            return self._now(self._store.put, object, **given)
+            return self._now(put, object, **given)
         except BlockingIOError:
             pass
-        putting = asyncio.ensure_future(asyncio.to_thread(self._store.put, object, **given))
+        putting = asyncio.ensure_future(asyncio.to_thread(put, object, **given))
         try:
             return await asyncio.shield(putting)
         except asyncio.CancelledError:
@@ -209,12 +214,90 @@ class AsyncStore:
         self._here("freeze")
         return await self._call(self._store.freeze, object)
 
-    async def get(self, ref: Handle | str, /, default: Any = MISSING) -> Any:
+    @overload
+    async def get(
+        self,
+        ref: Handle[T],
+        /,
+        *,
+        type: None = None,
+        native: bool = False,
+        allow_classes: "Iterable[builtins.type[Any]] | None" = None,
+        trust: bool = False,
+    ) -> T: ...
+    @overload
+    async def get(
+        self,
+        ref: Handle[T],
+        /,
+        default: D,
+        *,
+        type: None = None,
+        native: bool = False,
+        allow_classes: "Iterable[builtins.type[Any]] | None" = None,
+        trust: bool = False,
+    ) -> T | D: ...
+    @overload
+    async def get(
+        self,
+        ref: Handle[Any] | str,
+        /,
+        *,
+        type: builtins.type[T],
+        native: bool = False,
+        allow_classes: "Iterable[builtins.type[Any]] | None" = None,
+        trust: bool = False,
+    ) -> T: ...
+    @overload
+    async def get(
+        self,
+        ref: Handle[Any] | str,
+        /,
+        default: D,
+        *,
+        type: builtins.type[T],
+        native: bool = False,
+        allow_classes: "Iterable[builtins.type[Any]] | None" = None,
+        trust: bool = False,
+    ) -> T | D: ...
+    @overload
+    async def get(
+        self,
+        ref: Handle[Any] | str,
+        /,
+        default: Any = ...,
+        *,
+        type: Any = None,
+        native: bool = False,
+        allow_classes: "Iterable[builtins.type[Any]] | None" = None,
+        trust: bool = False,
+    ) -> Any: ...
+    async def get(
+        self,
+        ref: Handle[Any] | str,
+        /,
+        default: Any = MISSING,
+        *,
+        type: Any = None,  # noqa: A002 - as Store.get
+        native: bool = False,
+        allow_classes: Iterable[builtins.type[Any]] | None = None,
+        trust: bool = False,
+    ) -> Any:
         """As Store.get."""
         self._here("get")
-        if default is MISSING:
-            return await self._call(self._store.get, ref)
-        return await self._call(self._store.get, ref, default)
+        given = () if default is MISSING else (default,)
+        if type is None and allow_classes is None and not native and not trust:
+            return await self._call(self._store.get, ref, *given)
+        # It may be asked twice: an iterator would be used up.
+        classes = None if allow_classes is None else tuple(allow_classes)
+        opening = functools.partial(
+            self._store.get,
+            type=type,
+            native=native,
+            allow_classes=classes,
+            trust=trust,
+        )
+        return await self._call(opening, ref, *given)
 
     async def delete(self, ref: Any, /, *, force: bool = False) -> None:
         """As Store.delete."""

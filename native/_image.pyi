@@ -21,10 +21,10 @@ from contextvars import ContextVar
 from datetime import timedelta
 from os import PathLike
 from types import EllipsisType, GenericAlias, TracebackType
-from typing import Any, Final, Self, SupportsIndex, TypeVar, final, overload
+from typing import Any, Final, Generic, Self, SupportsIndex, final, overload
 
 from _typeshed import structseq
-from typing_extensions import Buffer, disjoint_base
+from typing_extensions import Buffer, TypeVar, disjoint_base
 
 from icehouse.store.create import Creation
 from icehouse.store.freezing.trust import Trust
@@ -35,6 +35,9 @@ _V_co = TypeVar("_V_co", covariant=True)
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _S = TypeVar("_S")
+_D = TypeVar("_D")
+# What the root of an image opens as.
+_R_co = TypeVar("_R_co", covariant=True, default=Any)
 # What freeze() returns as it is.
 _Plain = TypeVar(
     "_Plain",
@@ -91,12 +94,14 @@ class Conflict(IcehouseError):
     version: int | None
 
 @final
-class Handle:
-    def __new__(cls, value: str | Buffer | Handle, /) -> Self: ...
+class Handle(Generic[_R_co]):
+    def __new__(cls, value: str | Buffer | Handle[Any], /) -> Self: ...
     @classmethod
-    def from_text(cls, text: str, /) -> Handle: ...
+    def from_text(cls, text: str, /) -> Handle[Any]: ...
     @classmethod
-    def from_bytes(cls, data: Buffer, /) -> Handle: ...
+    def from_bytes(cls, data: Buffer, /) -> Handle[Any]: ...
+    @classmethod
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def __bytes__(self) -> bytes: ...
     def __hash__(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -461,9 +466,10 @@ class Store:
     def closed(self) -> bool: ...
     @property
     def capacity(self) -> int: ...
+    @overload
     def put(
         self,
-        object: Any,  # noqa: A002 - positional only
+        object: dict[_K, Any],
         /,
         *,
         name: str | None = None,
@@ -471,12 +477,172 @@ class Store:
         pin: bool = False,
         evictable: bool = False,
         seal: bool = False,
-    ) -> Handle: ...
+    ) -> Handle[FrozenDict[_K, Any]]: ...
+    @overload
+    def put(
+        self,
+        object: list[Any],
+        /,
+        *,
+        name: str | None = None,
+        ttl: float | timedelta | None = None,
+        pin: bool = False,
+        evictable: bool = False,
+        seal: bool = False,
+    ) -> Handle[FrozenList[Any]]: ...
+    @overload
+    def put(
+        self,
+        object: set[_T],
+        /,
+        *,
+        name: str | None = None,
+        ttl: float | timedelta | None = None,
+        pin: bool = False,
+        evictable: bool = False,
+        seal: bool = False,
+    ) -> Handle[FrozenSet[_T]]: ...
+    @overload
+    def put(
+        self,
+        object: frozenset[_T],
+        /,
+        *,
+        name: str | None = None,
+        ttl: float | timedelta | None = None,
+        pin: bool = False,
+        evictable: bool = False,
+        seal: bool = False,
+    ) -> Handle[FrozenSet[_T]]: ...
+    @overload
+    def put(
+        self,
+        object: bytearray,
+        /,
+        *,
+        name: str | None = None,
+        ttl: float | timedelta | None = None,
+        pin: bool = False,
+        evictable: bool = False,
+        seal: bool = False,
+    ) -> Handle[FrozenBytes]: ...
+    @overload
+    def put(
+        self,
+        object: bytes | tuple[Any, ...],
+        /,
+        *,
+        name: str | None = None,
+        ttl: float | timedelta | None = None,
+        pin: bool = False,
+        evictable: bool = False,
+        seal: bool = False,
+    ) -> Handle[Any]: ...
+    @overload
+    def put(
+        self,
+        object: _T,
+        /,
+        *,
+        name: str | None = None,
+        ttl: float | timedelta | None = None,
+        pin: bool = False,
+        evictable: bool = False,
+        seal: bool = False,
+    ) -> Handle[_T]: ...
     def freeze(self, object: Any, /) -> Any: ...  # noqa: A002 - positional only
     @overload
-    def get(self, ref: Handle | str, /) -> Any: ...
+    def get(
+        self,
+        ref: Handle[_T],
+        /,
+        *,
+        type: None = None,
+        native: bool = False,
+        allow_classes: Iterable[type[Any]] | None = None,
+        trust: bool = False,
+    ) -> _T: ...
     @overload
-    def get(self, ref: Handle | str, default: Any, /) -> Any: ...
+    def get(
+        self,
+        ref: Handle[_T],
+        default: _D,
+        /,
+        *,
+        type: None = None,
+        native: bool = False,
+        allow_classes: Iterable[type[Any]] | None = None,
+        trust: bool = False,
+    ) -> _T | _D: ...
+    @overload
+    def get(
+        self,
+        ref: Handle[Any] | str,
+        /,
+        *,
+        type: type[_T],
+        native: bool = False,
+        allow_classes: Iterable[type[Any]] | None = None,
+        trust: bool = False,
+    ) -> _T: ...
+    @overload
+    def get(
+        self,
+        ref: Handle[Any] | str,
+        default: _D,
+        /,
+        *,
+        type: type[_T],
+        native: bool = False,
+        allow_classes: Iterable[type[Any]] | None = None,
+        trust: bool = False,
+    ) -> _T | _D: ...
+    @overload
+    def get(
+        self,
+        ref: str,
+        /,
+        *,
+        type: None = None,
+        native: bool = False,
+        allow_classes: Iterable[type[Any]] | None = None,
+        trust: bool = False,
+    ) -> Any: ...
+    @overload
+    def get(
+        self,
+        ref: str,
+        default: Any,
+        /,
+        *,
+        type: None = None,
+        native: bool = False,
+        allow_classes: Iterable[type[Any]] | None = None,
+        trust: bool = False,
+    ) -> Any: ...
+    @overload
+    def get(
+        self,
+        ref: Handle[Any] | str,
+        /,
+        *,
+        type: tuple[type[Any], ...],
+        native: bool = False,
+        allow_classes: Iterable[type[Any]] | None = None,
+        trust: bool = False,
+    ) -> Any: ...
+    @overload
+    def get(
+        self,
+        ref: Handle[Any] | str,
+        default: Any,
+        /,
+        *,
+        type: tuple[type[Any], ...],
+        native: bool = False,
+        allow_classes: Iterable[type[Any]] | None = None,
+        trust: bool = False,
+    ) -> Any: ...
     def delete(self, ref: Any, /, *, force: bool = False) -> None: ...
     def bind(self, name: str, ref: Any, /, *, expected: int | None = None) -> int: ...
     def stat(self, ref: Any, /) -> Stat: ...
@@ -547,9 +713,89 @@ def same(a: object, b: object, /) -> bool: ...
 def dumps(view: Any, /, **options: Any) -> str: ...
 def json_default(object: Any, /) -> Any: ...  # noqa: A002
 @overload
-def get(handle: Handle | str, /) -> Any: ...
+def get(
+    handle: Handle[_T],
+    /,
+    *,
+    type: None = None,
+    native: bool = False,
+    allow_classes: Iterable[type[Any]] | None = None,
+    trust: bool = False,
+) -> _T: ...
 @overload
-def get(handle: Handle | str, default: Any, /) -> Any: ...
+def get(
+    handle: Handle[_T],
+    default: _D,
+    /,
+    *,
+    type: None = None,
+    native: bool = False,
+    allow_classes: Iterable[type[Any]] | None = None,
+    trust: bool = False,
+) -> _T | _D: ...
+@overload
+def get(
+    handle: Handle[Any] | str,
+    /,
+    *,
+    type: type[_T],
+    native: bool = False,
+    allow_classes: Iterable[type[Any]] | None = None,
+    trust: bool = False,
+) -> _T: ...
+@overload
+def get(
+    handle: Handle[Any] | str,
+    default: _D,
+    /,
+    *,
+    type: type[_T],
+    native: bool = False,
+    allow_classes: Iterable[type[Any]] | None = None,
+    trust: bool = False,
+) -> _T | _D: ...
+@overload
+def get(
+    handle: str,
+    /,
+    *,
+    type: None = None,
+    native: bool = False,
+    allow_classes: Iterable[type[Any]] | None = None,
+    trust: bool = False,
+) -> Any: ...
+@overload
+def get(
+    handle: str,
+    default: Any,
+    /,
+    *,
+    type: None = None,
+    native: bool = False,
+    allow_classes: Iterable[type[Any]] | None = None,
+    trust: bool = False,
+) -> Any: ...
+@overload
+def get(
+    handle: Handle[Any] | str,
+    /,
+    *,
+    type: tuple[type[Any], ...],
+    native: bool = False,
+    allow_classes: Iterable[type[Any]] | None = None,
+    trust: bool = False,
+) -> Any: ...
+@overload
+def get(
+    handle: Handle[Any] | str,
+    default: Any,
+    /,
+    *,
+    type: tuple[type[Any], ...],
+    native: bool = False,
+    allow_classes: Iterable[type[Any]] | None = None,
+    trust: bool = False,
+) -> Any: ...
 
 # For tests, and for store/interpreters.py.
 def _image_bytes(object: Any, /) -> bytes: ...  # noqa: A002

@@ -1,4 +1,4 @@
-"""Forged values, and objects that are made whole: what each must refuse, and what others may make."""
+"""Forged values, and objects that are made whole: what is refused, and what may be made."""
 
 import datetime
 import enum
@@ -151,11 +151,10 @@ def test_h20_classes_that_are_none_or_unfit(module: str, qualname: str, form: in
     for opened in (open_image(data), trusted(data)):
         try:
             made = opened[0]
-        except icehouse.CorruptImage as error:
-            assert error.__cause__ is not None or "offset" in str(error)
-        else:
-            repr(made)
-            assert made == made  # noqa: PLR0124
+        except icehouse.CorruptImage:
+            continue
+        repr(made)
+        assert made == made
 
 
 def test_h20_untrusted_images_give_records() -> None:
@@ -256,7 +255,7 @@ def test_layouts_and_shapes_in_places_of_values() -> None:
         forge.object(forge.layout(CONTAINER, forge.class_("m", "C"), 0, []), layout),
     ):
         data = forge.image(forge.words(LIST, word))
-        with pytest.raises(icehouse.CorruptImage, match="layout|container"):
+        with pytest.raises(icehouse.CorruptImage, match=r"layout|container"):
             _image._validate(data)
         exercise(data)
 
@@ -292,7 +291,7 @@ def test_h24_values_inside_themselves(flags: int) -> None:
 
 @pytest.mark.parametrize("flags", [0, SHARED])
 def test_h24_values_that_multiply(flags: int) -> None:
-    """3 ** 60 parts: refused where they are others' or lie about being shared, made once where not."""
+    """3 ** 60 parts: of others they are refused, of our own made once if they say so."""
     forge = Forge()
     data = forge.image(forge.words(LIST, slices(forge, 60, flags=flags)))
     with pytest.raises(icehouse.CorruptImage):
@@ -407,7 +406,7 @@ def test_threads_make_values_apart() -> None:
         try:
             for _ in range(300):
                 assert view[0].start.stop.step is not None
-        except BaseException as error:  # noqa: BLE001 - it is shown by the main thread
+        except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -433,6 +432,6 @@ def test_h20_temporary_files_survive_hostile_layouts() -> None:
             exercise(data)
             view = open_image(data)
             for _ in range(3):
-                _ = repr(view), view == view  # noqa: PLR0124
+                _ = repr(view), view == view
             del view
         assert Path(file.name).read_bytes() == b""

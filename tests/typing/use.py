@@ -1,7 +1,7 @@
 """What a user writes, as mypy and pyright see it. Checked by `make types`, never run."""
 
 from datetime import timedelta
-from typing import assert_type
+from typing import Any, assert_type
 
 import icehouse
 import icehouse.aio
@@ -10,14 +10,37 @@ import icehouse.aio
 def embedded() -> None:
     store = icehouse.Store(capacity=1 << 30)
     handle = store.put({"plain": [1, 2]}, name="config")
-    assert_type(handle, icehouse.Handle)
+    assert_type(handle, icehouse.Handle[icehouse.FrozenDict[str, Any]])
     assert_type(str(handle), str)
     assert_type(bytes(handle), bytes)
     assert_type(icehouse.Handle.from_text(str(handle)), icehouse.Handle)
     assert_type(icehouse.Handle.from_bytes(bytes(handle)), icehouse.Handle)
     store.get(handle)
-    store.get("config")
-    icehouse.get(str(handle))
+    assert_type(store.get("config"), Any)
+    assert_type(icehouse.get(str(handle)), Any)
+
+
+class Settings:
+    name: str
+
+
+def typed_handles(store: icehouse.Store) -> None:
+    handle = store.put({"a": 1})
+    assert_type(store.get(handle), icehouse.FrozenDict[str, Any])
+    assert_type(store.get(handle, None), icehouse.FrozenDict[str, Any] | None)
+    assert_type(icehouse.get(handle, native=True), icehouse.FrozenDict[str, Any])
+    assert_type(store.get("name", type=Settings), Settings)
+    assert_type(store.get("name", None, type=Settings), Settings | None)
+    assert_type(icehouse.get(str(handle), allow_classes=[Settings], trust=True), Any)
+    assert_type(store.put(Settings()), icehouse.Handle[Settings])
+    assert_type(store.get(store.put(Settings())).name, str)
+    assert_type(store.put([1]), icehouse.Handle[icehouse.FrozenList[Any]])
+    assert_type(store.put(5), icehouse.Handle[int])
+    # Large ones are views: what comes back is not known before.
+    assert_type(store.put(b"x"), icehouse.Handle[Any])
+    assert_type(store.put((1, 2)), icehouse.Handle[Any])
+    annotated: icehouse.Handle[Settings] = icehouse.Handle("ih1_")
+    assert_type(icehouse.get(annotated), Settings)
 
 
 def connected() -> None:
@@ -79,5 +102,8 @@ async def asynchronous() -> None:
         async for bound, version in store.watch("a", timeout=1.5):
             assert_type(bound, icehouse.Handle | None)
             assert_type(version, int)
+        assert_type(await store.get("a", type=Settings), Settings)
+        assert_type(await store.get("a", None, type=Settings, native=True), Settings | None)
+        assert_type(await store.get("a"), Any)
         async with store.scope() as scope:
             assert_type(scope.handles, tuple[icehouse.Handle, ...])
