@@ -35,8 +35,7 @@ static _Thread_local ih_making *current;
 static _Thread_local ih_making *outside; /* what is `current` when a sample was taken */
 static _Thread_local unsigned sampling;
 
-/* 1, 0, -1 with an exception. */
-static int is_own(ih_image_object *image)
+int ih_image_is_own(ih_image_object *image)
 {
     if (!image->given)
         return image->lease != NULL && image->lease->trusted;
@@ -168,7 +167,7 @@ int ih_making_begin(ih_budget *left, ih_image_object *image, uint64_t at, bool s
         if (met->busy)
             return refuse(image, at, "an object that is needed to make itself");
         if (met->object != NULL) {
-            int own = m->sample ? 0 : is_own(image);
+            int own = m->sample ? 0 : ih_image_is_own(image);
             if (own < 0 || (own == 0 && spend(m, image, at, met->weight) < 0))
                 return -1;
             step->known = Py_NewRef(met->object);

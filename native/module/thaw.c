@@ -40,11 +40,19 @@ static PyObject *recall(thawer *t, uint32_t word)
         return NULL;
     t->steps = entry->steps;
     t->height = entry->height;
+    t->weight = entry->weight;
     if (entry->frame != 0) {
-        bool object = t->frames[entry->frame - 1].kind == F_OBJECT;
+        frame_kind kind = (frame_kind)t->frames[entry->frame - 1].kind;
+        bool object = kind == F_OBJECT;
         t->steps = object ? ih_thaw_hash_steps(entry->object) : UNHASHABLE;
         bool immutable = entry->object == NULL || PyTuple_CheckExact(entry->object);
         uint32_t mutable_at = t->depth ? t->frames[t->depth - 1].mutable_at : 0;
+        if (kind == F_WHOLE && mutable_at > entry->frame) {
+            PyErr_SetString(PyExc_ValueError,
+                            "thaw() can't make an object that is needed to make itself; its view "
+                            "can be read");
+            return NULL;
+        }
         if (entry->object == NULL || (immutable && mutable_at <= entry->frame))
             return ih_thaw_fault(t, ih_word_offset(word),
                                  "an immutable value that contains itself");
@@ -54,7 +62,8 @@ static PyObject *recall(thawer *t, uint32_t word)
 
 static int remember(thawer *t, uint32_t word, PyObject *object)
 {
-    memo_entry entry = {.object = object, .steps = t->steps, .height = t->height};
+    memo_entry entry = {
+        .object = object, .steps = t->steps, .height = t->height, .weight = t->weight};
     return ih_memo_add(t, word, entry);
 }
 
@@ -209,6 +218,7 @@ static PyObject *make_run(thawer *t, uint32_t word, const ih_node *node)
                                               : UNHASHABLE - 1;
         t->height = 1;
     }
+    t->weight = t->steps != UNHASHABLE ? t->steps : 1;
     if (made != NULL && node->shared && remember(t, word, made) < 0)
         Py_CLEAR(made);
     return made;
@@ -295,7 +305,7 @@ static PyObject *make_known(thawer *t, uint32_t word, ih_node node)
 /* What a word stands for, or PENDING. */
 static inline PyObject *make(thawer *t, uint32_t word)
 {
-    t->steps = 1;
+    t->steps = t->weight = 1;
     t->height = 0;
     if (ih_word_is_int(word))
         return PyLong_FromLong((long)ih_word_int(word));
@@ -336,6 +346,8 @@ static int check_key(thawer *t, const frame *f)
 /* An immutable container hashes its items: sums for its own key check. */
 static void count_item(const thawer *t, frame *f)
 {
+    if (__builtin_add_overflow(f->weight, t->weight, &f->weight))
+        f->weight = UINT32_MAX;
     if (f->steps == UNHASHABLE)
         return;
     uint64_t steps = (uint64_t)f->steps + t->steps;
@@ -352,11 +364,16 @@ static inline int accept(thawer *t, frame *f, PyObject *value)
     int result = 0;
     switch ((frame_kind)f->kind) {
     case F_WHOLE:
+        count_item(t, f); /* fall through */
     case F_LIST:
+        if (f->shown)
+            return PyList_SetItem(f->container, (Py_ssize_t)f->i++, value);
         PyList_SET_ITEM(f->container, (Py_ssize_t)f->i++, value);
         return 0;
     case F_TUPLE:
         count_item(t, f);
+        if (f->shown)
+            Py_DECREF(PyTuple_GET_ITEM(f->container, (Py_ssize_t)f->i)); /* None */
         PyTuple_SET_ITEM(f->container, (Py_ssize_t)f->i++, value);
         return 0;
     case F_OBJECT:
@@ -386,6 +403,15 @@ static inline int accept(thawer *t, frame *f, PyObject *value)
     return result;
 }
 
+/* A frame lies on top. What is handed over unfilled (thaw_whole.c), or NULL. */
+static PyObject *pushed(thawer *t)
+{
+    const frame *top = &t->frames[t->depth - 1];
+    if (top->kind == F_WHOLE)
+        ih_thaw_count_whole(t, top, true);
+    return t->made > 0 ? ih_thaw_defer(t) : NULL;
+}
+
 /* Goes on filling the top frame. 0: full; 1: a frame lies on top of it now; -1. */
 static int fill(thawer *t)
 {
@@ -396,8 +422,12 @@ static int fill(thawer *t)
         uint32_t word = ih_load_word(base + f->at);
         f->at += f->stride;
         PyObject *value = make(t, word);
-        if (value == PENDING)
-            return 1;
+        if (value == PENDING) {
+            value = pushed(t);
+            if (value == NULL)
+                return PyErr_Occurred() ? -1 : 1;
+            f = &t->frames[t->depth - 1]; /* they may have moved */
+        }
         if (value == NULL || accept(t, f, value) < 0)
             return -1;
     }
@@ -415,8 +445,14 @@ static PyObject *pop(thawer *t)
     t->height = f->height + 1;
     if (f->layout != NULL || f->kind == F_WHOLE) {
         frame done = *f; /* what is made may run code, but not in this thaw */
-        if (done.kind == F_WHOLE)
-            made = ih_thaw_finish(&done, made);
+        if (done.kind == F_WHOLE) {
+            ih_thaw_count_whole(t, &done, false);
+            ih_thaw_show(t);
+            if (ih_thaw_check_weight(t, &done) < 0)
+                Py_CLEAR(made);
+            else
+                made = ih_thaw_finish(&done, made);
+        }
         Py_CLEAR(done.key);
         Py_XDECREF((PyObject *)done.layout);
         if (made == NULL)
@@ -424,11 +460,17 @@ static PyObject *pop(thawer *t)
         t->steps = ih_thaw_hash_steps(made);
         t->height = 1;
     }
+    t->weight = is_immutable((frame_kind)f->kind) ? f->weight + (f->weight < UINT32_MAX) : 1;
+#if PY_VERSION_HEX >= 0x030E0000
+    if (f->kind == F_TUPLE && f->shown)
+        ((PyTupleObject *)made)->ob_hash = -1; /* it was another one when it was hashed */
+#endif
     if (f->word != 0) {
         memo_entry *entry = ih_memo_find(t, f->word);
         if (entry->object == NULL)
             entry->object = Py_NewRef(made);
         entry->frame = 0;
+        entry->weight = t->weight;
         entry->steps = t->steps;
         entry->height = t->height;
     }
@@ -436,7 +478,7 @@ static PyObject *pop(thawer *t)
 }
 
 /* Until `value`, or what it is pending for, is complete. */
-static PyObject *walk(thawer *t, PyObject *value)
+static PyObject *run(thawer *t, PyObject *value)
 {
     while (value == PENDING || (value != NULL && t->depth > 0)) {
         if (value != PENDING && accept(t, &t->frames[t->depth - 1], value) < 0)
@@ -445,6 +487,20 @@ static PyObject *walk(thawer *t, PyObject *value)
         if (result < 0)
             return NULL;
         value = result > 0 ? PENDING : pop(t);
+    }
+    return value;
+}
+
+static PyObject *walk(thawer *t, PyObject *value)
+{
+    if (value == PENDING && t->frames[0].kind == F_WHOLE)
+        ih_thaw_count_whole(t, &t->frames[0], true);
+    value = run(t, value);
+    while (value != NULL && ih_thaw_resume(t)) {
+        PyObject *filled = run(t, PENDING);
+        if (filled == NULL)
+            Py_CLEAR(value);
+        Py_XDECREF(filled);
     }
     return value;
 }

@@ -248,11 +248,11 @@ int ih_thaw_start(thawer *t, ih_image_object *image)
 
 void ih_thaw_stop(thawer *t)
 {
-    for (uint32_t i = 0; i < t->depth; i++) {
-        Py_DECREF(t->frames[i].container);
-        Py_XDECREF(t->frames[i].key);
-        Py_XDECREF(t->frames[i].layout);
-    }
+    for (uint32_t i = 0; i < t->depth; i++)
+        ih_thaw_drop(&t->frames[i]);
+    for (uint32_t i = 0; i < t->deferred_count; i++)
+        ih_thaw_drop(&t->deferred[i]);
+    PyMem_Free(t->deferred);
     if (t->frames != t->inline_frames)
         PyMem_Free(t->frames);
     for (uint32_t i = 0; i < t->others_count; i++) {

@@ -35,9 +35,11 @@ typedef struct {
     uint32_t
         mutable_at; /* number of the nearest frame, from here downward, that is mutable; plus one */
     uint32_t steps, height;
+    uint32_t weight;        /* what it holds, shared parts as often as they are met; saturates */
     ih_layout *layout;      /* F_OBJECT, F_WHOLE of an OBJECT: owned */
     uint64_t node_at, code; /* the same: the node; F_WHOLE of a VALUE: its code */
     uint8_t kind;
+    bool shown; /* what is not filled yet holds None: code of others may see the container */
 } frame;
 
 typedef struct {
@@ -45,6 +47,7 @@ typedef struct {
     uint32_t frame;         /* number of its frame plus one while it is being filled */
     PyObject *object;       /* owned; NULL: a frozenset being filled */
     uint32_t steps, height; /* of hashing it; steps may be UNHASHABLE */
+    uint32_t weight;
 } memo_entry;
 
 typedef struct {
@@ -77,7 +80,12 @@ typedef struct {
     frame *frames;
     uint32_t depth, room;
     uint32_t steps, height; /* of the value made last */
-    uint64_t steps_left;    /* of hashing keys */
+    uint32_t weight;        /* the same */
+    uint32_t made,
+        values;      /* frames of F_WHOLE on the stack: of objects; of what must be complete */
+    frame *deferred; /* mutable containers inside the former, to be filled at the end */
+    uint32_t deferred_count, deferred_room;
+    uint64_t steps_left; /* of hashing keys */
     uint32_t keys_hashed;
     bool quietly; /* see thaw.h */
     ih_merge met; /* images behind links, in the order of `others` */
@@ -109,6 +117,29 @@ static inline int ih_thaw_spend(thawer *t, uint64_t at, uint64_t bytes)
 int ih_thaw_enter(thawer *t, ih_image_object *image);
 int ih_thaw_start(thawer *t, ih_image_object *image);
 void ih_thaw_stop(thawer *t);
+
+static inline void ih_thaw_drop(frame *f)
+{
+    Py_DECREF(f->container);
+    Py_XDECREF(f->key);
+    Py_XDECREF((PyObject *)f->layout);
+}
+
+/* ---- thaw_whole.c: frames of F_WHOLE and what lies in them ---- */
+
+/* A frame of an F_WHOLE was pushed, or taken off. */
+void ih_thaw_count_whole(thawer *t, const frame *f, bool pushed);
+/* Code of others is about to run: no container that is being filled has empty slots. */
+void ih_thaw_show(thawer *t);
+/* May the object of a full frame be made? 0, or -1 with CorruptImage: of others' images no more is
+ * made than a process can compare, hash or print. */
+int ih_thaw_check_weight(thawer *t, const frame *f);
+/* Moves the frame on top, of a mutable container, to those that are filled at the end, if it lies in
+ * an object that its content may lead back to. A reference to the container; NULL without an
+ * exception where it stays; NULL with MemoryError. */
+PyObject *ih_thaw_defer(thawer *t);
+/* The last of those becomes the only frame on the stack; false: there is none. */
+bool ih_thaw_resume(thawer *t);
 
 /* Takes over `container`; n words follow from node->data on. NULL with an exception. */
 frame *ih_thaw_push(thawer *t, const ih_node *node, uint32_t word, PyObject *container,

@@ -34,6 +34,8 @@ int ih_making_begin(ih_budget *left, ih_image_object *image, uint64_t at, bool s
 PyObject *ih_making_end(ih_budget *left, ih_image_object *image, uint64_t at, bool shared,
                         const ih_step *step, PyObject *made);
 void ih_making_leave(ih_making *making);
+/* Is the image read as one of this user's? 1, 0, -1 with an exception. */
+int ih_image_is_own(ih_image_object *image);
 /* The same at the end of what one access gave, or failed to. */
 PyObject *ih_making_done(ih_making *making, PyObject *object);
 /* It is made for a sample. */
