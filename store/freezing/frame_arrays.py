@@ -258,7 +258,8 @@ def _make_array(pandas: Any, kind: str, payload: Any, trust: Trust) -> Any:
         left, right = (checked(pandas, payload[side]) for side in ("left", "right"))
         return maker.from_arrays(left, right, closed=as_str(payload["closed"]), copy=False)
     if kind == "ArrowStringArray":
-        return maker(_arrow_data(payload), dtype=_make_string_dtype(pandas, payload))
+        dtype = {"dtype": _make_string_dtype(pandas, payload)} if payload["nan"] else {}
+        return maker(_arrow_data(payload), **dtype)
     if kind == "ArrowExtensionArray":
         return maker(_arrow_data(payload))
     return maker(checked(pandas, payload["data"]))
