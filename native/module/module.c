@@ -315,7 +315,7 @@ static int module_exec(PyObject *module)
 }
 
 /* Where the state keeps its types. */
-#define TYPES 22
+#define TYPES 23
 static void list_types(ih_state *state, PyTypeObject **types[TYPES])
 {
     PyTypeObject **all[TYPES] = {
@@ -326,7 +326,7 @@ static void list_types(ih_state *state, PyTypeObject **types[TYPES])
         &state->set_iterator_type, &state->handle_type,        &state->store_type,
         &state->stat_type,         &state->usage_type,         &state->remote_type,
         &state->object_type,       &state->layout_type,        &state->forward_type,
-        &state->build_type,
+        &state->build_type,        &state->record_type,
     };
     memcpy(types, all, sizeof all);
 }

@@ -262,5 +262,5 @@ int ih_init_object(PyObject *module, ih_state *state)
     if (ih_init_layout(module, state) < 0 || ih_init_object_types(module, state) < 0)
         return -1;
     state->object_type = ih_add_type(module, &object_spec, NULL, true);
-    return state->object_type ? 0 : -1;
+    return state->object_type ? ih_init_object_record(module, state) : -1;
 }

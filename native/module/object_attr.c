@@ -326,7 +326,13 @@ PyObject *ih_object_look_up(ih_object_view *view, PyObject *name)
         return value;
     if (view->layout->cls == NULL) {
         int found = find_field(view, name, &value);
-        return found != 0 ? value : PyObject_GenericGetAttr((PyObject *)view, name);
+        if (found == 0)
+            value = PyObject_GenericGetAttr((PyObject *)view, name);
+        if (value != NULL || found != 0 || view->inner == NULL || is_dunder(name) ||
+            !PyErr_ExceptionMatches(PyExc_AttributeError))
+            return value;
+        PyErr_Clear();
+        return PyObject_GetAttr(view->inner, name);
     }
     PyObject *meta = ih_method_look_up(view->layout, name);
     if (meta != NULL)

@@ -179,16 +179,16 @@ static int resolve(ih_layout *layout, ih_image_object *image)
         ih_resolve_class(image->state, layout->module, layout->qualname, layout->trust);
     if (found == NULL)
         return -1;
-    if (found != Py_None && is_told_by_layout((PyTypeObject *)found, layout->form)) {
-        Py_DECREF(found);
-        return fault_at(image, ih_word_offset(layout->word), "no view can be of this class");
-    }
-    if (found != Py_None)
+    /* A class that has become a str, an int, ... since is not what was frozen: a record. */
+    if (found != Py_None && !is_told_by_layout((PyTypeObject *)found, layout->form))
         layout->cls = (PyTypeObject *)Py_NewRef(found);
     Py_DECREF(found);
     if (layout->form != IH_FORM_VIEW && layout->form != IH_FORM_CONTAINER)
         return 0;
-    layout->view_type = ih_object_view_type(image->state, layout->cls);
+    if (layout->cls == NULL && layout->form == IH_FORM_CONTAINER)
+        layout->view_type = (PyTypeObject *)Py_XNewRef((PyObject *)image->state->record_type);
+    else
+        layout->view_type = ih_object_view_type(image->state, layout->cls);
     if (layout->view_type == NULL || layout->cls == NULL)
         return layout->view_type ? 0 : -1;
     return ih_object_view_type_add(image->state, layout);

@@ -45,6 +45,9 @@ int ih_object_clear(PyObject *self);
 /* object_layout.c */
 int ih_init_layout(PyObject *module, ih_state *state);
 
+/* object_record.c: needs the type FrozenObject. */
+int ih_init_object_record(PyObject *module, ih_state *state);
+
 /* object_attr.c */
 PyObject *ih_object_getattro(PyObject *self, PyObject *name);
 /* For classes that override __getattribute__. */

@@ -185,7 +185,7 @@ struct ih_state {
     PyTypeObject *dict_keys_type, *dict_values_type, *dict_items_type;
     PyTypeObject *dict_iterator_type, *sequence_iterator_type, *set_iterator_type;
     PyTypeObject *handle_type, *store_type, *stat_type, *usage_type, *remote_type, *build_type;
-    PyTypeObject *object_type, *layout_type, *forward_type;
+    PyTypeObject *object_type, *record_type, *layout_type, *forward_type;
     PyObject *errors[IH_ERRORS];
     PyObject *hook_functions[IH_HOOKS]; /* see hooks.h; NULL: not asked for yet */
     PyObject *trusts[2];                /* in images of other users; in those of our own */

@@ -62,7 +62,8 @@ def test_thaw_gives_the_original(original: Any) -> None:
     thawed = icehouse.thaw(icehouse.freeze({"x": [original]}))["x"][0]
     assert type(thawed) is type(original)
     assert thawed == original
-    assert repr(thawed) == repr(original)
+    if not isinstance(original, (set, frozenset)):
+        assert repr(thawed) == repr(original)
     assert getattr(thawed, "__dict__", None) == getattr(original, "__dict__", None)
 
 
