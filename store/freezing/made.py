@@ -206,10 +206,14 @@ def make_model(cls: type, names: tuple[str, ...], values: tuple[Any, ...], trust
     base = anatomy.namespace(BaseModel)
     base["__dict__"].__set__(made, found)
     base[PYDANTIC_SET].__set__(made, set(was_set) if was_set is not None else set())
-    # The serializer reads these as dicts, whatever they are: they are real ones.
-    base[PYDANTIC_EXTRA].__set__(made, None if extra is None else dict(extra))
-    base[PYDANTIC_PRIVATE].__set__(made, None if private is None else dict(private))
+    base[PYDANTIC_EXTRA].__set__(made, _real_dict(extra))
+    base[PYDANTIC_PRIVATE].__set__(made, _real_dict(private))
     return made
+
+
+def _real_dict(found: Any) -> dict[str, Any] | None:
+    """Make a dict, which is what the serializer reads it as. One of thaw() is filled later."""
+    return found if found is None or type(found) is dict else dict(found)
 
 
 def _fits(cls: type, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
