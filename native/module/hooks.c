@@ -115,6 +115,14 @@ int ih_trust_inherit(ih_image_object *image, const ih_image_object *from)
 
 void ih_hooks_clear(ih_state *state)
 {
+    for (int i = 0; i < IH_QUICK; i++)
+        Py_CLEAR(state->quick[i]);
+#if IH_CACHES
+    for (size_t i = 0; i < IH_MEMBER_CACHE; i++) {
+        state->members[i].serial = 0;
+        Py_CLEAR(state->members[i].member);
+    }
+#endif
     for (int i = 0; i < IH_HOOKS; i++)
         Py_CLEAR(state->hook_functions[i]);
     Py_CLEAR(state->trusts[0]);

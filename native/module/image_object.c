@@ -32,6 +32,9 @@ static ih_image_object *new_image(ih_state *state)
     image->linked = NULL;
     image->native = image->given = image->fixed = false;
     image->vouched = 0;
+#if IH_CACHES
+    image->serial = ++state->next_serial;
+#endif
     image->state = state;
     return image;
 }

@@ -343,6 +343,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
         Py_VISIT(state->errors[i]);
     for (int i = 0; i < IH_HOOKS; i++)
         Py_VISIT(state->hook_functions[i]);
+    for (int i = 0; i < IH_QUICK; i++)
+        Py_VISIT(state->quick[i]);
     Py_VISIT(state->trusts[0]);
     Py_VISIT(state->trusts[1]);
     Py_VISIT(state->numpy_asarray);

@@ -39,6 +39,7 @@ typedef struct ih_image_object {
     bool given;        /* `trust` is what a reader said */
     struct ih_image_object **linked; /* owned: where links were followed to (link.c); or NULL */
     PyObject *trust;  /* owned: store/freezing/trust.py; NULL until something asks (hooks.h) */
+    uint64_t serial;  /* of this object alone: what a name leads to may change for the next */
     uint64_t vouched; /* bits of layouts whose classes were looked at again since it was opened */
 } ih_image_object;
 
@@ -172,6 +173,24 @@ typedef enum {
     IH_HOOKS,
 } ih_hook_id;
 
+/* Callables of value_quick.c. */
+enum {
+    IH_QUICK_DATE,
+    IH_QUICK_DATETIME,
+    IH_QUICK_TIMEDELTA,
+    IH_QUICK_DECIMAL,
+    IH_QUICK_UUID,
+    IH_QUICK_UNSAFE,
+    IH_QUICK
+};
+
+/* A member of an enumeration, or a class, by where it lies in the image of one image object. */
+typedef struct {
+    uint64_t serial, at;
+    PyObject *member; /* owned */
+} ih_member_cache_entry;
+#define IH_MEMBER_CACHE 128u
+
 /* How classes freeze: see freeze_rule.h. */
 typedef struct {
     PyObject *hooks; /* the module icehouse.store.freezing.hooks; NULL: not imported yet */
@@ -188,6 +207,7 @@ struct ih_state {
     PyTypeObject *object_type, *record_type, *layout_type, *forward_type;
     PyObject *errors[IH_ERRORS];
     PyObject *hook_functions[IH_HOOKS]; /* see hooks.h; NULL: not asked for yet */
+    PyObject *quick[IH_QUICK];          /* see value_quick.c */
     PyObject *trusts[2];                /* in images of other users; in those of our own */
     PyObject *numpy_asarray; /* numpy.asarray, None where numpy doesn't load; NULL: not tried yet */
     PyObject *hooks;         /* the module store.freezing.hooks; NULL: not imported yet */
@@ -211,6 +231,8 @@ struct ih_state {
     ih_key_cache_entry keys[IH_KEY_CACHE];
     ih_shape_cache_entry shapes[IH_SHAPE_CACHE];
     ih_shape_layout layouts[IH_SHAPE_CACHE];
+    ih_member_cache_entry members[IH_MEMBER_CACHE];
+    uint64_t next_serial;
     ih_layout *object_layouts[IH_LAYOUT_CACHE]; /* owned */
 #endif
 };

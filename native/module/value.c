@@ -255,6 +255,11 @@ static PyObject *call_make_value(ih_image_object *image, uint64_t at, uint64_t c
 PyObject *ih_open_value(ih_image_object *image, uint64_t at, const ih_node *node, ih_budget *left)
 {
     ih_step step;
+    PyObject *quick = ih_known_member(image, at, node);
+    if (quick == NULL)
+        quick = ih_make_quickly(image, node, left);
+    if (quick != NULL || PyErr_Occurred())
+        return quick;
     if (ih_making_begin(left, image, at, node->shared, 8, &step) < 0)
         return NULL;
     if (step.known != NULL)
@@ -265,6 +270,8 @@ PyObject *ih_open_value(ih_image_object *image, uint64_t at, const ih_node *node
     if (payload != NULL)
         made = call_make_value(image, at, node->n, payload, IH_HOOK_MAKE_VALUE, left->making);
     Py_XDECREF(payload);
+    if (made != NULL)
+        ih_remember_member(image, at, node, made);
     return ih_making_end(left, image, at, node->shared, &step, made);
 }
 

@@ -34,6 +34,11 @@ int ih_making_begin(ih_budget *left, ih_image_object *image, uint64_t at, bool s
 PyObject *ih_making_end(ih_budget *left, ih_image_object *image, uint64_t at, bool shared,
                         const ih_step *step, PyObject *made);
 void ih_making_leave(ih_making *making);
+/* value_quick.c. A value that needs no rules: NULL without an exception where they must be asked. */
+PyObject *ih_make_quickly(ih_image_object *image, const ih_node *node, ih_budget *left);
+/* Members of enumerations and classes that this image object met before, or NULL. */
+PyObject *ih_known_member(ih_image_object *image, uint64_t at, const ih_node *node);
+void ih_remember_member(ih_image_object *image, uint64_t at, const ih_node *node, PyObject *member);
 /* Is the image read as one of this user's? 1, 0, -1 with an exception. */
 int ih_image_is_own(ih_image_object *image);
 /* The same at the end of what one access gave, or failed to. */
