@@ -75,8 +75,10 @@ class Stamp(dt.datetime):
     def __new__(cls, *args: Any, **kwargs: Any) -> "Stamp":
         raise AssertionError("code of a user ran")
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AssertionError("code of a user ran")
+    if hasattr(dt, "datetime_CAPI"):  # the one in Python sets its own attributes by this
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            raise AssertionError("code of a user ran")
 
 
 def stamp(note: Any) -> Stamp:
@@ -102,7 +104,21 @@ class Money(decimal.Decimal):
 
 
 class Ratio(fractions.Fraction):
-    pass
+    """A subclass of a type written in Python, whose constructor sets attributes."""
+
+    making = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        assert Ratio.making, "code of a user ran"
+        object.__setattr__(self, name, value)
+
+
+def ratio(numerator: int, denominator: int) -> Ratio:
+    Ratio.making = True
+    try:
+        return Ratio(numerator, denominator)
+    finally:
+        Ratio.making = False
 
 
 class Key(uuid.UUID):
@@ -238,7 +254,7 @@ CLASSES = [
     str.upper,
     dict.fromkeys,
     int.__add__,
-    dt.datetime.now,
+    bytes.fromhex,
     operator.itemgetter,
 ]
 SEQUENCES = [time.gmtime(0), pathlib.Path("/").stat(), os.terminal_size((80, 24))]
@@ -248,7 +264,7 @@ DERIVED = [
     with_attributes(Holiday(2024, 12, 25), name="x"),
     with_attributes(Span(1, 2, 3), unit="s"),
     with_attributes(Money("1.50"), currency="EUR"),
-    with_attributes(Ratio(1, 3), of="x"),
+    with_attributes(ratio(1, 3), of="x"),
     Key(int=7),
     with_attributes(Host("fe80::1%eth0/64"), name="me"),
     with_attributes(Net("10.0.0.0/8"), name="ours"),

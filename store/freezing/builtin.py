@@ -103,7 +103,7 @@ def global_payload(obj: Any) -> tuple[str, str]:
 def find_global(module: str, qualname: str) -> Any:
     """Follow a name, class methods of builtin classes bound to their class; None: nothing."""
     found = lookup(module, qualname)
-    if type(found) is type(dict.__dict__["fromkeys"]) or type(found) is staticmethod:
+    if type(found) in (type(dict.__dict__["fromkeys"]), classmethod, staticmethod):
         return found.__get__(None, lookup(module, qualname.rpartition(".")[0]))
     return found
 

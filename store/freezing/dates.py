@@ -34,14 +34,14 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
 def import_zoneinfo() -> Any:
     """Import zoneinfo, in interpreters too where its part in C does not load.
 
-    On 3.12 datetime is the one in Python in interpreters with a GIL of their own, and the C part of
-    zoneinfo fails with an error that zoneinfo does not expect.
+    On 3.12 datetime is the one in Python in interpreters with a GIL of their own. Importing
+    zoneinfo there fails, and has all other interpreters crash when they use a zone: its part in C
+    forgets where the datetime of the process is. Its part in Python works.
     """
-    try:
-        import zoneinfo
-    except AttributeError:
-        sys.modules["_zoneinfo"] = None  # type: ignore[assignment] - not to be imported
-        import zoneinfo
+    if "zoneinfo" not in sys.modules and not hasattr(datetime, "datetime_CAPI"):
+        vars(sys)["modules"]["_zoneinfo"] = None  # it can't be imported from now on
+    import zoneinfo
+
     return zoneinfo
 
 
@@ -291,11 +291,15 @@ _PLAIN: dict[type, Any] = {
     datetime.timedelta: _plain_delta,
 }
 
-# For subclasses.make: a base -> what makes an instance of a subclass from a plain value.
-REMAKE: dict[type, Any] = {
+_REMAKE: dict[type, Any] = {
     datetime.date: _as_date,
     datetime.datetime: _as_datetime,
     datetime.time: _as_time,
     datetime.timedelta: _as_delta,
     datetime.tzinfo: lambda cls, _plain: datetime.tzinfo.__new__(cls),
 }
+
+
+def remake(base: type, cls: type, plain: Any) -> Any:
+    """Make an instance of a subclass of one of these types of a plain one."""
+    return _REMAKE[base](cls, plain)

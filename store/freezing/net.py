@@ -59,14 +59,6 @@ def _plain_uuid(obj: Any) -> Any:
     return uuid.UUID(int=slots.int.__get__(obj), is_safe=slots.is_safe.__get__(obj))
 
 
-def _as_uuid(cls: Any, plain: Any) -> Any:
-    import uuid
-
-    obj = object.__new__(cls)
-    uuid.UUID.__init__(obj, int=plain.int, is_safe=plain.is_safe)
-    return obj
-
-
 # --- ipaddress -----------------------------------------------------------------------------------
 
 
@@ -123,20 +115,3 @@ def open_ip(payload: Any, trust: Trust) -> Any:
     """Open an address, a network or an interface."""
     del trust
     return _make_ip(payload)
-
-
-def _as_ip(cls: Any, plain: Any) -> Any:
-    obj = object.__new__(cls)
-    # A str of any of them is what makes it again, scope and prefix included.
-    type(plain).__init__(obj, str(plain))
-    return obj
-
-
-class _Remake:
-    """REMAKE of subclasses.py."""
-
-    def get(self, base: type) -> Any:
-        return _as_uuid if base.__qualname__ == "UUID" else _as_ip
-
-
-REMAKE = _Remake()

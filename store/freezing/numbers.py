@@ -67,23 +67,6 @@ def open_fraction(payload: Any, trust: Trust) -> Any:
     return fractions.Fraction(numerator, denominator)
 
 
-def _as_decimal(cls: Any, plain: Any) -> Any:
-    import decimal
-
-    return decimal.Decimal.__new__(cls, plain)
-
-
-def _as_fraction(cls: Any, plain: Any) -> Any:
-    import fractions
-
-    return fractions.Fraction.__new__(cls, plain.numerator, plain.denominator)
-
-
-class _Remake:
-    """REMAKE of subclasses.py: finds no type that nobody has imported."""
-
-    def get(self, base: type) -> Any:
-        return {"Decimal": _as_decimal, "Fraction": _as_fraction}.get(base.__qualname__)
-
-
-REMAKE = _Remake()
+def remake(base: Any, cls: Any, plain: Any) -> Any:
+    """Make an instance of a subclass of Decimal of a plain one."""
+    return base.__new__(cls, plain)

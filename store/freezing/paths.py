@@ -76,15 +76,3 @@ def open_path(payload: Any, trust: Trust) -> pathlib.PurePath:
     if issubclass(cls, pathlib.Path) and cls is not _NATIVE:
         cls = pathlib.PurePosixPath if cls is pathlib.PosixPath else pathlib.PureWindowsPath
     return cls(text)
-
-
-def _as_path(cls: Any, plain: pathlib.PurePath) -> Any:
-    base = _own_base(cls)
-    obj = base.__new__(cls, str(plain))
-    if "__init__" in vars(pathlib.PurePath):  # from 3.12 on it is what keeps the text
-        initialize: Any = pathlib.PurePath.__init__
-        initialize(obj, str(plain))
-    return obj
-
-
-REMAKE: dict[type, Any] = {pathlib.PurePath: _as_path}

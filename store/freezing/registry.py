@@ -65,7 +65,6 @@ FAMILIES: dict[str, str | tuple[str, str]] = {
     "ipaddress.IPv6Interface": "net",
     "ipaddress.IPv6Network": "net",
     "pathlib.PurePath": "paths",
-    "pathlib._local.PurePath": "paths",  # its name in 3.13
     "re.Pattern": "text",
     # Subclasses of builtin containers, and the containers of collections.
     "builtins.bytearray": "containers",
@@ -108,8 +107,6 @@ FROZEN: dict[str, str] = {
             *("ipaddress.IPv4Address", "ipaddress.IPv4Interface", "ipaddress.IPv4Network"),
             *("ipaddress.IPv6Address", "ipaddress.IPv6Interface", "ipaddress.IPv6Network"),
             *("pathlib.PurePosixPath", "pathlib.PureWindowsPath", "pathlib.PosixPath"),
-            *("pathlib._local.PurePosixPath", "pathlib._local.PureWindowsPath"),
-            "pathlib._local.PosixPath",
         ),
         "builtin",
     ),

@@ -6,13 +6,18 @@ others are the attributes that the subclass added. It is made again by the type'
 `__init__`, never by the user's, and attributes are set past any `__setattr__`.
 """
 
-from types import GetSetDescriptorType, MemberDescriptorType
+from types import (
+    BuiltinFunctionType,
+    BuiltinMethodType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+)
 from typing import Any
 
 from icehouse.store.freezing import codes, registry
 from icehouse.store.freezing.trust import Trust, module_of, name_of, namespace_of
 
-# A base -> the file of its family, whose REMAKE[base](cls, plain) makes an instance.
+# Types written in C (where they are) -> the file of their family, whose `remake` makes an instance.
 REMAKES = {
     "datetime.date": "dates",
     "datetime.datetime": "dates",
@@ -20,17 +25,20 @@ REMAKES = {
     "datetime.timedelta": "dates",
     "datetime.tzinfo": "dates",
     "decimal.Decimal": "numbers",
-    "fractions.Fraction": "numbers",
-    "uuid.UUID": "net",
-    "ipaddress.IPv4Address": "net",
-    "ipaddress.IPv6Address": "net",
-    "ipaddress.IPv4Interface": "net",
-    "ipaddress.IPv6Interface": "net",
-    "ipaddress.IPv4Network": "net",
-    "ipaddress.IPv6Network": "net",
-    "pathlib.PurePath": "paths",
-    "pathlib._local.PurePath": "paths",
 }
+# Types written in Python: an instance is made of the slots and the `__dict__` of a plain value.
+CLONED = frozenset(
+    {
+        "fractions.Fraction",
+        "uuid.UUID",
+        *(
+            f"ipaddress.IPv{n}{kind}"
+            for n in (4, 6)
+            for kind in ("Address", "Interface", "Network")
+        ),
+        "pathlib.PurePath",
+    }
+)
 
 
 def has_finalizer(cls: type) -> bool:
@@ -65,7 +73,10 @@ def rule(cls: type, base: type, plain: Any) -> tuple[Any, ...] | str:
         attributes = attributes_of(obj, base)
         if plain is None:
             return tuple(attributes), tuple(attributes.values())
-        return ("", *attributes), (plain(obj), *attributes.values())
+        value = plain(obj)
+        for name in dict_of(value) or ():  # what the type itself keeps there
+            attributes.pop(name, None)
+        return ("", *attributes), (value, *attributes.values())
 
     return ("made", codes.SUBVALUE, getter)
 
@@ -123,19 +134,44 @@ def make(cls: type, names: Any, values: Any, trust: Trust) -> Any:
     del trust
     if has_finalizer(cls):
         raise ValueError(f"{name_of(cls)} has __del__")
-    for base in cls.__mro__:
-        file = REMAKES.get(name_of(base))
-        if file is None:
+    base = next((kind for kind in cls.__mro__ if _is_known(kind)), None)
+    if base is None:
+        raise ValueError(f"{name_of(cls)} is no subclass of a type of values")
+    plain = None
+    if names and names[0] == "":
+        plain, names, values = values[0], names[1:], values[1:]
+    if name_of(base) == "datetime.tzinfo" and plain is None:
+        pass
+    elif not isinstance(plain, base) or module_of(type(plain)) != module_of(base):
+        raise ValueError(f"a {type(plain).__name__} in place of a {base.__name__}")
+    # Where a type usually written in C is one in Python, as on 3.12 in interpreters with a GIL of
+    # their own, its constructor would ask the subclass to set attributes.
+    if type(namespace_of(base).get("__new__")) in (BuiltinFunctionType, BuiltinMethodType):
+        obj = registry.load(REMAKES[name_of(base)], "remake")(base, cls, plain)
+    else:
+        obj = _clone(cls, plain)
+    set_attributes(obj, base, names, values)
+    return obj
+
+
+def _is_known(kind: type) -> bool:
+    name = name_of(kind)
+    return name in REMAKES or name in CLONED
+
+
+def _clone(cls: type, plain: Any) -> Any:
+    """Copy what a plain value keeps in Python into a new instance of a subclass."""
+    obj: Any = object.__new__(cls)
+    for base in type(plain).__mro__ if plain is not None else ():
+        if base not in cls.__mro__:
             continue
-        remake = registry.load(file, "REMAKE").get(base)  # type: ignore[attr-defined]
-        if remake is None:
-            continue
-        plain = None
-        if names and names[0] == "":
-            plain, names, values = values[0], names[1:], values[1:]
-            if not isinstance(plain, base) or module_of(type(plain)) != module_of(base):
-                raise ValueError(f"a {type(plain).__name__} in place of a {base.__name__}")
-        obj = remake(cls, plain)
-        set_attributes(obj, base, names, values)
-        return obj
-    raise ValueError(f"{name_of(cls)} is no subclass of a type of values")
+        for name, member in namespace_of(base).items():
+            if type(member) is MemberDescriptorType and name != "__weakref__":
+                try:
+                    member.__set__(obj, member.__get__(plain))
+                except AttributeError:  # not set
+                    continue
+    own = dict_of(obj)
+    if own is not None:
+        own.update(dict_of(plain) or {})
+    return obj

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 # Names of the main module: multiprocessing's spawned children know it by the second one.
 MAIN_MODULES = ("__main__", "__mp_main__")
 
+# Modules whose classes are public under another name, in some versions and interpreters alone.
+FACES = {"_pydatetime": "datetime", "_pydecimal": "decimal", "pathlib._local": "pathlib"}
+
 # Classes that hold data and do nothing when they go: they resolve whoever made the image.
 HARMLESS = frozenset(
     {
@@ -72,7 +75,7 @@ def module_of(cls: type) -> str:
         found = _own_module(cls)
     except AttributeError:
         return ""
-    return found if type(found) is str else ""
+    return FACES.get(found, found) if type(found) is str else ""
 
 
 def qualname_of(cls: type) -> str:
@@ -94,6 +97,7 @@ def resolve_class(module: str, qualname: str, trust: Trust) -> type | None:
     """
     if type(module) is not str or type(qualname) is not str:
         raise ValueError("the name of a class is not text")
+    module = FACES.get(module, module)
     if trust.classes is not None:
         allowed = trust.classes.get(f"{module}.{qualname}")
         if allowed is not None:

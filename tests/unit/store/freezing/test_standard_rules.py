@@ -6,7 +6,6 @@ import pickle
 import re
 import subprocess
 import sys
-import zoneinfo
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +82,19 @@ def test_utc_is_utc_itself_and_zones_are_the_cached_ones() -> None:
 
 
 def test_zones_without_a_key_are_refused(tmp_path: Path) -> None:
-    found = next(Path(folder, "UTC") for folder in zoneinfo.TZPATH if Path(folder, "UTC").is_file())
+    found = next(
+        Path(folder, "UTC") for folder in samples.zoneinfo.TZPATH if Path(folder, "UTC").is_file()
+    )
     with found.open("rb") as file:
-        nameless = zoneinfo.ZoneInfo.from_file(file)
+        nameless = samples.zoneinfo.ZoneInfo.from_file(file)
     with pytest.raises(hooks.Refusal, match="read from a file"):
         taken(nameless)
     with found.open("rb") as file:
-        named = zoneinfo.ZoneInfo.from_file(file, key="UTC")
+        named = samples.zoneinfo.ZoneInfo.from_file(file, key="UTC")
     with pytest.raises(hooks.Refusal, match="read from a file"):
         taken(named)
     with pytest.raises(hooks.Refusal, match="no_cache"):
-        taken(dt.datetime(2020, 1, 1, tzinfo=zoneinfo.ZoneInfo.no_cache("UTC")))
+        taken(dt.datetime(2020, 1, 1, tzinfo=samples.zoneinfo.ZoneInfo.no_cache("UTC")))
 
 
 def test_a_zone_that_this_machine_does_not_know_says_so_when_it_is_asked() -> None:

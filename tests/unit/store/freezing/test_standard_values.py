@@ -76,7 +76,7 @@ def test_as_keys_and_in_sets(obj: Any) -> None:
         assert obj in items
         assert items == {obj, 5}
         assert items | {7} == {obj, 5, 7}
-    assert {view_key: 1 for view_key in view}[obj] == 1
+    assert dict.fromkeys(view, 1)[obj] == 1
 
 
 @every_sample

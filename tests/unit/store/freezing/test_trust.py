@@ -146,7 +146,7 @@ def test_allow_classes_takes_classes() -> None:
 
 @pytest.mark.parametrize(
     "obj",
-    [*samples.ENUMS, *samples.DERIVED, samples.Color, len, samples.dt.datetime.now],
+    [*samples.ENUMS, *samples.DERIVED, samples.Color, len, dict.fromkeys],
     ids=lambda obj: repr(obj)[:40],
 )
 def test_h20_without_trust_a_record_comes_back(obj: Any) -> None:
