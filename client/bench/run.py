@@ -11,11 +11,12 @@ from icehouse.client.bench.corpora import Corpus, all_corpora, data_folder
 from icehouse.client.bench.facts import machine
 from icehouse.client.bench.fixed import FIXED as WITH_DATA
 from icehouse.client.bench.fixed import Bench
+from icehouse.client.bench.frames import frames
 from icehouse.client.bench.harness import Rounds
 from icehouse.client.bench.instances import instances
 from icehouse.client.bench.result import Result
 
-FIXED = {**WITH_DATA, "instances": instances}
+FIXED = {**WITH_DATA, "instances": instances, "frames": frames}
 CASE_NAMES = [*CASES, *FIXED]
 Progress = Callable[[str], None]
 
