@@ -1,0 +1,129 @@
+"""Classes whose instances are in the golden images: their names and fields stay as they are."""
+
+import collections
+import dataclasses
+import enum
+from typing import Any
+
+import icehouse
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: Any = None
+
+    def total(self) -> Any:
+        return self.x + len(self.y)
+
+
+class Plain:
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+    def __eq__(self, other: object) -> bool:
+        return dict(vars(self)) == dict(vars(other))
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class Slotted:
+    __slots__ = ("a", "b", "never")
+
+    def __init__(self) -> None:
+        self.a, self.b = 1, ["two"]
+
+    def __eq__(self, other: Any) -> bool:
+        return bool((self.a, self.b) == (other.a, other.b))
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class Shouting(list[Any]):
+    def shout(self) -> str:
+        return "".join(self).upper()
+
+
+class Attributed(dict[str, Any]):
+    def __init__(self, *args: Any, note: str = "") -> None:
+        super().__init__(*args)
+        self.note = note
+
+
+Pair = collections.namedtuple("Pair", "first second")
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = "blue"
+
+
+class Rights(enum.IntFlag):
+    READ = 4
+    WRITE = 2
+
+
+class Label(str):
+    """A str with an attribute."""
+
+    colour: Any
+
+
+class Sealed:
+    """Freezes and thaws by its own methods."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __freeze__(self) -> Any:
+        return {"value": self.value}
+
+    @classmethod
+    def __thaw__(cls, frozen: Any) -> "Sealed":
+        return cls(frozen["value"])
+
+    def __eq__(self, other: Any) -> bool:
+        return bool(self.value == other.value)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class Reduced:
+    """Pickles by calling itself."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce__(self) -> Any:
+        return Reduced, (self.value,)
+
+    def __eq__(self, other: Any) -> bool:
+        return bool(self.value == other.value)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class Money:
+    """Of a package that knows nothing of icehouse."""
+
+    def __init__(self, amount: Any) -> None:
+        self.amount = amount
+
+    def __eq__(self, other: Any) -> bool:
+        return bool(self.amount == other.amount)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class Oops(Exception):
+    pass
+
+
+icehouse.register_freezable(
+    Money, freeze=lambda money: {"amount": money.amount}, thaw=lambda frozen: Money(frozen["amount"])
+)
