@@ -247,9 +247,10 @@ def wants_trust(data: Any) -> bool:
     plain = {
         *range(codes.DATE, codes.MAPPING_PROXY + 1),
         codes.RECORD,
+        codes.FROZENDICT,
         *range(codes.NUMPY_SCALAR, codes.TORCH + 1),
     }
-    _, forms, found = _census(data)
+    _, forms, found, _ = _census(data)
     return bool(forms) or any(found >> code & 1 for code in range(64) if code not in plain)
 
 

@@ -218,9 +218,10 @@ int ih_validate(const ih_image *image, uint32_t root, ih_fault *fault);
 
 /* What an image is made of. */
 typedef struct {
-    uint64_t kinds; /* bit k: there is a node of kind k; bit 63: a short string */
-    uint64_t forms; /* bit f: an object of this form */
-    uint64_t codes; /* bit c: a value of code c; bit 63: one of 63 or more */
+    uint64_t kinds;    /* bit k: there is a node of kind k; bit 63: a short string */
+    uint64_t forms;    /* bit f: an object of this form */
+    uint64_t codes;    /* bit c: a value of code c; bit 63: one of 63 or more */
+    uint64_t families; /* bit f: an object of form MADE and family f; bit 63: of 63 or more */
 } ih_census;
 
 /* The same, and on success *census tells what was met. */

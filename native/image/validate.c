@@ -396,6 +396,8 @@ static int count_node(const ih_image *image, const ih_node *node, ih_census *cen
         return -1;
     census->kinds |= (uint64_t)1 << layout.kind;
     census->forms |= (uint64_t)1 << (layout.n < 63 ? layout.n : 63);
+    if (layout.n == IH_FORM_MADE)
+        census->families |= (uint64_t)1 << (layout.seed < 63 ? layout.seed : 63);
     if (!ih_word_is_constant(layout.shape))
         census->kinds |= (uint64_t)1 << IH_SHAPE;
     return 0;

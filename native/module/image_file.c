@@ -106,8 +106,8 @@ PyObject *ih_file_census(PyObject *module, PyObject *bytes)
     ih_census census;
     if (take_census(module, bytes, &census) < 0)
         return NULL;
-    return Py_BuildValue("KKK", (unsigned long long)census.kinds, (unsigned long long)census.forms,
-                         (unsigned long long)census.codes);
+    return Py_BuildValue("KKKK", (unsigned long long)census.kinds, (unsigned long long)census.forms,
+                         (unsigned long long)census.codes, (unsigned long long)census.families);
 }
 
 static ih_result put_bytes(ih_store *store, const Py_buffer *buffer, ih_handle *handle,

@@ -31,6 +31,7 @@ import icehouse
 
 UTC = datetime.timezone.utc  # noqa: UP017 - by its oldest name
 LONG = "a long text in ASCII, far beyond what a short string holds. " * 4
+TEXTS = [f"text number {number} of many" for number in range(40)] + ["größer"]
 BIG = 64 << 10  # the most bytes that come back as bytes
 
 
@@ -56,7 +57,7 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "bytes": lambda: [b"small", bytearray(b"changeable"), bytes(BIG), None],
     "bytes blob": lambda: b"\x07" * (BIG + 1),
     "bytearray blob": lambda: bytearray(b"\x08" * (BIG + 1)),
-    "lists": lambda: [[], [None, "a"], [1, 2, 300], ["a", "bb", "grün"], [LONG, LONG + "b"]],
+    "lists": lambda: [[], [None, "a"], [1, 2, 300], ["a", "bb", "grün"], [LONG, LONG + "b"], TEXTS],
     "packed lists": lambda: [
         [1, -2, 3],
         [200, 201],
@@ -70,10 +71,10 @@ PLAIN: dict[str, Callable[[], Any]] = {
         [True, False, True],
         list(range(2000)),
     ],
-    "tuples": lambda: [(), (1, "a", None), (1, 2, 3), ("a", "b", "c"), ((1,), [2])],
+    "tuples": lambda: [(), (1, "a", None), (1, 2, 3), ("a", "b", "c"), ((1,), [2]), tuple(TEXTS)],
     "large tuple": lambda: [tuple([None, "x"] * 2100)],
     "large packed tuple": lambda: [tuple(range(4200))],
-    "large tuple of texts": lambda: [tuple("ab" * 2100)],
+    "large tuple of texts": lambda: [tuple(f"{number:x}" for number in range(4200))],
     "dicts": lambda: [
         {},
         {"a": 1},
@@ -110,7 +111,7 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "paths": lambda: [pathlib.PurePosixPath("/a/b"), pathlib.PureWindowsPath("C:/x")],
     "pattern": lambda: [re.compile("a+", re.IGNORECASE), re.compile(b"b")],
     "ranges": lambda: [range(3), range(10, 0, -3), slice(1, None, 2)],
-    "proxy": lambda: types.MappingProxyType({"a": [1]}),
+    "proxy": lambda: [types.MappingProxyType({"a": [1]})],
     "struct sequence": lambda: time.struct_time((2026, 11, 27, 5, 6, 7, 4, 331, 0)),
     "dataclass": lambda: [kinds.Point(1, [2, 3]), kinds.Point(4), kinds.Point(5, kinds.Point(6))],
     "plain object": lambda: kinds.Plain(a=1, b=["x"]),
@@ -127,6 +128,8 @@ PLAIN: dict[str, Callable[[], Any]] = {
     ],
     "namedtuple": lambda: kinds.Pair(1, ["x"]),
     "str subclass": lambda: labelled(),
+    "date subclass": lambda: kinds.Holiday(2026, 12, 25),
+    "calling subclass": lambda: kinds.Lowered(A=1),
     "sealed": lambda: kinds.Sealed([1, 2]),
     "reduced": lambda: kinds.Reduced({"a": 1}),
     "registered": lambda: kinds.Money(5),
@@ -311,11 +314,6 @@ def wrong(name: str, wanted: Any, path: pathlib.Path) -> str | None:
 
 
 # --- files -----------------------------------------------------------------------------------
-
-
-def by_hand_rule(cls: type, base: type) -> Any:
-    """A rule that lets ByHand be any value."""
-    raise AssertionError(cls, base)
 
 
 def save(value: Any, path: pathlib.Path) -> None:

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import datetime
 import enum
 from typing import Any
 
@@ -71,6 +72,20 @@ class Label(str):
     colour: Any
 
 
+class Holiday(datetime.date):
+    """A date by another name."""
+
+
+class Lowered(dict[str, Any]):
+    """A dict whose methods go on to those of dict, so it needs to be one."""
+
+    def __init__(self, *args: Any, **items: Any) -> None:
+        super().__init__(*args, **items)
+
+    def __getitem__(self, key: str) -> Any:
+        return super().__getitem__(key.upper())
+
+
 class Sealed:
     """Freezes and thaws by its own methods."""
 
@@ -125,5 +140,7 @@ class Oops(Exception):
 
 
 icehouse.register_freezable(
-    Money, freeze=lambda money: {"amount": money.amount}, thaw=lambda frozen: Money(frozen["amount"])
+    Money,
+    freeze=lambda money: {"amount": money.amount},
+    thaw=lambda frozen: Money(frozen["amount"]),
 )

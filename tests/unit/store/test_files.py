@@ -382,9 +382,9 @@ assert "hashlib" not in sys.modules
 
 
 def test_the_census_knows_what_is_in_an_image() -> None:
-    kinds, forms, codes = _image._census(_image._image_bytes([{"a": 1.5}]))
+    kinds, *others = _image._census(_image._image_bytes([{"a": 1.5}]))
     assert kinds == sum(1 << bit for bit in (63, 4, 10, 19, 22))
-    assert (forms, codes) == (0, 0)
+    assert others == [0, 0, 0]
     with pytest.raises(icehouse.CorruptImage):
         _image._census(b"x" * 64)
 
