@@ -1,9 +1,12 @@
 """`icehouse export` and `icehouse import` against a running daemon."""
 
+import enum
 import json
 import os
 import subprocess
 import sys
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import icehouse
 from icehouse.client.cli.output import ExitCode
 
 pytest.importorskip("typer")
+
+Colour = enum.Enum("Colour", "RED", module=__name__)
 
 VALUE = {"a": [1, 2, 3], "text": "grün", "blob": bytes(range(256)) * 1024}
 
@@ -108,6 +113,20 @@ def test_refusals(daemon: Any, tmp_path: Path) -> None:
     assert failed("import", path, "--name", "ih1_bad", daemon=daemon)[0] == ExitCode.USAGE
     with icehouse.connect(daemon.socket) as store:
         assert store.usage().images == 0
+
+
+def test_h20_h21_files_with_classes_or_code_need_trust(daemon: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.ih"
+    for value in (Colour.RED, [ValueError(1)], len, [icehouse.Handle]):
+        icehouse.save(value, path)
+        status, message = failed("import", path, daemon=daemon)
+        assert (status, "--trust" in message) == (ExitCode.PERMISSION, True)
+        told("import", path, "--name", "trusted", "--trust", daemon=daemon)
+    icehouse.save([date(2026, 11, 27), Decimal("1.5"), range(3)], path)
+    told("import", path, "--name", "data", daemon=daemon)
+    with icehouse.connect(daemon.socket) as store:
+        assert store.get("data")[0] == date(2026, 11, 27)
+        assert store.get("trusted")[0] is icehouse.Handle
 
 
 def test_an_image_larger_than_the_store(daemon: Any, tmp_path: Path) -> None:
