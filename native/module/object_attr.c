@@ -343,29 +343,32 @@ PyObject *ih_object_look_up(ih_object_view *view, PyObject *name)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+/* What the class's __getattr__ says. */
+static PyObject *call_getattr(ih_object_view *view, PyObject *hook, PyObject *name)
+{
+    if (Py_TYPE(hook) == &PyFunction_Type)
+        return PyObject_CallFunctionObjArgs(hook, (PyObject *)view, name, NULL);
+    descrgetfunc get = Py_TYPE(hook)->tp_descr_get;
+    PyObject *bound =
+        get == NULL ? Py_NewRef(hook) : get(hook, (PyObject *)view, (PyObject *)view->layout->cls);
+    PyObject *value = bound ? PyObject_CallOneArg(bound, name) : NULL;
+    Py_XDECREF(bound);
+    return value;
+}
+
 /* An AttributeError stands: the class's __getattr__ may know more, and a root has a handle. */
 static PyObject *last_resort(ih_object_view *view, PyObject *name)
 {
-    ih_state *state = view->image->state;
-    PyObject *hook =
-        view->layout->cls ? ih_method_look_up(view->layout, state->names[IH_GETATTR]) : NULL;
-    if (hook != NULL) {
-        PyErr_Clear();
-        PyObject *value = NULL;
-        if (Py_TYPE(hook) == &PyFunction_Type) {
-            value = PyObject_CallFunctionObjArgs(hook, (PyObject *)view, name, NULL);
-        } else {
-            descrgetfunc get = Py_TYPE(hook)->tp_descr_get;
-            PyObject *bound;
-            if (get == NULL)
-                bound = Py_NewRef(hook);
-            else if (is_builtin_method(Py_TYPE(hook))) /* `__getattr__ = dict.__getitem__` */
-                bound = builtin_attribute(view, PyDescr_NAME(hook), hook);
-            else
-                bound = get(hook, (PyObject *)view, (PyObject *)view->layout->cls);
-            value = bound ? PyObject_CallOneArg(bound, name) : NULL;
-            Py_XDECREF(bound);
-        }
+    PyObject *type, *error, *traceback, *value = NULL;
+    PyErr_Fetch(&type, &error, &traceback); /* looking up drops what stands */
+    PyObject *hook = ih_method_look_up(view->layout, view->image->state->names[IH_GETATTR]);
+    if (hook == NULL) {
+        PyErr_Restore(type, error, traceback);
+    } else {
+        Py_XDECREF(type);
+        Py_XDECREF(error);
+        Py_XDECREF(traceback);
+        value = call_getattr(view, hook, name);
         Py_DECREF(hook);
         if (value != NULL || !PyErr_ExceptionMatches(PyExc_AttributeError))
             return value;
