@@ -134,10 +134,8 @@ class Writer(Forge):
             return self.known[id(obj)]
         if cls is tuple:
             return self.words(TUPLE, *[self.put(item) for item in obj]) if obj else 8
-        if cls is frozenset:
-            return self.words(FROZENSET, *[self.put(item) for item in obj])
-        if cls in (list, set):
-            kind = LIST if cls is list else SET
+        if cls in (list, set, frozenset):
+            kind = LIST if cls is list else SET if cls is set else FROZENSET
             word = self._reserve(obj, kind, len(obj), len(obj))
             return self._fill(word, [self.put(item) for item in obj])
         if cls is dict:

@@ -349,8 +349,13 @@ static PyObject *call_getattr(ih_object_view *view, PyObject *hook, PyObject *na
     if (Py_TYPE(hook) == &PyFunction_Type)
         return PyObject_CallFunctionObjArgs(hook, (PyObject *)view, name, NULL);
     descrgetfunc get = Py_TYPE(hook)->tp_descr_get;
-    PyObject *bound =
-        get == NULL ? Py_NewRef(hook) : get(hook, (PyObject *)view, (PyObject *)view->layout->cls);
+    PyObject *bound;
+    if (get == NULL)
+        bound = Py_NewRef(hook);
+    else if (is_builtin_method(Py_TYPE(hook))) /* `__getattr__ = dict.__getitem__` */
+        bound = builtin_attribute(view, PyDescr_NAME(hook), hook);
+    else
+        bound = get(hook, (PyObject *)view, (PyObject *)view->layout->cls);
     PyObject *value = bound ? PyObject_CallOneArg(bound, name) : NULL;
     Py_XDECREF(bound);
     return value;
