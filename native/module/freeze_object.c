@@ -26,7 +26,7 @@ static uint64_t values_of(const freezer *f, uint64_t at, uint64_t *n)
     return values;
 }
 
-static int fill_from(freezer *f, PyObject *tuple, uint64_t at, int depth)
+int freeze_fill_from(freezer *f, PyObject *tuple, uint64_t at, int depth)
 {
     uint64_t n, words = values_of(f, at, &n);
     for (uint64_t i = 0; i < n; i++) {
@@ -115,13 +115,13 @@ static int fill_in_place(freezer *f, PyObject *object, uint64_t at, int depth)
 
 int fill_object(freezer *f, PyObject *object, uint64_t at, int depth)
 {
-    return PyTuple_CheckExact(object) ? fill_from(f, object, at, depth)
+    return PyTuple_CheckExact(object) ? freeze_fill_from(f, object, at, depth)
                                       : fill_in_place(f, object, at, depth);
 }
 
 /* ---- laying out ----------------------------------------------------------------------------- */
 
-static int begin_object(freezer *f, PyObject *object, uint32_t layout, uint64_t n, uint64_t *at,
+int freeze_begin_object(freezer *f, PyObject *object, uint32_t layout, uint64_t n, uint64_t *at,
                         uint32_t *word)
 {
     ih_writer *w = &f->writer;
@@ -220,7 +220,7 @@ static int freeze_in_place(freezer *f, known_class *class, PyObject *object, int
     int result =
         same_names(class, object, dict, n) ? 0 : find_layout(f, class, object, dict, n, slots);
     Py_XDECREF(dict); /* the object holds it */
-    if (result < 0 || begin_object(f, object, class->layout, first + n, &at, word) < 0)
+    if (result < 0 || freeze_begin_object(f, object, class->layout, first + n, &at, word) < 0)
         return -1;
     return fill_lazily(f, object, at, depth);
 }
@@ -287,7 +287,7 @@ static int copy_slots(const freeze_rule *rule, PyObject *object, PyObject *names
     return 0;
 }
 
-static int copy_dict(PyObject *dict, PyObject *names, PyObject *values)
+int freeze_copy_dict(PyObject *dict, PyObject *names, PyObject *values)
 {
     PyObject *key, *value;
     Py_ssize_t position = 0;
@@ -309,7 +309,7 @@ static int copy_dict(PyObject *dict, PyObject *names, PyObject *values)
 }
 
 /* The tuple of values and names; they are borrowed in it, which is kept. */
-static PyObject *join(freezer *f, PyObject *values, PyObject *names)
+PyObject *freeze_join(freezer *f, PyObject *values, PyObject *names)
 {
     Py_ssize_t n = PyList_GET_SIZE(values), more = PyList_GET_SIZE(names);
     PyObject *tuple = PyTuple_New(n + more);
@@ -336,14 +336,14 @@ static int copy_parts(const known_class *class, PyObject *object, const PyTypeOb
     PyObject *dict = dict_of(class, object);
     if (dict == NULL)
         return class->has_dict ? -1 : 0;
-    int result = copy_dict(dict, names, values);
+    int result = freeze_copy_dict(dict, names, values);
     Py_DECREF(dict);
     return result;
 }
 
 /* Lays out and fills an object whose values, and names behind them, are in a tuple that is kept. */
-static int freeze_copied(freezer *f, const known_class *class, PyObject *object, ih_form_code form,
-                         uint32_t number, PyObject *tuple, uint64_t n, int depth, uint32_t *word)
+int freeze_copied(freezer *f, const known_class *class, PyObject *object, ih_form_code form,
+                  uint32_t number, PyObject *tuple, uint64_t n, int depth, uint32_t *word)
 {
     uint64_t all = (uint64_t)PyTuple_GET_SIZE(tuple), at = 0;
     PyObject **items = ((PyTupleObject *)tuple)->ob_item;
@@ -352,7 +352,7 @@ static int freeze_copied(freezer *f, const known_class *class, PyObject *object,
         if (!PyUnicode_CheckExact(items[i]))
             return bad_name(f, object);
     if (freeze_layout(f, class->type, form, number, items + n, all - n, &layout) < 0 ||
-        begin_object(f, object, layout, n, &at, word) < 0)
+        freeze_begin_object(f, object, layout, n, &at, word) < 0)
         return -1;
     return fill_lazily(f, tuple, at, depth);
 }
@@ -366,7 +366,7 @@ static int freeze_copy(freezer *f, const known_class *class, PyObject *object,
     if (names != NULL && values != NULL &&
         copy_parts(class, object, base, names, values, &slots) == 0) {
         n = (uint64_t)PyList_GET_SIZE(values);
-        tuple = join(f, values, names);
+        tuple = freeze_join(f, values, names);
     }
     Py_XDECREF(names);
     Py_XDECREF(values);
@@ -374,187 +374,6 @@ static int freeze_copy(freezer *f, const known_class *class, PyObject *object,
         return -1;
     ih_form_code form = base == NULL ? IH_FORM_VIEW : IH_FORM_CONTAINER;
     return freeze_copied(f, class, object, form, slots, tuple, n, depth, word);
-}
-
-/* ---- what getters return -------------------------------------------------------------------- */
-
-static int bad_answer(const known_class *class, const char *wanted, PyObject *answer)
-{
-    PyErr_Format(PyExc_TypeError, "the rule of %s gave %.200R instead of %s", class->type->tp_name,
-                 answer, wanted);
-    return -1;
-}
-
-/* What a getter returned, borrowed: kept, and known to have come from the object (freeze_path.c).
- */
-static PyObject *ask(freezer *f, const known_class *class, PyObject *object)
-{
-    PyObject *answer = freeze_call(f, class->rule->getter, object);
-    int result = answer == NULL ? -1 : freeze_derived(f, object, answer);
-    Py_XDECREF(answer);
-    return result < 0 ? NULL : answer;
-}
-
-static bool is_plain_container(PyObject *object)
-{
-    return PyList_CheckExact(object) || PyDict_CheckExact(object) || PyAnySet_CheckExact(object) ||
-           PyTuple_CheckExact(object) || PyBytes_CheckExact(object) ||
-           PyByteArray_CheckExact(object);
-}
-
-/* How many of the first names are slots. */
-static uint32_t leading_slots(const freeze_rule *rule, PyObject *names)
-{
-    uint32_t n = 0;
-    for (; n < (uint64_t)PyList_GET_SIZE(names); n++) {
-        Py_ssize_t s = 0;
-        while (s < rule->slot_count &&
-               PyUnicode_Compare(rule->slots[s].name, PyList_GET_ITEM(names, n)) != 0)
-            s++;
-        if (s == rule->slot_count)
-            break;
-    }
-    return n;
-}
-
-static int freeze_container(freezer *f, const known_class *class, PyObject *object, int depth,
-                            uint32_t *word)
-{
-    PyObject *answer = ask(f, class, object), *tuple = NULL;
-    if (answer == NULL)
-        return -1;
-    if (!PyTuple_Check(answer) || PyTuple_GET_SIZE(answer) != 2 ||
-        !is_plain_container(PyTuple_GET_ITEM(answer, 0)) ||
-        !PyDict_CheckExact(PyTuple_GET_ITEM(answer, 1)))
-        return bad_answer(class, "a plain container and a dict of fields", answer);
-    PyObject *names = PyList_New(0), *values = PyList_New(0);
-    uint32_t slots = 0;
-    uint64_t n = 0;
-    if (names != NULL && values != NULL &&
-        PyList_Append(values, PyTuple_GET_ITEM(answer, 0)) == 0 &&
-        copy_dict(PyTuple_GET_ITEM(answer, 1), names, values) == 0) {
-        n = (uint64_t)PyList_GET_SIZE(values);
-        tuple = join(f, values, names);
-    }
-    for (uint64_t i = 0; tuple != NULL && i + 1 < n; i++)
-        if (!PyUnicode_CheckExact(PyList_GET_ITEM(names, (Py_ssize_t)i))) {
-            bad_answer(class, "fields named by str", answer);
-            tuple = NULL;
-        }
-    if (tuple != NULL)
-        slots = leading_slots(class->rule, names);
-    Py_XDECREF(names);
-    Py_XDECREF(values);
-    if (tuple == NULL)
-        return -1;
-    return freeze_copied(f, class, object, IH_FORM_CONTAINER, slots, tuple, n, depth, word);
-}
-
-/* A tuple of `size` items, whose first two are as many names as values. */
-static bool is_fields(PyObject *answer, Py_ssize_t size)
-{
-    if (!PyTuple_Check(answer) || PyTuple_GET_SIZE(answer) != size)
-        return false;
-    PyObject *names = PyTuple_GET_ITEM(answer, 0), *values = PyTuple_GET_ITEM(answer, 1);
-    if (!PyTuple_CheckExact(names) || !PyTuple_CheckExact(values) ||
-        PyTuple_GET_SIZE(names) != PyTuple_GET_SIZE(values))
-        return false;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++)
-        if (!PyUnicode_CheckExact(PyTuple_GET_ITEM(names, i)))
-            return false;
-    return true;
-}
-
-static int freeze_state(freezer *f, const known_class *class, PyObject *object, int depth,
-                        uint32_t *word)
-{
-    PyObject *answer = ask(f, class, object);
-    if (answer == NULL)
-        return -1;
-    if (!is_fields(answer, 3))
-        return bad_answer(class, "names, values and the number of slots", answer);
-    PyObject *names = PyTuple_GET_ITEM(answer, 0), *values = PyTuple_GET_ITEM(answer, 1);
-    uint64_t n = (uint64_t)PyTuple_GET_SIZE(names);
-    unsigned long slots = PyLong_AsUnsignedLong(PyTuple_GET_ITEM(answer, 2));
-    if (PyErr_Occurred())
-        return -1;
-    if (slots > n)
-        return bad_answer(class, "no more slots than names", answer);
-    PyObject *tuple = PySequence_Concat(values, names);
-    if (freeze_keep(f, tuple) < 0)
-        return -1;
-    return freeze_copied(f, class, object, IH_FORM_VIEW, (uint32_t)slots, tuple, n, depth, word);
-}
-
-static int freeze_made(freezer *f, const known_class *class, PyObject *object, int depth,
-                       uint32_t *word)
-{
-    PyObject *answer = ask(f, class, object);
-    if (answer == NULL)
-        return -1;
-    if (!is_fields(answer, 2))
-        return bad_answer(class, "names and values, two tuples", answer);
-    PyObject *names = PyTuple_GET_ITEM(answer, 0);
-    uint64_t n = (uint64_t)PyTuple_GET_SIZE(names), at = 0;
-    uint32_t layout;
-    if (freeze_layout(f, class->type, IH_FORM_MADE, class->rule->number,
-                      ((PyTupleObject *)names)->ob_item, n, &layout) < 0 ||
-        begin_object(f, object, layout, n, &at, word) < 0 ||
-        freeze_open(f, object, *word, false) < 0)
-        return -1;
-    int result = fill_from(f, PyTuple_GET_ITEM(answer, 1), at, depth);
-    freeze_close(f);
-    return result;
-}
-
-static int freeze_as_value(freezer *f, const known_class *class, PyObject *object, int depth,
-                           uint32_t *word)
-{
-    uint64_t at = 0;
-    uint32_t inner;
-    PyObject *payload = ask(f, class, object);
-    if (payload == NULL)
-        return -1;
-    if (class->rule->number == IH_VALUE_CLASS && PyType_Check(object))
-        return freeze_class_word(f, (PyTypeObject *)object, word) < 0 ? -1
-                                                                      : memo_add(f, object, *word);
-    int result = ih_begin_node(&f->writer, IH_VALUE, class->rule->number, 4, &at);
-    if (result < 0)
-        return freeze_failed(result);
-    f->writer.size += 4;
-    *word = ih_word_at(at);
-    if (memo_add(f, object, *word) < 0 || freeze_open(f, object, *word, false) < 0)
-        return -1;
-    result = freeze_value(f, payload, depth + 1, &inner);
-    freeze_close(f);
-    ih_put_word(&f->writer, at + 4, inner);
-    return result;
-}
-
-/* An object that is frozen as another one. Met again while that is being written, it is the other
- * one, if that has a node already. */
-static int freeze_instead(freezer *f, const known_class *class, PyObject *object, int depth,
-                          uint32_t *word)
-{
-    for (uint32_t i = 0; i < f->as_count; i++) {
-        if (f->as[i].object != object)
-            continue;
-        *word = memo_find(f, f->as[i].instead);
-        return *word != 0 ? 0 : freeze_refuse(f, object, "what it is frozen as refers back to it");
-    }
-    if (f->as_count == FREEZE_AS_MAX)
-        return freeze_refuse(f, object,
-                             "what it is frozen as leads on to other such objects without end");
-    bool uncounted = freeze_in_tuple(f);
-    PyObject *instead = ask(f, class, object);
-    if (instead == NULL)
-        return -1;
-    f->as[f->as_count++] = (substitution){object, instead};
-    f->uncounted = uncounted && PyTuple_Check(instead);
-    int result = freeze_value(f, instead, depth + 1, word);
-    f->uncounted = false;
-    f->as_count--;
-    return result < 0 ? -1 : memo_add(f, object, *word);
 }
 
 /* ---- tuples, and which it is ---------------------------------------------------------------- */
@@ -572,10 +391,10 @@ static int freeze_real_tuple(freezer *f, known_class *class, PyObject *object, i
     if (class->tuple_layout == 0 &&
         freeze_layout(f, class->type, IH_FORM_TUPLE, 0, NULL, 0, &class->tuple_layout) < 0)
         return -1;
-    if (begin_object(f, object, class->tuple_layout, n, &at, word) < 0 ||
+    if (freeze_begin_object(f, object, class->tuple_layout, n, &at, word) < 0 ||
         freeze_open(f, object, *word, true) < 0)
         return -1;
-    int result = fill_from(f, object, at, depth);
+    int result = freeze_fill_from(f, object, at, depth);
     freeze_close(f);
     return result;
 }

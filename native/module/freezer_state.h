@@ -135,6 +135,27 @@ int freeze_array_view(freezer *f, PyObject *view, uint32_t *word);
 int freeze_foreign(freezer *f, PyObject *object, int depth, uint32_t *word);
 int fill_object(freezer *f, PyObject *object, uint64_t at, int depth);
 
+/* Parts of it. Lays out an object of n values; fills it from the first items of a tuple. */
+int freeze_begin_object(freezer *f, PyObject *object, uint32_t layout, uint64_t n, uint64_t *at,
+                        uint32_t *word);
+int freeze_fill_from(freezer *f, PyObject *tuple, uint64_t at, int depth);
+/* Appends what a dict holds to two lists, at one moment. */
+int freeze_copy_dict(PyObject *dict, PyObject *names, PyObject *values);
+/* A tuple of two lists, borrowed: it is kept. */
+PyObject *freeze_join(freezer *f, PyObject *values, PyObject *names);
+/* Lays out and fills an object whose n values, and names behind them, are in such a tuple. */
+int freeze_copied(freezer *f, const known_class *class, PyObject *object, ih_form_code form,
+                  uint32_t number, PyObject *tuple, uint64_t n, int depth, uint32_t *word);
+
+/* freeze_asked.c: by what a getter returns. */
+int freeze_container(freezer *f, const known_class *class, PyObject *object, int depth,
+                     uint32_t *word);
+int freeze_made(freezer *f, const known_class *class, PyObject *object, int depth, uint32_t *word);
+int freeze_as_value(freezer *f, const known_class *class, PyObject *object, int depth,
+                    uint32_t *word);
+int freeze_instead(freezer *f, const known_class *class, PyObject *object, int depth,
+                   uint32_t *word);
+
 /* freeze_class.c. The class as this freeze knows it; NULL as above. */
 known_class *freeze_class(freezer *f, PyTypeObject *type);
 /* The same if it was met; else NULL, without an exception. */
