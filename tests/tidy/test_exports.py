@@ -3,11 +3,11 @@
 import icehouse
 
 EXPORTS = """
-Conflict CorruptImage FrozenArray FrozenBytes FrozenDict FrozenError FrozenList FrozenObject FrozenSet
-FrozenTuple Handle HandleGone IcehouseError InterpreterError NotFreezableError NotPermitted
-ProtocolError Record Store StoreClosed StoreFull StoreUnavailable UnknownName connect cow dumps
-enc_hook freeze get is_frozen json_default open_image register_freezable same save thaw to_pandas
-type_name
+Conflict CorruptImage FrozenArray FrozenBytes FrozenDict FrozenError FrozenList FrozenObject
+FrozenSet FrozenTuple Handle HandleGone IcehouseError InterpreterError NotFreezableError
+NotPermitted ProtocolError Record Store StoreClosed StoreFull StoreUnavailable UnknownName connect
+cow dumps enc_hook freeze get is_frozen json_default open_image register_freezable same save thaw
+to_pandas type_name
 """.split()
 
 # Submodules that an import of the package brings along.
