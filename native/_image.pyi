@@ -1,4 +1,4 @@
-"""Types of the compiled module.
+"""Types of the compiled module. Longer than 600 lines: one module has one stub.
 
 What the names mean, what they raise and cost is in their docs (`help(icehouse.freeze)`) and in
 docs/api.md; here are their types.
@@ -21,7 +21,18 @@ from contextvars import ContextVar
 from datetime import timedelta
 from os import PathLike
 from types import EllipsisType, GenericAlias, TracebackType
-from typing import Any, Final, Generic, Self, SupportsIndex, final, overload
+from typing import (
+    Any,
+    Final,
+    Generic,
+    Self,
+    SupportsIndex,
+    TypeAlias,
+    TypedDict,
+    Unpack,
+    final,
+    overload,
+)
 
 from _typeshed import structseq
 from typing_extensions import Buffer, TypeVar, disjoint_base
@@ -449,6 +460,21 @@ class Remote(structseq[Any], tuple[str, str, str, int, bool]):
     @property
     def connected(self) -> bool: ...
 
+# What every get() and put() takes beside.
+class _GetOptions(TypedDict, total=False):
+    native: bool
+    allow_classes: Iterable[type[Any]] | None
+    trust: bool
+
+class _PutOptions(TypedDict, total=False):
+    name: str | None
+    ttl: float | timedelta | None
+    pin: bool
+    evictable: bool
+    seal: bool
+
+_Ref: TypeAlias = Handle[Any] | str
+
 @disjoint_base
 class Store:
     def __new__(
@@ -468,180 +494,40 @@ class Store:
     def capacity(self) -> int: ...
     @overload
     def put(
-        self,
-        object: dict[_K, Any],
-        /,
-        *,
-        name: str | None = None,
-        ttl: float | timedelta | None = None,
-        pin: bool = False,
-        evictable: bool = False,
-        seal: bool = False,
+        self, obj: dict[_K, Any], /, **options: Unpack[_PutOptions]
     ) -> Handle[FrozenDict[_K, Any]]: ...
     @overload
-    def put(
-        self,
-        object: list[Any],
-        /,
-        *,
-        name: str | None = None,
-        ttl: float | timedelta | None = None,
-        pin: bool = False,
-        evictable: bool = False,
-        seal: bool = False,
-    ) -> Handle[FrozenList[Any]]: ...
+    def put(self, obj: list[Any], /, **options: Unpack[_PutOptions]) -> Handle[FrozenList[Any]]: ...
+    @overload
+    def put(self, obj: set[_T], /, **options: Unpack[_PutOptions]) -> Handle[FrozenSet[_T]]: ...
     @overload
     def put(
-        self,
-        object: set[_T],
-        /,
-        *,
-        name: str | None = None,
-        ttl: float | timedelta | None = None,
-        pin: bool = False,
-        evictable: bool = False,
-        seal: bool = False,
+        self, obj: frozenset[_T], /, **options: Unpack[_PutOptions]
     ) -> Handle[FrozenSet[_T]]: ...
     @overload
-    def put(
-        self,
-        object: frozenset[_T],
-        /,
-        *,
-        name: str | None = None,
-        ttl: float | timedelta | None = None,
-        pin: bool = False,
-        evictable: bool = False,
-        seal: bool = False,
-    ) -> Handle[FrozenSet[_T]]: ...
+    def put(self, obj: bytearray, /, **options: Unpack[_PutOptions]) -> Handle[FrozenBytes]: ...
     @overload
     def put(
-        self,
-        object: bytearray,
-        /,
-        *,
-        name: str | None = None,
-        ttl: float | timedelta | None = None,
-        pin: bool = False,
-        evictable: bool = False,
-        seal: bool = False,
-    ) -> Handle[FrozenBytes]: ...
-    @overload
-    def put(
-        self,
-        object: bytes | tuple[Any, ...],
-        /,
-        *,
-        name: str | None = None,
-        ttl: float | timedelta | None = None,
-        pin: bool = False,
-        evictable: bool = False,
-        seal: bool = False,
+        self, obj: bytes | tuple[Any, ...], /, **options: Unpack[_PutOptions]
     ) -> Handle[Any]: ...
     @overload
-    def put(
-        self,
-        object: _T,
-        /,
-        *,
-        name: str | None = None,
-        ttl: float | timedelta | None = None,
-        pin: bool = False,
-        evictable: bool = False,
-        seal: bool = False,
-    ) -> Handle[_T]: ...
+    def put(self, obj: _T, /, **options: Unpack[_PutOptions]) -> Handle[_T]: ...
     def freeze(self, object: Any, /) -> Any: ...  # noqa: A002 - positional only
     @overload
-    def get(
-        self,
-        ref: Handle[_T],
-        /,
-        *,
-        type: None = None,
-        native: bool = False,
-        allow_classes: Iterable[type[Any]] | None = None,
-        trust: bool = False,
-    ) -> _T: ...
+    def get(self, ref: Handle[_T], /, **options: Unpack[_GetOptions]) -> _T: ...
+    @overload
+    def get(self, ref: Handle[_T], default: _D, /, **options: Unpack[_GetOptions]) -> _T | _D: ...
+    @overload
+    def get(self, ref: _Ref, /, *, type: type[_T], **options: Unpack[_GetOptions]) -> _T: ...
     @overload
     def get(
-        self,
-        ref: Handle[_T],
-        default: _D,
-        /,
-        *,
-        type: None = None,
-        native: bool = False,
-        allow_classes: Iterable[type[Any]] | None = None,
-        trust: bool = False,
+        self, ref: _Ref, default: _D, /, *, type: type[_T], **options: Unpack[_GetOptions]
     ) -> _T | _D: ...
     @overload
-    def get(
-        self,
-        ref: Handle[Any] | str,
-        /,
-        *,
-        type: type[_T],
-        native: bool = False,
-        allow_classes: Iterable[type[Any]] | None = None,
-        trust: bool = False,
-    ) -> _T: ...
+    def get(self, ref: str, default: Any = ..., /, **options: Unpack[_GetOptions]) -> Any: ...
     @overload
     def get(
-        self,
-        ref: Handle[Any] | str,
-        default: _D,
-        /,
-        *,
-        type: type[_T],
-        native: bool = False,
-        allow_classes: Iterable[type[Any]] | None = None,
-        trust: bool = False,
-    ) -> _T | _D: ...
-    @overload
-    def get(
-        self,
-        ref: str,
-        /,
-        *,
-        type: None = None,
-        native: bool = False,
-        allow_classes: Iterable[type[Any]] | None = None,
-        trust: bool = False,
-    ) -> Any: ...
-    @overload
-    def get(
-        self,
-        ref: str,
-        default: Any,
-        /,
-        *,
-        type: None = None,
-        native: bool = False,
-        allow_classes: Iterable[type[Any]] | None = None,
-        trust: bool = False,
-    ) -> Any: ...
-    @overload
-    def get(
-        self,
-        ref: Handle[Any] | str,
-        /,
-        *,
-        type: tuple[type[Any], ...],
-        native: bool = False,
-        allow_classes: Iterable[type[Any]] | None = None,
-        trust: bool = False,
-    ) -> Any: ...
-    @overload
-    def get(
-        self,
-        ref: Handle[Any] | str,
-        default: Any,
-        /,
-        *,
-        type: tuple[type[Any], ...],
-        native: bool = False,
-        allow_classes: Iterable[type[Any]] | None = None,
-        trust: bool = False,
+        self, ref: _Ref, default: Any = ..., /, *, type: Any, **options: Unpack[_GetOptions]
     ) -> Any: ...
     def delete(self, ref: Any, /, *, force: bool = False) -> None: ...
     def bind(self, name: str, ref: Any, /, *, expected: int | None = None) -> int: ...
@@ -713,88 +599,20 @@ def same(a: object, b: object, /) -> bool: ...
 def dumps(view: Any, /, **options: Any) -> str: ...
 def json_default(object: Any, /) -> Any: ...  # noqa: A002
 @overload
-def get(
-    handle: Handle[_T],
-    /,
-    *,
-    type: None = None,
-    native: bool = False,
-    allow_classes: Iterable[type[Any]] | None = None,
-    trust: bool = False,
-) -> _T: ...
+def get(handle: Handle[_T], /, **options: Unpack[_GetOptions]) -> _T: ...
+@overload
+def get(handle: Handle[_T], default: _D, /, **options: Unpack[_GetOptions]) -> _T | _D: ...
+@overload
+def get(handle: _Ref, /, *, type: type[_T], **options: Unpack[_GetOptions]) -> _T: ...
 @overload
 def get(
-    handle: Handle[_T],
-    default: _D,
-    /,
-    *,
-    type: None = None,
-    native: bool = False,
-    allow_classes: Iterable[type[Any]] | None = None,
-    trust: bool = False,
+    handle: _Ref, default: _D, /, *, type: type[_T], **options: Unpack[_GetOptions]
 ) -> _T | _D: ...
 @overload
-def get(
-    handle: Handle[Any] | str,
-    /,
-    *,
-    type: type[_T],
-    native: bool = False,
-    allow_classes: Iterable[type[Any]] | None = None,
-    trust: bool = False,
-) -> _T: ...
+def get(handle: str, default: Any = ..., /, **options: Unpack[_GetOptions]) -> Any: ...
 @overload
 def get(
-    handle: Handle[Any] | str,
-    default: _D,
-    /,
-    *,
-    type: type[_T],
-    native: bool = False,
-    allow_classes: Iterable[type[Any]] | None = None,
-    trust: bool = False,
-) -> _T | _D: ...
-@overload
-def get(
-    handle: str,
-    /,
-    *,
-    type: None = None,
-    native: bool = False,
-    allow_classes: Iterable[type[Any]] | None = None,
-    trust: bool = False,
-) -> Any: ...
-@overload
-def get(
-    handle: str,
-    default: Any,
-    /,
-    *,
-    type: None = None,
-    native: bool = False,
-    allow_classes: Iterable[type[Any]] | None = None,
-    trust: bool = False,
-) -> Any: ...
-@overload
-def get(
-    handle: Handle[Any] | str,
-    /,
-    *,
-    type: tuple[type[Any], ...],
-    native: bool = False,
-    allow_classes: Iterable[type[Any]] | None = None,
-    trust: bool = False,
-) -> Any: ...
-@overload
-def get(
-    handle: Handle[Any] | str,
-    default: Any,
-    /,
-    *,
-    type: tuple[type[Any], ...],
-    native: bool = False,
-    allow_classes: Iterable[type[Any]] | None = None,
-    trust: bool = False,
+    handle: _Ref, default: Any = ..., /, *, type: Any, **options: Unpack[_GetOptions]
 ) -> Any: ...
 
 # For tests, and for store/interpreters.py.

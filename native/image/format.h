@@ -121,7 +121,13 @@ static inline uint32_t ih_element_width(unsigned code)
 enum { IH_ORIGIN_NDARRAY, IH_ORIGIN_ARRAY, IH_ORIGIN_MEMORYVIEW, IH_ORIGINS };
 
 /* What an OBJECT's words are: the count of its LAYOUT. */
-typedef enum { IH_FORM_VIEW, IH_FORM_CONTAINER, IH_FORM_TUPLE, IH_FORM_MADE, IH_FORMS } ih_form_code;
+typedef enum {
+    IH_FORM_VIEW,
+    IH_FORM_CONTAINER,
+    IH_FORM_TUPLE,
+    IH_FORM_MADE,
+    IH_FORMS
+} ih_form_code;
 #define IH_VALUE_CLASS 1u /* the one code of a VALUE that is known here: (module, qualified name) */
 
 /* Where the elements of a packed node start, given where its header (and wide count) ends. */

@@ -385,19 +385,13 @@ static int enter(ih_comparison *c, ih_class class, const ih_value *a, const ih_v
     return result;
 }
 
-/* Compared as a tuple: a named tuple, for one. */
-static bool is_tuple(PyObject *object)
-{
-    return PyTuple_Check(object) && Py_TYPE(object)->tp_richcompare == PyTuple_Type.tp_richcompare;
-}
-
 static int values_equal(ih_comparison *c, const ih_value *a, const ih_value *b)
 {
     if (a->has_word && b->has_word && a->word == b->word &&
         a->image->image.base == b->image->image.base)
         return 1; /* one object, as Python's `is` */
-    bool tuples = a->form == IH_AN_OBJECT && b->form == IH_AN_OBJECT && is_tuple(a->object) &&
-                  is_tuple(b->object); /* they may hold views */
+    bool tuples = a->form == IH_AN_OBJECT && b->form == IH_AN_OBJECT && ih_is_tuple(a->object) &&
+                  ih_is_tuple(b->object); /* they may hold views */
     if (!tuples && !is_view(c, a) && !is_view(c, b))
         return leaves_equal(a, b);
     ih_class class[2];

@@ -6,6 +6,12 @@
 #include "module/pyhash.h"
 #include "module/walk.h"
 
+/* Is an object compared as a tuple? A named tuple is, for one. */
+static inline bool ih_is_tuple(PyObject *object)
+{
+    return PyTuple_Check(object) && Py_TYPE(object)->tp_richcompare == PyTuple_Type.tp_richcompare;
+}
+
 #define IH_COMPARE_PUSHED 2 /* beside 1, 0 and -1: the answer comes from the stack later */
 
 /* Two containers of one class that are being walked together. */

@@ -331,8 +331,9 @@ static PyObject *decode_node(ih_image_object *image, uint64_t at, const ih_node 
     }
 }
 
-/* Nodes that data is full of, without the general reader: dicts of a shape and objects of a layout that
- * are known, and small packed tuples. NULL without an exception: another kind, or one to be looked at with more care. */
+/* Nodes that data is full of, without the general reader: dicts of a shape and objects of a layout
+ * that are known, and small packed tuples. NULL without an exception: another kind, or one to be
+ * looked at with more care. */
 static PyObject *decode_frequent(ih_image_object *image, uint64_t at, ih_budget *left)
 {
     const uint8_t *node = image->image.base + at;

@@ -16,8 +16,8 @@ PyObject *ih_hook_of(ih_state *state, ih_hook_id which);
 PyObject *ih_image_trust(ih_image_object *image);
 /* The same without code (H21): for repr and previews. A new reference. */
 PyObject *ih_trust_without_code(ih_image_object *image);
-/* Sets what a reader said: `allow_classes` (an iterable of classes, or NULL) and trust in code. Only
- * before anything of the image was opened. 0 or -1. */
+/* Sets what a reader said: `allow_classes` (an iterable of classes, or NULL) and trust in code.
+ * Only before anything of the image was opened. 0 or -1. */
 int ih_trust_give(ih_image_object *image, PyObject *allow_classes, bool code);
 /* The image that `from` links to: the classes that the reader allows are allowed there too; all
  * else follows from its own segment (H10). 0 or -1. */

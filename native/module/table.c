@@ -151,7 +151,7 @@ static bool is_made(const ih_image_object *image, uint32_t word)
     return kind == (IH_NODE_BIT | IH_OBJECT) || kind == (IH_NODE_BIT | IH_VALUE);
 }
 
-/* Is stored text, given by its word, equal to the key's? 1 or 0; ASK_INDEX; -1 with CorruptImage. */
+/* Is stored text, given by its word, equal to the key's? 1, 0, ASK_INDEX; -1 with CorruptImage. */
 static int text_equals(ih_image_object *image, uint32_t word, const lookup *key)
 {
     if (ih_word_is_int(word))

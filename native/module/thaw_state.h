@@ -134,8 +134,8 @@ void ih_thaw_show(thawer *t);
 /* May the object of a full frame be made? 0, or -1 with CorruptImage: of others' images no more is
  * made than a process can compare, hash or print. */
 int ih_thaw_check_weight(thawer *t, const frame *f);
-/* Moves the frame on top, of a mutable container, to those that are filled at the end, if it lies in
- * an object that its content may lead back to. A reference to the container; NULL without an
+/* Moves the frame on top, of a mutable container, to those that are filled at the end, if it lies
+ * in an object that its content may lead back to. A reference to the container; NULL without an
  * exception where it stays; NULL with MemoryError. */
 PyObject *ih_thaw_defer(thawer *t);
 /* The last of those becomes the only frame on the stack; false: there is none. */

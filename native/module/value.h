@@ -34,7 +34,8 @@ int ih_making_begin(ih_budget *left, ih_image_object *image, uint64_t at, bool s
 PyObject *ih_making_end(ih_budget *left, ih_image_object *image, uint64_t at, bool shared,
                         const ih_step *step, PyObject *made);
 void ih_making_leave(ih_making *making);
-/* value_quick.c. A value that needs no rules: NULL without an exception where they must be asked. */
+/* value_quick.c. A value that needs no rules; NULL without an exception where they must be asked.
+ */
 PyObject *ih_make_quickly(ih_image_object *image, const ih_node *node, ih_budget *left);
 /* Members of enumerations and classes that this image object met before, or NULL. */
 PyObject *ih_known_member(ih_image_object *image, uint64_t at, const ih_node *node);

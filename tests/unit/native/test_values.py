@@ -1,4 +1,4 @@
-"""Values and real instances in images: opened, compared, found, printed, thawed; options of get()."""
+"""Values and real instances in images: opened, compared, found, printed, thawed; get(...)."""
 
 import datetime
 import decimal
