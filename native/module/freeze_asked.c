@@ -89,8 +89,7 @@ static bool is_fields(PyObject *answer, Py_ssize_t size)
     return true;
 }
 
-static int freeze_state(freezer *f, const known_class *class, PyObject *object, int depth,
-                        uint32_t *word)
+int freeze_state(freezer *f, const known_class *class, PyObject *object, int depth, uint32_t *word)
 {
     PyObject *answer = ask(f, class, object);
     if (answer == NULL)

@@ -150,6 +150,7 @@ int freeze_copied(freezer *f, const known_class *class, PyObject *object, ih_for
 /* freeze_asked.c: by what a getter returns. */
 int freeze_container(freezer *f, const known_class *class, PyObject *object, int depth,
                      uint32_t *word);
+int freeze_state(freezer *f, const known_class *class, PyObject *object, int depth, uint32_t *word);
 int freeze_made(freezer *f, const known_class *class, PyObject *object, int depth, uint32_t *word);
 int freeze_as_value(freezer *f, const known_class *class, PyObject *object, int depth,
                     uint32_t *word);
