@@ -1,5 +1,5 @@
-/* Which objects are frozen by nature: plain immutable values, and tuples (named ones too), frozensets
- * and slices of such; our views; and what the rules of Python say of other types.
+/* Which objects are frozen by nature: plain immutable values, and tuples (named ones too),
+ * frozensets and slices of such; our views; and what the rules of Python say of other types.
  *
  * A tuple of tuples can hold one child at many places, so that a naive walk takes exponential time
  * (H24). Children go on a list of work, and containers that were met are remembered by address;

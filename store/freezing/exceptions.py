@@ -145,5 +145,7 @@ def _make(cls: Any, args: tuple[Any, ...], attributes: Any, natives: Any) -> Any
                 known[name].__set__(made, value)
             except (AttributeError, TypeError):  # read-only here, or not of this version's type
                 continue
-    subclasses.set_attributes(made, base, attributes, attributes.values())
+    # What has no place in the class any more is left out.
+    slots = subclasses.slots_of(cls, base)
+    subclasses.set_attributes(made, slots, attributes, attributes.values())
     return made

@@ -6,15 +6,12 @@ others are the attributes that the subclass added. It is made again by the type'
 `__init__`, never by the user's, and attributes are set past any `__setattr__`.
 """
 
-from types import (
-    BuiltinFunctionType,
-    BuiltinMethodType,
-    GetSetDescriptorType,
-    MemberDescriptorType,
-)
-from typing import Any
+from collections.abc import Callable
+from types import BuiltinFunctionType, MemberDescriptorType
+from typing import Any, NamedTuple
 
-from icehouse.store.freezing import codes, registry
+from icehouse.store.freezing import anatomy, codes, registry
+from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.trust import Trust, module_of, name_of, namespace_of
 
 # Types written in C (where they are) -> the file of their family, whose `remake` makes an instance.
@@ -69,8 +66,11 @@ def rule(cls: type, base: type, plain: Any) -> tuple[Any, ...] | str:
             "remove __del__, or register_freezable(type, freeze=, thaw=)"
         )
 
+    slots = slots_of(cls, base)
+    namespace = anatomy.dict_descriptor(cls)
+
     def getter(obj: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        attributes = attributes_of(obj, base)
+        attributes = _read(obj, slots, namespace)
         if plain is None:
             return tuple(attributes), tuple(attributes.values())
         value = plain(obj)
@@ -81,43 +81,46 @@ def rule(cls: type, base: type, plain: Any) -> tuple[Any, ...] | str:
     return ("made", codes.SUBVALUE, getter)
 
 
+def slots_of(cls: type, base: type) -> dict[str, Any]:
+    """Find the slots of classes beyond `base`, by name."""
+    return {
+        name: member
+        for kind in reversed(anatomy.mro(cls))
+        if kind not in base.__mro__
+        for name, member in namespace_of(kind).items()
+        if type(member) is MemberDescriptorType
+    }
+
+
+def _read(obj: Any, slots: dict[str, Any], namespace: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, member in slots.items():
+        try:
+            found[name] = member.__get__(obj)
+        except AttributeError:  # not set
+            continue
+    if namespace is not None:
+        found.update(namespace.__get__(obj))
+    return found
+
+
 def attributes_of(obj: Any, base: type) -> dict[str, Any]:
     """Read what classes of `obj` beyond `base` add to it: slots, then its `__dict__`."""
-    inherited = base.__mro__
-    found: dict[str, Any] = {}
-    for cls in reversed(type(obj).__mro__):
-        if cls in inherited:
-            continue
-        for name, member in namespace_of(cls).items():
-            if type(member) is MemberDescriptorType:
-                try:
-                    found[name] = member.__get__(obj)
-                except AttributeError:  # not set
-                    continue
-    found.update(dict_of(obj) or {})
-    return found
+    cls = type(obj)
+    return _read(obj, slots_of(cls, base), anatomy.dict_descriptor(cls))
 
 
 def dict_of(obj: Any) -> dict[str, Any] | None:
     """Find the `__dict__` of an instance, past what its class may say that it is."""
-    for cls in type(obj).__mro__:
-        holder = namespace_of(cls).get("__dict__")
-        if type(holder) is GetSetDescriptorType:
-            found: dict[str, Any] = holder.__get__(obj)
-            return found
-    return None
+    holder = anatomy.dict_descriptor(type(obj))
+    return None if holder is None else holder.__get__(obj)
 
 
-def set_attributes(obj: Any, base: type, names: Any, values: Any) -> None:
-    """Give a new object what attributes_of() found, past any `__setattr__`."""
+def set_attributes(obj: Any, slots: dict[str, Any], names: Any, values: Any) -> bool:
+    """Give a new object its attributes, past any `__setattr__`; False: one has no place there."""
+    if not names:
+        return True
     namespace = dict_of(obj)
-    slots = {
-        name: member
-        for cls in reversed(type(obj).__mro__)
-        if cls not in base.__mro__
-        for name, member in namespace_of(cls).items()
-        if type(member) is MemberDescriptorType
-    }
     for name, value in zip(names, values, strict=True):
         if type(name) is not str:
             raise ValueError("the name of an attribute is text")
@@ -126,31 +129,54 @@ def set_attributes(obj: Any, base: type, names: Any, values: Any) -> None:
             slot.__set__(obj, value)
         elif namespace is not None:
             namespace[name] = value
-        # Else the class has no place for it any more.
+        else:
+            return False
+    return True
 
 
-def make(cls: type, names: Any, values: Any, trust: Trust) -> Any:
-    """Make an instance of a user's subclass again."""
-    del trust
-    if has_finalizer(cls):
-        raise ValueError(f"{name_of(cls)} has __del__")
+class _Plan(NamedTuple):
+    """What is the same for all instances of a class."""
+
+    base: type
+    # None: the plain value is cloned.
+    remake: Callable[[type, type, Any], Any] | None
+    slots: dict[str, Any]
+
+
+_plans: dict[type, _Plan] = {}
+_PLANS_MAX = 256
+
+
+def _plan(cls: type) -> _Plan:
     base = next((kind for kind in cls.__mro__ if _is_known(kind)), None)
     if base is None:
         raise ValueError(f"{name_of(cls)} is no subclass of a type of values")
-    plain = None
+    # Where a type usually written in C is one in Python, as on 3.12 in interpreters with a GIL of
+    # their own, its constructor would ask the subclass to set attributes.
+    in_c = type(namespace_of(base).get("__new__")) is BuiltinFunctionType
+    remake = registry.load(REMAKES[name_of(base)], "remake") if in_c else None
+    if len(_plans) >= _PLANS_MAX:
+        _plans.clear()
+    made = _plans[cls] = _Plan(base, remake, slots_of(cls, base))
+    return made
+
+
+def make(cls: type, names: Any, values: Any, trust: Trust) -> Any:
+    """Make an instance of a user's subclass again; a record if its class has changed too much."""
+    del trust
+    if has_finalizer(cls):
+        raise ValueError(f"{name_of(cls)} has __del__")
+    base, remake, slots = _plans.get(cls) or _plan(cls)
+    plain, rest, contents = None, names, values
     if names and names[0] == "":
-        plain, names, values = values[0], names[1:], values[1:]
-    if name_of(base) == "datetime.tzinfo" and plain is None:
+        plain, rest, contents = values[0], names[1:], values[1:]
+    if plain is None and name_of(base) == "datetime.tzinfo":
         pass
     elif not isinstance(plain, base) or module_of(type(plain)) != module_of(base):
         raise ValueError(f"a {type(plain).__name__} in place of a {base.__name__}")
-    # Where a type usually written in C is one in Python, as on 3.12 in interpreters with a GIL of
-    # their own, its constructor would ask the subclass to set attributes.
-    if type(namespace_of(base).get("__new__")) in (BuiltinFunctionType, BuiltinMethodType):
-        obj = registry.load(REMAKES[name_of(base)], "remake")(base, cls, plain)
-    else:
-        obj = _clone(cls, plain)
-    set_attributes(obj, base, names, values)
+    obj = _clone(cls, plain) if remake is None else remake(base, cls, plain)
+    if not set_attributes(obj, slots, rest, contents):
+        return Record(name_of(cls), names, values)
     return obj
 
 
