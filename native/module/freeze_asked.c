@@ -137,9 +137,15 @@ int freeze_as_value(freezer *f, const known_class *class, PyObject *object, int 
     PyObject *payload = ask(f, class, object);
     if (payload == NULL)
         return -1;
-    if (class->rule->number == IH_VALUE_CLASS && PyType_Check(object))
-        return freeze_class_word(f, (PyTypeObject *)object, word) < 0 ? -1
-                                                                      : memo_add(f, object, *word);
+    if (class->rule->number == IH_VALUE_CLASS && PyType_Check(object)) {
+        PyObject *names = ih_class_names((PyTypeObject *)object);
+        int same = names == NULL ? -1 : PyObject_RichCompareBool(names, payload, Py_EQ);
+        Py_XDECREF(names);
+        if (same > 0 && freeze_class_word(f, (PyTypeObject *)object, word) == 0)
+            return memo_add(f, object, *word);
+        if (same != 0)
+            return -1;
+    }
     int result = ih_begin_node(&f->writer, IH_VALUE, class->rule->number, 4, &at);
     if (result < 0)
         return freeze_failed(result);
