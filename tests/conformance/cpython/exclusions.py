@@ -1,7 +1,7 @@
 """The one table of CPython's cases that views do not pass, each with the reason.
 
 Cases that end with FrozenError are not listed: they change the object under test. Nor are those
-that put something into it that does not freeze. A name here that passes fails the test.
+that put instances of their own classes into it. A name here that passes fails the test.
 """
 
 REPR = "a view's repr names its type, so that nobody takes it for the mutable one"

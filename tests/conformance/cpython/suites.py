@@ -4,7 +4,7 @@
 
 Outcomes: `ok`; `untouched`: it passed and no view was made; `skipped` by the test itself;
 `writes`: it ended with FrozenError, so it is about changing the object; `foreign`: it needs
-something in the view that does not freeze; `failed`.
+instances of its own classes in the view (see view_types.ForeignError); `failed`.
 """
 
 import importlib
@@ -15,7 +15,17 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from view_types import BYTES, DICT, FROZENSET, LIST, MADE, SET, TUPLE, with_frozen_displays
+from view_types import (
+    BYTES,
+    DICT,
+    FROZENSET,
+    LIST,
+    MADE,
+    SET,
+    TUPLE,
+    ForeignError,
+    with_frozen_displays,
+)
 
 import icehouse
 
@@ -138,7 +148,7 @@ class Outcomes(unittest.TestResult):
             chain = chain.__cause__
         if any(isinstance(each, icehouse.FrozenError) for each in seen):
             outcome = "writes"
-        elif any(isinstance(each, icehouse.NotFreezableError) for each in seen):
+        elif any(isinstance(each, icehouse.NotFreezableError | ForeignError) for each in seen):
             outcome = "foreign"
         else:
             outcome = "failed"
