@@ -3,6 +3,8 @@
 import contextlib
 import gc
 import os
+import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemons import Daemon
+from daemons import Daemon, wait_until
 
 import icehouse
 import icehouse.interpreters
@@ -237,6 +239,24 @@ def test_a_connected_store_takes_a_time_to_live_and_a_pin(tmp_path: Path) -> Non
             assert store.stat(made.handle).evictable
     with Store("16MiB") as embedded, pytest.raises(icehouse.StoreUnavailable):
         embedded.create(LARGE, evictable=True)
+
+
+def test_a_producer_that_is_killed_meanwhile_leaves_nothing(tmp_path: Path) -> None:
+    work = """
+import os, signal, sys, icehouse
+made = icehouse.connect(sys.argv[1]).create(1 << 20)
+made.array[:] = 1
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with (
+        Daemon(tmp_path / "daemon", capacity="64MiB") as daemon,
+        icehouse.connect(daemon.socket) as store,
+    ):
+        done = subprocess.run([sys.executable, "-c", work, daemon.socket], check=False)
+        assert done.returncode == -signal.SIGKILL
+        wait_until(lambda: store.usage().used == 0)
+        assert store.ls() == []
+        store.check()
 
 
 def test_h08_a_forked_child_has_no_writable_memory_and_lets_go_of_it_well() -> None:
