@@ -254,7 +254,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     ):
         done = subprocess.run([sys.executable, "-c", work, daemon.socket], check=False)
         assert done.returncode == -signal.SIGKILL
-        wait_until(lambda: store.usage().used == 0)
+        wait_until(lambda: store.usage().used == 0, "its memory")
         assert store.ls() == []
         store.check()
 
