@@ -51,16 +51,23 @@ static bool is_own(const ih_image_object *image)
     return image->lease != NULL && image->lease->trusted;
 }
 
+static PyObject *trust_in(ih_state *state, int own)
+{
+    PyObject *known = __atomic_load_n(&state->trusts[own], __ATOMIC_ACQUIRE);
+    if (known != NULL)
+        return known;
+    PyObject *found = import_from("icehouse.store.freezing.trust", own ? "OWN" : "NONE");
+    return publish(&state->trusts[own], found);
+}
+
+PyObject *ih_own_trust(ih_state *state) { return trust_in(state, 1); }
+
 PyObject *ih_image_trust(ih_image_object *image)
 {
     PyObject *known = __atomic_load_n(&image->trust, __ATOMIC_ACQUIRE);
     if (known != NULL)
         return known;
-    int own = is_own(image);
-    PyObject **shared = &image->state->trusts[own];
-    known = __atomic_load_n(shared, __ATOMIC_ACQUIRE);
-    if (known == NULL)
-        known = publish(shared, import_from("icehouse.store.freezing.trust", own ? "OWN" : "NONE"));
+    known = trust_in(image->state, is_own(image));
     return known != NULL ? publish(&image->trust, Py_NewRef(known)) : NULL;
 }
 

@@ -14,7 +14,9 @@ PyObject *ih_hook_of(ih_state *state, ih_hook_id which);
 /* The Trust that an image is read with: what its reader said in get(), else what its segment's
  * owner is good for. Borrowed from the image; NULL with an exception. */
 PyObject *ih_image_trust(ih_image_object *image);
-/* The same without code (H21): for repr and previews. A new reference. */
+/* The Trust in images of this user. Borrowed; NULL with an exception. */
+PyObject *ih_own_trust(ih_state *state);
+/* That of an image without code (H21): for repr and previews. A new reference. */
 PyObject *ih_trust_without_code(ih_image_object *image);
 /* Sets what a reader said: `allow_classes` (an iterable of classes, or NULL) and trust in code.
  * Only before anything of the image was opened. 0 or -1. */

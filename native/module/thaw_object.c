@@ -237,10 +237,16 @@ static PyObject *thaw_view(ih_state *state, PyObject *object, bool quietly)
     return PyBytes_FromStringAndSize(data, (Py_ssize_t)view->n);
 }
 
+static PyObject *thaw_part(ih_state *state, PyObject *object, void *t)
+{
+    return thaw_any(state, object, t);
+}
+
 static PyObject *thaw_any(ih_state *state, PyObject *object, thawing *t)
 {
     bool plain = !ih_is_view(state, object);
-    if (plain && !PyTuple_CheckExact(object) && !PyFrozenSet_CheckExact(object))
+    bool real = plain && !PyTuple_CheckExact(object) && !PyFrozenSet_CheckExact(object);
+    if (real && (t->quietly || !PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_HEAPTYPE)))
         return t->quietly && !is_builtin_value(object) ? NULL : Py_NewRef(object);
     PyObject *address = PyLong_FromVoidPtr(object);
     if (address == NULL)
@@ -249,7 +255,12 @@ static PyObject *thaw_any(ih_state *state, PyObject *object, thawing *t)
     if (result != NULL) {
         Py_INCREF(result);
     } else if (!PyErr_Occurred() && Py_EnterRecursiveCall(" while thawing a tuple") == 0) {
-        result = plain ? thaw_members(state, object, t) : thaw_view(state, object, t->quietly);
+        if (real)
+            result = ih_thaw_real(state, object, thaw_part, t);
+        else if (plain)
+            result = thaw_members(state, object, t);
+        else
+            result = thaw_view(state, object, t->quietly);
         Py_LeaveRecursiveCall();
         if (result != NULL && PyDict_SetItem(t->seen, address, result) < 0)
             Py_CLEAR(result);
@@ -272,10 +283,7 @@ static PyObject *thaw(ih_state *state, PyObject *object, bool quietly)
 
 PyObject *ih_thaw(ih_state *state, PyObject *object)
 {
-    if (!ih_is_view(state, object) && !PyTuple_CheckExact(object) &&
-        !PyFrozenSet_CheckExact(object))
-        return Py_NewRef(object);
-    return thaw(state, object, false);
+    return is_builtin_value(object) ? Py_NewRef(object) : thaw(state, object, false);
 }
 
 PyObject *ih_thaw_quietly(ih_state *state, PyObject *object) { return thaw(state, object, true); }

@@ -282,9 +282,9 @@ PyObject *ih_thaw_value(ih_image_object *image, uint64_t at, uint64_t code, PyOb
     return call_make_value(image, at, code, payload, IH_HOOK_THAW_VALUE, NULL);
 }
 
-static PyObject *tuple_of(const ih_layout *layout, PyObject *items)
+static PyObject *tuple_of(PyTypeObject *cls, PyObject *items)
 {
-    PyObject *tuple = new_tuple(layout->cls, PyTuple_GET_SIZE(items));
+    PyObject *tuple = new_tuple(cls, PyTuple_GET_SIZE(items));
     for (Py_ssize_t i = 0; tuple != NULL && i < PyTuple_GET_SIZE(items); i++)
         PyTuple_SET_ITEM(tuple, i, Py_NewRef(PyTuple_GET_ITEM(items, i)));
     return tuple;
@@ -299,9 +299,16 @@ PyObject *ih_thaw_made(ih_image_object *image, uint64_t at, const ih_layout *lay
     if (layout->form == IH_FORM_MADE)
         made = call_make_object(image, at, layout, items, NULL);
     else if (is_plain_tuple_class(image->state, layout->cls))
-        made = tuple_of(layout, items);
+        made = tuple_of(layout->cls, items);
     else
         made = record_of_items(image, at, layout->type_name, items);
     Py_DECREF(items);
     return made;
+}
+
+PyObject *ih_tuple_like(const ih_state *state, PyObject *object, PyObject *items)
+{
+    if (!is_plain_tuple_class(state, Py_TYPE(object)))
+        return Py_NewRef(object);
+    return tuple_of(Py_TYPE(object), items);
 }

@@ -198,6 +198,22 @@ def test_thaw_closes_cycles_through_structs() -> None:
     assert freeze([root])[0].children[0].parent.name == "root"
 
 
+def test_thaw_of_real_instances_that_hold_views() -> None:
+    store = icehouse.Store()
+    for original in (Point(1, [2, Point(3, {4})]), Node("a", [1], [Node("b")])):
+        found = store.get(store.put(original))
+        thawed = thaw(found)
+        assert type(thawed) is type(original)
+        assert thawed == original
+        assert thaw((found, found))[0] == original
+    assert type(thaw(store.get(store.put(Point(1, [2])))).y) is list
+    plain = Point(1, [2])
+    assert thaw(plain) is plain
+    assert thaw(Colour.RED) is Colour.RED
+    model = Node("mine", [1])
+    assert thaw(model) is model
+
+
 def test_h21_repr_does_not_make_exceptions(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
     monkeypatch.setattr(Raising, "__repr__", lambda self: made.append(self) or "Raising()")
