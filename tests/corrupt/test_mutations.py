@@ -1,14 +1,17 @@
 """Damaged images of real objects: CorruptImage or some value, never a crash, never without end."""
 
 import array
+import contextlib
 import random
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
 import pytest
-from forge import INTERESTING, exercise, mutate
+from forge import INTERESTING, REFUSALS, exercise, mutate, open_image
 
+import icehouse
 from icehouse.native import _image
 
 
@@ -70,6 +73,24 @@ def test_images_that_end_too_early(name: str) -> None:
     data = IMAGES[name]
     for size in [*range(0, 200, 3), *range(200, len(data), 97)]:
         exercise(data[:size], 10)
+
+
+GOLDEN = sorted((Path(__file__).parent.parent / "compat" / "images").glob("*/*.ih"))
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_h04_h20_h21_damaged_golden_images(path: Path, soak_factor: int) -> None:
+    """Every kind of node and value, as from a file: nothing of a user's classes is trusted."""
+    rng = random.Random(path.stem)
+    data = path.read_bytes()
+    for _ in range((60 if len(data) < 5_000 else 8) * soak_factor):
+        damaged = mutate(data, rng)
+        if path.stem.startswith(("pandas", "polars", "sparse", "arrow")):
+            # What these packages answer to our questions is theirs.
+            with contextlib.suppress(*REFUSALS):
+                repr(icehouse.thaw(open_image(damaged)))
+        else:
+            exercise(damaged, 15)
 
 
 changes = st.lists(
