@@ -1,6 +1,7 @@
 """Classes such as users write, of the standard library alone: every interpreter can import them.
 
 They lie in a module of their own, so that spawned processes and other interpreters find them.
+Longer than 600 lines: tests compare the names of types, so that they are in one module.
 """
 
 import abc
