@@ -97,9 +97,9 @@ void freeze_forget_classes(freezer *f)
 
 /* ---- their names and layouts ---------------------------------------------------------------- */
 
-static int write_class(freezer *f, PyTypeObject *type, uint32_t *word)
+static int write_class(freezer *f, const freeze_rule *rule, PyTypeObject *type, uint32_t *word)
 {
-    PyObject *names = ih_class_names(type);
+    PyObject *names = ih_rule_names(rule, type);
     uint32_t payload = 0, parts[2];
     uint64_t at = 0;
     if (names == NULL)
@@ -140,7 +140,7 @@ int freeze_class_word(freezer *f, PyTypeObject *type, uint32_t *word)
     uint32_t name = (uint32_t)IH_VALUE_CLASS << 8 | IH_NODE_BIT | (uint32_t)IH_VALUE;
     if (*word < IH_CONSTANTS_END * 2 || (*word & 1) != 0 ||
         (ih_load32(f->writer.bytes + (uint64_t)(*word >> 1) * 4) & ~IH_SHARED_BIT) != name)
-        if (write_class(f, type, word) < 0)
+        if (write_class(f, class != NULL ? class->rule : NULL, type, word) < 0)
             return -1;
     if (class != NULL)
         class->class_word = *word;

@@ -24,7 +24,7 @@ static PyObject *hooks_of(ih_state *state)
 static long generation(const ih_state *state)
 {
     PyObject *hooks = __atomic_load_n(&state->rules.hooks, __ATOMIC_ACQUIRE);
-    PyObject *number = hooks == NULL ? NULL : PyObject_GetAttrString(hooks, "generation");
+    PyObject *number = hooks == NULL ? NULL : PyObject_GetAttr(hooks, state->rules.generation);
     long value = number == NULL ? -1 : PyLong_AsLong(number);
     Py_XDECREF(number);
     if (PyErr_Occurred())
@@ -80,6 +80,7 @@ static void free_rule(freeze_rule *rule)
     Py_XDECREF((PyObject *)rule->base);
     Py_XDECREF(rule->getter);
     Py_XDECREF(rule->reason);
+    Py_XDECREF(rule->names);
     PyMem_Free(rule);
 }
 
@@ -211,8 +212,8 @@ static freeze_rule *parse(PyTypeObject *class, PyObject *answer)
 
 PyObject *ih_rule_known(ih_state *state, PyTypeObject *class, const freeze_rule **out)
 {
-    PyObject *address = PyLong_FromVoidPtr(class), *capsule = NULL;
-    if (address == NULL)
+    PyObject *address = NULL, *capsule = NULL;
+    if (state->rules.known == NULL || (address = PyLong_FromVoidPtr(class)) == NULL)
         return NULL;
 #if PY_VERSION_HEX >= 0x030D0000
     if (PyDict_GetItemRef(state->rules.known, address, &capsule) < 0)
@@ -266,6 +267,10 @@ static int keep(ih_state *state, PyTypeObject *class, PyObject *capsule)
 
 PyObject *ih_rule_ask(ih_state *state, PyTypeObject *class, const freeze_rule **out)
 {
+    if (state->rules.known == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "icehouse has been unloaded");
+        return NULL;
+    }
     PyObject *hooks = hooks_of(state);
     if (hooks == NULL)
         return NULL;
@@ -281,6 +286,9 @@ PyObject *ih_rule_ask(ih_state *state, PyTypeObject *class, const freeze_rule **
         return NULL;
     rule->version = version;
     rule->generation = now;
+    rule->names = ih_class_names(class);
+    if (rule->names == NULL)
+        PyErr_Clear(); /* said when they are needed */
     PyObject *capsule = PyCapsule_New(rule, CAPSULE, destroy);
     if (capsule == NULL) {
         free_rule(rule);
@@ -367,8 +375,18 @@ PyObject *ih_class_names(PyTypeObject *class)
     return names;
 }
 
+PyObject *ih_rule_names(const freeze_rule *rule, PyTypeObject *class)
+{
+    /* Assigning __qualname__ does not count as changing the class. */
+    if (rule != NULL && rule->names != NULL && PyType_HasFeature(class, Py_TPFLAGS_HEAPTYPE) &&
+        ((PyHeapTypeObject *)class)->ht_qualname == PyTuple_GET_ITEM(rule->names, 1))
+        return Py_NewRef(rule->names);
+    return ih_class_names(class);
+}
+
 void ih_rules_clear(ih_state *state)
 {
     Py_CLEAR(state->rules.hooks);
     Py_CLEAR(state->rules.known);
+    Py_CLEAR(state->rules.generation);
 }

@@ -38,6 +38,7 @@ typedef struct {
     PyTypeObject *base; /* owned: of a container */
     PyObject *getter;   /* owned, or NULL */
     PyObject *reason;   /* owned, or NULL */
+    PyObject *names;    /* owned: ih_class_names() when it was asked; or NULL */
     Py_ssize_t slot_count;
     rule_slot slots[];
 } freeze_rule;
@@ -58,6 +59,8 @@ int ih_rule_slot(const rule_slot *slot, PyObject *object, PyObject **value);
 /* `__module__` and `__qualname__` as the interpreter itself knows them: no code of a metaclass
  * runs. A tuple of two, or NULL with an exception. */
 PyObject *ih_class_names(PyTypeObject *class);
+/* The same, new reference, from its rule if that still holds (which may be NULL). */
+PyObject *ih_rule_names(const freeze_rule *rule, PyTypeObject *class);
 
 void ih_rules_clear(ih_state *state);
 

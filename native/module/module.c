@@ -305,7 +305,8 @@ static int module_exec(PyObject *module)
     ih_state *state = ih_state_of(module);
     state->module = module;
     state->rules.known = PyDict_New();
-    if (state->rules.known == NULL)
+    state->rules.generation = PyUnicode_InternFromString("generation");
+    if (state->rules.known == NULL || state->rules.generation == NULL)
         return -1;
     for (size_t i = 0; i < Py_ARRAY_LENGTH(steps); i++) {
         if (steps[i](module, state) < 0)

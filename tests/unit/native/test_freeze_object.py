@@ -481,6 +481,16 @@ def test_a_class_is_asked_about_once_while_it_stays_the_same(asked: list[type]) 
     assert asked == [Point]
 
 
+def test_a_class_that_is_renamed_is_written_under_its_new_name() -> None:
+    cls = type("Old", (), {})
+    with ruling(view):
+        assert frozen(cls()).name[1] == "Old"
+        cls.__qualname__ = "New"
+        assert frozen(cls()).name[1] == "New"
+        cls.__module__ = "elsewhere"
+        assert frozen(cls()).name == ("elsewhere", "New")
+
+
 def test_many_unknown_classes_in_one_graph(asked: list[type]) -> None:
     classes = [type(f"C{i}", (), {"__init__": lambda self: None}) for i in range(50)]
     with ruling(view):
