@@ -2,9 +2,13 @@
 
 import array
 import contextlib
+import datetime
 import random
+import uuid
+from collections import OrderedDict, deque
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis
 import hypothesis.strategies as st
@@ -21,6 +25,17 @@ def cyclic() -> list[Any]:
     return loop
 
 
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+class Plain:
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+
+DAY = datetime.date(2024, 1, 1)
 OBJECTS: dict[str, Any] = {
     "words": [None, True, 1, -5, 2**40, 2**200, 1.5, 2j, ..., "a", "ü", "long " * 40, b"x", ()],
     "packed": [[1, 2, 3], [1.5, 2.5], [2**40, 1], [True, False, True], list(range(1000))],
@@ -40,6 +55,10 @@ OBJECTS: dict[str, Any] = {
     "shared": [[1, 2, ["b"]]] * 3,
     "cyclic": cyclic(),
     "buffers": [bytearray(b"abc"), b"z" * 70000, array.array("d", [1, 2]), memoryview(b"12345678")],
+    "values": [DAY, datetime.timedelta(1), uuid.UUID(int=7), Decimal("1.5"), slice(1, DAY)] * 2,
+    "value keys": [{uuid.UUID(int=i): i for i in range(12)}, {DAY: {DAY, 1}}, (DAY, (DAY, "x"))],
+    "named": [Pair(1, [Pair("a", DAY), Pair(Pair(None, ()), {})]), Pair],
+    "objects": [Plain(a=1, b=[DAY]), Plain(a=2, b=Plain()), OrderedDict(x=1), deque([1, DAY], 5)],
     "arrays": [array.array("i", range(3000)), memoryview(bytes(24)).cast("i", [2, 3])],
 }
 IMAGES = {name: _image._image_bytes(value) for name, value in OBJECTS.items()}
@@ -58,7 +77,9 @@ def test_h04_random_damage(name: str, soak_factor: int) -> None:
         exercise(mutate(IMAGES[name], rng), 25)
 
 
-@pytest.mark.parametrize("name", ["words", "records", "tuples", "sets", "cyclic"])
+@pytest.mark.parametrize(
+    "name", ["words", "records", "tuples", "sets", "cyclic", "values", "named", "objects"]
+)
 def test_h04_every_word_of_a_small_image(name: str) -> None:
     data = IMAGES[name]
     for at in range(48, min(len(data), 400), 4):
