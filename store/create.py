@@ -61,10 +61,12 @@ class Creation:
         if self._ended:
             raise ValueError("this array is sealed or taken back; create another")
         self._ended = True
-        made = self.array if self._building is None else self._building.seal()
-        self._handle = self._store.put(made, **self._options)
-        self._close()
-        return self._handle
+        try:
+            made = self.array if self._building is None else self._building.seal()
+            self._handle = handle = self._store.put(made, **self._options)
+        finally:
+            self._close()
+        return handle
 
     def abandon(self) -> None:
         """Give the memory back; what was handed out then reads as zeros, if it was in the store."""
@@ -208,8 +210,8 @@ _CODES = {
 def _plain_format(dtype: Any) -> tuple[str, int]:
     import struct
 
-    text = {float: "float64", int: "int64", bool: "bool"}.get(dtype, dtype)
-    code = _NAMES.get(text) or _CODES.get(str(text).lstrip("<=|"))
+    text = str({float: "float64", int: "int64", bool: "bool"}.get(dtype, dtype))
+    code = _NAMES.get(text) or _CODES.get(text.lstrip("<=|"))
     if code is None:
         raise TypeError(f"without numpy there is no dtype {dtype!r}; give one such as 'float64'")
     return code, struct.calcsize(code)
