@@ -1,7 +1,7 @@
 /* Views of containers whose class is not to be had: the fields, and the content itself.
  *
- * What its class would make of the content nobody knows, so it answers as the builtin container that
- * it is a subclass of: len, iteration, items, `in`, and the methods of the frozen content. */
+ * What its class would make of the content nobody knows, so it answers as the builtin container
+ * that it is a subclass of: len, iteration, items, `in`, and the methods of the frozen content. */
 #include "module/decode.h"
 #include "module/object_parts.h"
 

@@ -106,7 +106,8 @@ def test_each_access_makes_its_own() -> None:
 def test_h21_code_that_fails_is_no_damage() -> None:
     failing = uc.Reduced(1)
     view = icehouse.freeze([failing])
-    original, uc.Reduced.__init__ = uc.Reduced.__init__, None  # type: ignore[method-assign,assignment]
+    original = uc.Reduced.__init__
+    uc.Reduced.__init__ = None  # type: ignore[method-assign,assignment]
     try:
         with pytest.raises(icehouse.IcehouseError, match=r"Reduced could not be made again"):
             view[0]
