@@ -582,7 +582,8 @@ int ih_equal(PyObject *a, PyObject *b)
     ih_comparison c = {.state = ih_compare_state(a, b), .work = &work};
     if (c.state == NULL)
         return PyObject_RichCompareBool(a, b, Py_EQ);
-    int equal = ih_compare_run(&c, a, b);
+    int equal = ih_walk_enter("comparison") < 0 ? -1 : ih_compare_run(&c, a, b);
+    ih_walk_leave();
     ih_compare_finish(&c);
     return equal;
 }

@@ -65,7 +65,8 @@ int ih_order(PyObject *a, PyObject *b, int op)
     ih_comparison c = {.state = ih_compare_state(a, b), .order = true, .work = &work};
     if (c.state == NULL)
         return apply(a, b, op);
-    int result = ih_compare_run(&c, a, b);
+    int result = ih_walk_enter("comparison") < 0 ? -1 : ih_compare_run(&c, a, b);
+    ih_walk_leave();
     if (result == 1)
         result = order_sizes(0, 0, op);
     else if (result == 0)

@@ -212,9 +212,10 @@ Py_hash_t ih_hasher_hash(ih_hasher *h, uint64_t at)
     Py_hash_t hash = -1;
     if (ih_value_of_word(h->image, ih_word_at(at), &value) < 0)
         return -1;
-    int done = hash_value(h, &value, &hash);
+    int done = ih_walk_enter("hash") < 0 ? -1 : hash_value(h, &value, &hash);
     if (done == 0)
         done = run(h, &hash);
+    ih_walk_leave();
     ih_value_clear(&value);
     while (h->depth > 0)
         ih_cursor_close(&h->levels[--h->depth].cursor);

@@ -32,6 +32,7 @@ typedef struct {
     size_t size, room;
     level levels[DEPTH_MAX];
     uint32_t depth;
+    unsigned before; /* nodes that were being shown when it began */
 } printer;
 
 static int put(printer *p, const char *text, size_t size)
@@ -83,12 +84,14 @@ static int put_repr(printer *p, PyObject *object)
 static _Thread_local struct {
     unsigned depth;
     uint64_t items;
+    const uint8_t *nodes[DEPTH_MAX]; /* that are being shown, the outermost first */
+    unsigned count;
 } budget;
 
 void ih_repr_enter(void)
 {
     if (budget.depth++ == 0)
-        budget.items = 0;
+        budget.items = budget.count = 0;
     ih_sample_begin();
 }
 void ih_repr_leave(void)
@@ -180,6 +183,7 @@ static const char *elided(ih_class class)
 static void close_top(printer *p)
 {
     level *top = &p->levels[--p->depth];
+    budget.count -= budget.count > 0;
     ih_cursor_close(&top->cursor);
     Py_XDECREF((PyObject *)top->dict);
 }
@@ -192,15 +196,23 @@ static const uint8_t *level_at(const level *item)
     return item->cursor.at != 0 ? item->cursor.image->image.base + item->cursor.at : NULL;
 }
 
+/* By this thread, in any repr(): objects show views inside views (H24). */
+static bool is_shown(const uint8_t *node)
+{
+    for (unsigned i = 0; i < budget.count; i++)
+        if (budget.nodes[i] == node)
+            return true;
+    return false;
+}
+
 /* Opens a node that is not being printed already. */
 static int push_node(printer *p, const ih_value *value)
 {
     uint64_t at = ih_word_offset(value->word);
     ih_class class = ih_kind_class(value->node.kind);
-    for (uint32_t i = 0; i < p->depth; i++)
-        if (level_at(&p->levels[i]) == value->image->image.base + at)
-            return put_text(p, elided(class));
-    if (p->depth == DEPTH_MAX)
+    if (is_shown(value->image->image.base + at))
+        return put_text(p, elided(class));
+    if (budget.count >= DEPTH_MAX || p->depth == DEPTH_MAX)
         return put_text(p, "...");
     level *top = &p->levels[p->depth];
     *top = (level){.class = (uint8_t) class, .n = value->node.n, .mode = IH_ITERATE_ITEMS};
@@ -214,6 +226,7 @@ static int push_node(printer *p, const ih_value *value)
         ih_cursor_node(&top->cursor, value->image, at, &value->node);
     }
     p->depth++;
+    budget.nodes[budget.count++] = level_at(top);
     return put_text(p, opening(top));
 }
 
@@ -330,7 +343,8 @@ static int print_all(printer *p)
 
 /* ---- whole views -------------------------------------------------------------------------- */
 
-static int open_view(printer *p, PyObject *view)
+/* False: it is being shown already, or too deep. */
+static bool open_view(printer *p, PyObject *view)
 {
     const ih_state *state = p->image->state;
     level *top = &p->levels[0];
@@ -350,7 +364,11 @@ static int open_view(printer *p, PyObject *view)
             top->cursor.at = 0; /* the node may lie inside its own slice */
     }
     p->depth = 1;
-    return 0;
+    const uint8_t *node = level_at(top);
+    bool shown = (node != NULL && is_shown(node)) || budget.count >= DEPTH_MAX;
+    if (budget.count < DEPTH_MAX)
+        budget.nodes[budget.count++] = node;
+    return !shown;
 }
 
 static PyObject *finish(printer *p, int failed)
@@ -360,6 +378,7 @@ static PyObject *finish(printer *p, int failed)
     PyObject *result = NULL;
     if (!failed)
         result = PyUnicode_DecodeUTF8(p->text, (Py_ssize_t)p->size, "surrogatepass");
+    budget.count = p->before;
     PyMem_Free(p->text);
     PyMem_Free(p);
     ih_repr_leave();
@@ -375,6 +394,7 @@ static printer *start(PyTypeObject *type, ih_image_object *image)
     }
     ih_repr_enter();
     p->image = image;
+    p->before = budget.count;
     const char *dot = strrchr(type->tp_name, '.');
     if (put_text(p, dot == NULL ? type->tp_name : dot + 1) < 0 || put_text(p, "(") < 0) {
         finish(p, 1);
@@ -388,12 +408,14 @@ PyObject *ih_repr(PyObject *view)
     printer *p = start(Py_TYPE(view), ((ih_view *)view)->image);
     if (p == NULL)
         return NULL;
-    open_view(p, view);
+    bool whole = open_view(p, view);
     level *top = &p->levels[0];
     bool empty_set = top->class == IH_SET_CLASS && top->n == 0;
     top->is_frozenset = false;
     int failed = 0;
-    if (empty_set) /* FrozenSet(), as frozenset() */
+    if (!whole)
+        failed = put_text(p, "...") < 0;
+    else if (empty_set) /* FrozenSet(), as frozenset() */
         close_top(p);
     else
         failed = put_text(p, opening(top)) < 0 || print_all(p) < 0;
@@ -406,7 +428,7 @@ PyObject *ih_repr_dict_view(PyObject *view, int mode)
     printer *p = start(Py_TYPE(view), dict->image);
     if (p == NULL)
         return NULL;
-    open_view(p, (PyObject *)dict);
+    (void)open_view(p, (PyObject *)dict);
     p->levels[0].mode = (uint8_t)mode;
     if (mode != IH_ITERATE_ITEMS)
         p->levels[0].n = dict->n;

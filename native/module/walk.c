@@ -3,6 +3,21 @@
 
 #include "module/link.h"
 
+#define WALKS_MAX 200u
+
+static _Thread_local unsigned walks;
+
+int ih_walk_enter(const char *doing)
+{
+    if (++walks <= WALKS_MAX)
+        return 0;
+    PyErr_Format(PyExc_RecursionError, "views inside objects inside views without end in %s",
+                 doing);
+    return -1;
+}
+
+void ih_walk_leave(void) { walks--; }
+
 ih_class ih_kind_class(unsigned kind)
 {
     switch (kind) {

@@ -43,6 +43,11 @@ typedef struct {
     bool ascii, whole;
 } ih_cursor;
 
+/* Around each walk of this thread: objects that are made whole may hold views, whose walks then lie
+ * inside this one and take C's stack. 0, or -1 with RecursionError; leaves either way. */
+int ih_walk_enter(const char *doing);
+void ih_walk_leave(void);
+
 /* The class of a node's kind: real tuples and FrozenTuple are one. */
 ih_class ih_kind_class(unsigned kind);
 

@@ -334,6 +334,32 @@ def test_h24_payloads_that_lead_back_through_lists() -> None:
         exercise(forge.image(forge.words(LIST, word)), 5)
 
 
+def test_h24_views_inside_values_inside_views() -> None:
+    """Each level of such a cycle takes C's stack: it must end before that does."""
+    forge = Forge()
+    payload = forge.words(TUPLE, forge.word(16 + 8), NONE, NONE)
+    value = forge.value(codes.SLICE, payload)
+    loop = forge.words(LIST, value)
+    data = forge.image(loop)
+    left, right = trusted(data), trusted(bytes(data))
+    assert "..." in repr(left)
+    assert left == left
+    with pytest.raises(RecursionError):
+        assert left == right
+    with pytest.raises(RecursionError):
+        assert left < right
+    with pytest.raises((RecursionError, ValueError)):
+        icehouse.thaw(left)
+    exercise(data)
+    hashed = Forge()
+    payload = hashed.words(TUPLE, hashed.word(16 + 8), NONE, NONE)
+    value = hashed.value(codes.SLICE, payload)
+    data = hashed.image(hashed.words(TUPLE_VIEW, value))
+    with pytest.raises((RecursionError, TypeError)):
+        hash(trusted(data))
+    exercise(data)
+
+
 def test_h21_repr_makes_no_code() -> None:
     forge = Forge()
     callable_ = forge.value(
