@@ -4,6 +4,7 @@ At the top of a module, since classes come back by name. Imported by tests of th
 strategies of tests/property/universe.py, and in other interpreters.
 """
 
+import builtins
 import datetime as dt
 import decimal
 import enum
@@ -257,7 +258,11 @@ CLASSES = [
     bytes.fromhex,
     operator.itemgetter,
 ]
-SEQUENCES = [time.gmtime(0), pathlib.Path("/").stat(), os.terminal_size((80, 24))]
+SEQUENCES = [
+    time.gmtime(0),
+    os.stat_result(tuple(range(10)), {"st_atime": 1.5, "st_blksize": 4096}),
+    os.terminal_size((80, 24)),
+]
 DERIVED = [
     stamp(("note", 1)),
     with_attributes(Moment(1, 2, fold=1), why="because"),
@@ -274,6 +279,13 @@ DERIVED = [
 # Made again by their own `__reduce__`.
 REDUCED = [functools.partial(int, "11", base=2), list[int], int | str]
 
+# From Python 3.15.
+FROZENDICTS = (
+    [vars(builtins)["frozendict"]({"b": 1, "a": (2,)}), vars(builtins)["frozendict"]()]
+    if hasattr(builtins, "frozendict")
+    else []
+)
+
 COMPARABLE: list[Any] = [
     *DATES,
     *NUMBERS,
@@ -285,6 +297,7 @@ COMPARABLE: list[Any] = [
     *CLASSES,
     *SEQUENCES,
     *DERIVED,
+    *FROZENDICTS,
 ]
 
 
