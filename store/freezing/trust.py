@@ -95,8 +95,7 @@ def resolve_class(module: str, qualname: str, trust: Trust) -> type | None:
     Only where the trust allows it is anything imported. The result is a class that itself says
     this very name; no code of it or of its metaclass runs.
     """
-    if type(module) is not str or type(qualname) is not str:
-        raise ValueError("the name of a class is not text")
+    _check_names(module, qualname)
     module = FACES.get(module, module)
     if trust.classes is not None:
         allowed = trust.classes.get(f"{module}.{qualname}")
@@ -106,6 +105,11 @@ def resolve_class(module: str, qualname: str, trust: Trust) -> type | None:
         return None
     found = lookup(module, qualname)
     return found if is_class_named(found, module, qualname) else None
+
+
+def _check_names(module: Any, qualname: Any) -> None:
+    if type(module) is not str or type(qualname) is not str:
+        raise ValueError("the name of a class is not text")
 
 
 def is_class_named(found: Any, module: str, qualname: str) -> bool:
@@ -122,6 +126,7 @@ def lookup(module: str, qualname: str) -> Any:
     The way leads through the namespaces of modules and classes alone: attributes that code would
     have to compute are not found.
     """
+    _check_names(module, qualname)
     if "<" in qualname:  # <locals>, <lambda>
         return None
     holder = _module(module)
