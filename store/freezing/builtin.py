@@ -111,6 +111,8 @@ def find_global(module: str, qualname: str) -> Any:
 def open_global(payload: Any, trust: Trust) -> Any:
     """Find it again; a record of its name without trust in code, or where it isn't found."""
     module, qualname = payload
+    if type(module) is not str or type(qualname) is not str:
+        raise ValueError("a name is text")
     found = find_global(module, qualname) if trust.code else None
     if found is None:
         return Record(
