@@ -6,8 +6,8 @@
 
 /* H4: consumers of buffers trust them not to change, and some crash where they do. In place go
  * images produced under our own uid, those under F_SEAL_WRITE (seen before their content is
- * checked, by whoever makes objects of them), and images inside a bytes object, or in other memory of which
- * it is known, that nobody changes. */
+ * checked, by whoever makes objects of them), and images inside a bytes object, or in other memory
+ * of which it is known, that nobody changes. */
 static inline bool ih_buffer_in_place(const ih_image_object *image)
 {
     if (image->lease != NULL)
