@@ -13,6 +13,7 @@ static const char *const hook_names[IH_HOOKS] = {
     [IH_HOOK_FROZEN_BY_NATURE] = "frozen_by_nature",
     [IH_HOOK_THAW_CONTAINER] = "thaw_container",
     [IH_HOOK_VIEW_INFO] = "view_info",
+    [IH_HOOK_REDUCE_FOREIGN] = "reduce_foreign",
 };
 
 /* Stores a new object where others may be quicker; returns what is there, borrowed. */

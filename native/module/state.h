@@ -170,6 +170,7 @@ typedef enum {
     IH_HOOK_FROZEN_BY_NATURE,
     IH_HOOK_THAW_CONTAINER,
     IH_HOOK_VIEW_INFO,
+    IH_HOOK_REDUCE_FOREIGN,
     IH_HOOKS,
 } ih_hook_id;
 

@@ -3,12 +3,14 @@
  * By value a view is the bytes of an image, one buffer that protocol 5 moves out of band. Whoever
  * loads it copies the bytes into the store of freeze() and reads them as any image, where every
  * word is checked when it is used. It is trusted as images of this process are: who can choose what
- * is unpickled can run any code. */
+ * is unpickled can run any code. Not so a view whose image this process itself does not trust: who
+ * made that chose no more than its bytes, and the pickle says so (H20). */
 #include "module/travel.h"
 
 #include "arena/visit.h"
 #include "module/decode.h"
 #include "module/freezer.h"
+#include "module/hooks.h"
 #include "module/image_object.h"
 #include "module/link.h"
 #include "module/process.h"
@@ -17,6 +19,17 @@
 
 /* ---- by value ------------------------------------------------------------------------------- */
 
+/* Of an image that is not trusted as our own are. Steals the bytes. */
+static PyObject *reduce_foreign(ih_state *state, ih_image_object *image, PyObject *bytes)
+{
+    PyObject *hook = ih_hook_of(state, IH_HOOK_REDUCE_FOREIGN);
+    PyObject *trust = hook != NULL ? ih_image_trust(image) : NULL;
+    PyObject *reduced =
+        trust != NULL ? PyObject_CallFunctionObjArgs(hook, bytes, trust, NULL) : NULL;
+    Py_DECREF(bytes);
+    return reduced;
+}
+
 static PyObject *reduce_by_value(ih_state *state, PyObject *view, long protocol)
 {
     PyObject *bytes = ih_freeze_to_bytes(state, view);
@@ -24,6 +37,9 @@ static PyObject *reduce_by_value(ih_state *state, PyObject *view, long protocol)
         Py_SETREF(bytes, PyPickleBuffer_FromObject(bytes));
     if (!bytes)
         return NULL;
+    ih_image_object *image = ((ih_view *)view)->image;
+    if (image->lease == NULL || !image->lease->trusted)
+        return reduce_foreign(state, image, bytes);
     PyObject *load = PyObject_GetAttrString(state->module, "_load_image");
     return load ? Py_BuildValue("N(N)", load, bytes) : (Py_DECREF(bytes), NULL);
 }

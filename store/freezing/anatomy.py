@@ -37,6 +37,11 @@ UNDERSTOOD = frozenset(
 GENERATORS = frozenset({"dataclasses", "attr._make"})
 
 
+def place(cls: type, base: type) -> int:
+    """Find the place of a base in the MRO, by identity: a metaclass is not asked what is equal."""
+    return next(at for at, kind in enumerate(mro(cls)) if kind is base)
+
+
 def own(cls: type, name: str) -> Any:
     """Find what a class or a base of it defines as `name` itself; None if that is understood.
 

@@ -71,12 +71,16 @@ CONTAINERS = (
 )
 
 
+def _is_container(cls: type) -> bool:
+    return any(cls is kind for kind in CONTAINERS)
+
+
 def calls_base(cls: type) -> bool:
     """Whether a method that reads goes on to the builtin base by `super()` or by its name."""
     bases = anatomy.mro(cls)
-    names = {"super", *(base.__name__ for base in bases if base in CONTAINERS)}
+    names = {"super", *(base.__name__ for base in bases if _is_container(base))}
     for base in bases:
-        if base in CONTAINERS:
+        if _is_container(base):
             break
         for name, value in anatomy.namespace(base).items():
             code = _code(value)
@@ -293,11 +297,12 @@ METHODS: dict[type, dict[str, Any]] = {
 def methods(cls: type) -> dict[str, Any]:
     """Find the methods that the view of a class needs in place of those written in C."""
     bases = anatomy.mro(cls)
-    for base in bases:
-        found = METHODS.get(base)
+    for at, base in enumerate(bases):
+        # By identity: a metaclass may say what it likes about hash and equality.
+        found = next((METHODS[kind] for kind in METHODS if kind is base), None)
         if found is not None:
             # What the class itself or another base before it defines comes first.
-            before = bases[: bases.index(base)]
+            before = bases[:at]
             return {
                 name: function
                 for name, function in found.items()

@@ -30,7 +30,13 @@ from icehouse.store.freezing import registry
 from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.registry import rule_of
-from icehouse.store.freezing.trust import Trust, name_of, resolve_class, trust_of
+from icehouse.store.freezing.trust import (
+    Trust,
+    name_of,
+    reduce_foreign,
+    resolve_class,
+    trust_of,
+)
 
 __all__ = [
     "Record",
@@ -42,6 +48,7 @@ __all__ = [
     "make_record",
     "make_value",
     "name_of",
+    "reduce_foreign",
     "resolve_class",
     "rule_of",
     "thaw_container",

@@ -48,7 +48,7 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
     if name_of(base) == "pydantic.main.BaseModel":
         return ("made", codes.PYDANTIC, _model)
     bases = anatomy.mro(cls)
-    later = bases[bases.index(base) + 1 :]
+    later = bases[anatomy.place(cls, base) + 1 :]
     if base not in PLAIN or any(_others(parent) for parent in later):
         return None
     if base is tuple and anatomy.dict_descriptor(cls) is None:

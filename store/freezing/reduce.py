@@ -48,7 +48,9 @@ NOTHING, NAMED, PAIR, OTHER = None, 1, 2, 0
 
 def rule(cls: type) -> tuple[Any, ...] | str | None:
     """How a class wants to be taken apart; None if it does not say."""
-    registered = copyreg.dispatch_table.get(cls)
+    # By identity: looking the class up would ask its metaclass for a hash.
+    table = list(copyreg.dispatch_table.items())
+    registered = next((function for kind, function in table if kind is cls), None)
     if registered is not None:
         return ("value", codes.REDUCE, _getter(registered, f"what copyreg has for {name_of(cls)}"))
     for name in ("__reduce_ex__", "__reduce__"):
@@ -284,5 +286,5 @@ SOFT: dict[type, Callable[[Any], Any]] = {
 
 
 def _one_level(part: Any) -> Any:
-    change = SOFT.get(type(part))
+    change = next((SOFT[kind] for kind in SOFT if type(part) is kind), None)
     return part if change is None else change(part)

@@ -1,6 +1,6 @@
 """What users say about types: `register_freezable`, and the `__freeze__` protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from icehouse.store.freezing import anatomy, codes
@@ -24,7 +24,8 @@ class Registration(NamedTuple):
     thaw: Callable[[Any], Any] | None
 
 
-_by_type: dict[type, Registration] = {}
+# By id: a metaclass may say what it likes about hash and equality. The type keeps its id.
+_by_type: dict[int, tuple[type, Registration]] = {}
 _by_name: dict[tuple[str, str], type] = {}
 
 
@@ -36,7 +37,7 @@ def register(
     """Keep what `register_freezable` was told; it counts from the next object on."""
     if not isinstance(cls, type):
         raise TypeError(f"register_freezable takes a class, not {cls!r}")
-    if cls in _NEVER_ASKED:
+    if any(cls is kind for kind in _NEVER_ASKED):
         raise ValueError(
             f"{cls.__name__} can't be registered: icehouse freezes exactly this type itself; "
             "register a subclass of your own"
@@ -46,14 +47,14 @@ def register(
             raise TypeError(f"{name}= takes a callable, not {function!r}")
     if thaw is not None and freeze is None:
         raise TypeError("thaw= needs freeze=: it is given what that returned")
-    _by_type[cls] = Registration(freeze, thaw)
+    _by_type[id(cls)] = cls, Registration(freeze, thaw)
     _by_name[module_of(cls), qualname_of(cls)] = cls
     _next_generation()
 
 
 def forget(cls: type) -> None:
     """Undo a registration."""
-    if _by_type.pop(cls, None) is not None:
+    if _by_type.pop(id(cls), None) is not None:
         del _by_name[module_of(cls), qualname_of(cls)]
         _next_generation()
 
@@ -69,7 +70,7 @@ def _next_generation() -> None:
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
     """Ask a registration of `base`, or its `__freeze__`, about instances of `cls`."""
-    if base in _by_type:
+    if id(base) in _by_type:
         return _registered(cls, base)
     if "__freeze__" in anatomy.namespace(base):
         return _protocol(cls)
@@ -78,17 +79,22 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
 
 def rule_by_abc(cls: type) -> tuple[Any, ...] | str | None:
     """Ask a registration of an abstract class of which `cls` is a virtual subclass."""
-    found = [kind for kind in _by_type if kind not in anatomy.mro(cls) and issubclass(cls, kind)]
+    kinds = [kind for kind, _ in list(_by_type.values())]
+    found = [kind for kind in kinds if not _has(anatomy.mro(cls), kind) and issubclass(cls, kind)]
     # The most specific ones: of a class and its base, the class.
-    best = [kind for kind in found if not any(kind in anatomy.mro(o)[1:] for o in found)]
+    best = [kind for kind in found if not any(_has(anatomy.mro(o)[1:], kind) for o in found)]
     if len(best) > 1:
         names = " and ".join(sorted(map(name_of, best)))
         return f"it is ambiguous which registration counts for {name_of(cls)}: that of {names}"
     return _registered(cls, best[0]) if best else None
 
 
+def _has(classes: Iterable[type], cls: type) -> bool:
+    return any(other is cls for other in classes)
+
+
 def _registered(cls: type, base: type) -> tuple[Any, ...] | str:
-    freeze, thaw = _by_type[base]
+    freeze, thaw = _by_type[id(base)][1]
     if freeze is None:
         # Without functions: by what its `__reduce_ex__` says, as pickle does it.
         from icehouse.store.freezing import reduce
@@ -142,7 +148,7 @@ def open_registered(payload: Any, trust: Trust) -> Any:
     module, qualname, state = payload
     cls = resolve_class(module, qualname, trust)
     if cls is not None:
-        registration = _by_type.get(cls)
+        _, registration = _by_type.get(id(cls), (None, None))
         if registration is not None and registration.thaw is not None:
             return registration.thaw(state)
     return Record(f"{module}.{qualname}", ("frozen",), (state,))

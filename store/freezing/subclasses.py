@@ -45,7 +45,7 @@ def has_finalizer(cls: type) -> bool:
 
 def declares(cls: type, base: type) -> bool:
     """Whether a class that is nearer in the MRO than `base` says itself how it pickles."""
-    own = cls.__mro__[: cls.__mro__.index(base)]
+    own = cls.__mro__[: anatomy.place(cls, base)]
     return any(not _PICKLING.isdisjoint(namespace_of(kind)) for kind in own)
 
 
@@ -143,7 +143,8 @@ class _Plan(NamedTuple):
     slots: dict[str, Any]
 
 
-_plans: dict[type, _Plan] = {}
+# By id, since a metaclass may say what it likes about hash and equality. The class keeps its id.
+_plans: dict[int, tuple[type, _Plan]] = {}
 _PLANS_MAX = 256
 
 
@@ -157,7 +158,8 @@ def _plan(cls: type) -> _Plan:
     remake = registry.load(REMAKES[name_of(base)], "remake") if in_c else None
     if len(_plans) >= _PLANS_MAX:
         _plans.clear()
-    made = _plans[cls] = _Plan(base, remake, slots_of(cls, base))
+    made = _Plan(base, remake, slots_of(cls, base))
+    _plans[id(cls)] = cls, made
     return made
 
 
@@ -166,7 +168,8 @@ def make(cls: type, names: Any, values: Any, trust: Trust) -> Any:
     del trust
     if has_finalizer(cls):
         raise ValueError(f"{name_of(cls)} has __del__")
-    base, remake, slots = _plans.get(cls) or _plan(cls)
+    known = _plans.get(id(cls))
+    base, remake, slots = _plan(cls) if known is None else known[1]
     plain, rest, contents = None, names, values
     if names and names[0] == "":
         plain, rest, contents = values[0], names[1:], values[1:]

@@ -69,6 +69,30 @@ def trust_of(own: bool, allow_classes: Iterable[type] | None, code: bool) -> Tru
     return Trust(own=own, classes=classes, code=own or code)
 
 
+def reduce_foreign(data: Any, trust: Trust) -> tuple[Any, ...]:
+    """Say how a view pickles whose image is trusted with less than our own: with that trust.
+
+    Otherwise passing it on to another process would make code and classes of what a stranger wrote.
+    """
+    if trust.own:
+        from icehouse.native._image import _load_image
+
+        return (_load_image, (data,))
+    # A local class has no name that a pickle could follow.
+    classes = trust.classes and tuple(
+        c for c in trust.classes.values() if "<" not in qualname_of(c)
+    )
+    return (load_foreign, (data, classes, trust.code))
+
+
+def load_foreign(data: Any, classes: tuple[type, ...] | None, code: bool) -> Any:
+    """Open what `reduce_foreign` wrote."""
+    from icehouse.native._image import _open_buffer
+
+    # The buffer may be one that somebody still writes: it is not taken for fixed.
+    return _open_buffer(data, False, trust_of(False, classes, code))  # noqa: FBT003
+
+
 def module_of(cls: type) -> str:
     """Read the module that a class says it is from, "" where it says nothing usable."""
     try:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pickle
 import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -138,3 +139,73 @@ def test_h20_a_class_that_is_something_else_now_gives_a_record(
     fresh = icehouse.freeze({"x": stored})["x"]
     for record in fresh:
         assert icehouse.type_name(record).startswith("user_classes.")
+
+
+class Unhashable(type):
+    """A metaclass whose classes can't be looked up in a dict, and are equal to anything."""
+
+    def __hash__(cls) -> int:
+        pytest.fail("the hash of a class was asked for")
+
+    def __eq__(cls, other: object) -> bool:
+        pytest.fail("classes were compared")
+
+
+class Odd(metaclass=Unhashable):
+    def __init__(self) -> None:
+        self.value = [1]
+
+    def first(self) -> int:
+        return int(self.value[0])
+
+
+class OddList(list[int], metaclass=Unhashable):
+    pass
+
+
+class OddReduced(metaclass=Unhashable):
+    def __reduce__(self) -> Any:
+        return (OddReduced, ())
+
+
+def test_h20_metaclasses_are_not_asked_about_hash_and_equality() -> None:
+    view = icehouse.freeze([Odd(), OddList([1]), OddReduced()])
+    assert view[0].first() == 1
+    kinds = (Odd, OddList, OddReduced)
+    assert all(type(part) is kind for part, kind in zip(icehouse.thaw(view), kinds, strict=True))
+    assert icehouse.type_name(view[1]) == f"{__name__}.OddList"
+    assert type(view[2]) is OddReduced
+
+
+def test_h20_a_pickle_of_what_is_not_trusted_is_not_trusted() -> None:
+    """Or passing a view on to a worker would make what a stranger wrote in its image."""
+    uc.RAN.clear()
+    stored = icehouse.native._image._image_bytes([uc.Plain("a"), uc.Reduced(1)])
+    names = ["user_classes.Plain", "user_classes.Reduced"]
+    for protocol in (2, 4, 5):
+        uc.RAN.clear()
+        view = icehouse.native._image._open_buffer(stored)
+        for passed in (pickle.loads(pickle.dumps(view, protocol)), view):
+            assert [icehouse.type_name(part) for part in passed] == names
+            assert not isinstance(passed[0], uc.Plain)
+            assert not isinstance(passed[1], uc.Reduced)
+            assert uc.RAN == []
+        with pytest.raises(icehouse.NotFreezableError):
+            icehouse.freeze(pickle.loads(pickle.dumps([view], protocol)))
+
+
+def test_h20_a_pickle_keeps_what_its_reader_allowed(tmp_path: Path) -> None:
+    icehouse.save(icehouse.freeze([uc.Plain("a"), uc.Sealed("b"), uc.Reduced(1)]), tmp_path / "x")
+    view = icehouse.open_image(tmp_path / "x", allow_classes=[uc.Plain])
+    plain, sealed, reduced = pickle.loads(pickle.dumps(view))
+    assert isinstance(plain, uc.Plain)
+    assert not isinstance(sealed, uc.Sealed)
+    assert not isinstance(reduced, uc.Reduced)
+    trusted = pickle.loads(pickle.dumps(icehouse.open_image(tmp_path / "x", trust=True)))
+    assert isinstance(trusted[2], uc.Reduced)
+
+
+def test_h20_a_pickle_of_our_own_image_is_our_own() -> None:
+    plain, reduced = pickle.loads(pickle.dumps(icehouse.freeze([uc.Plain("a"), uc.Reduced(1)])))
+    assert isinstance(plain, uc.Plain)
+    assert isinstance(reduced, uc.Reduced)
