@@ -38,6 +38,7 @@ REFUSALS = (
     MemoryError,
     OverflowError,
     BufferError,
+    NotImplementedError,  # what a time zone says whose class is not known
 )
 
 
@@ -155,7 +156,7 @@ def children(view: Any) -> Iterator[Any]:
         yield from itertools.islice(view, 200)
         if hasattr(view, "values"):
             yield from itertools.islice(view.values(), 200)
-    except REFUSALS:
+    except (*REFUSALS, AttributeError):  # a method of a class that looks for a field
         return
 
 
