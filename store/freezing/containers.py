@@ -11,6 +11,7 @@ children, family CONTENT of MADE: the name "" has the keys and values, or the it
 others are its fields. Tuples, since a list or dict would look lazy to the freezer.
 """
 
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, SimpleNamespace
@@ -247,7 +248,9 @@ def _repr_of(kind: str) -> Callable[[Any], str]:
     def __repr__(self: Any) -> str:  # noqa: N807 - what it is for its views
         name = self.__class__.__name__
         if kind == "OrderedDict":
-            return f"{name}({dict(self.items())!r})" if len(self) else f"{name}()"
+            # As the running Python shows it: pairs before 3.12.
+            shown = dict if sys.version_info >= (3, 12) else list
+            return f"{name}({shown(self.items())!r})" if len(self) else f"{name}()"
         if kind == "defaultdict":
             return f"{name}({self.default_factory!r}, {dict(self.items())!r})"
         length = f", maxlen={self.maxlen}" if self.maxlen is not None else ""
