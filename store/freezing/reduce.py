@@ -119,17 +119,16 @@ def _padded(parts: tuple[Any, ...], count: int) -> tuple[Any, ...]:
 def _state(obj: Any) -> tuple[tuple[str, ...], tuple[Any, ...], int]:
     """Give the fields of a lazy view: names, values, and how many of them are slots."""
     what = f"{name_of(type(obj))}.__getstate__"
-    state = _call(lambda obj: obj.__getstate__(), obj, what)
-    slots: Any = None
-    if type(state) is tuple and len(state) == 2 and not isinstance(state[1], str):
-        state, slots = state
-    slots, state = slots or {}, state or {}
+    found = _call(lambda obj: obj.__getstate__(), obj, what)
+    pair = type(found) is tuple and len(found) == 2
+    state: Any = (found[0] if pair else found) or {}
+    slots: Any = (found[1] if pair else None) or {}
     if not _named(state) or not _named(slots):
         raise Refusal(
             f"{what} returned no dict of names; with such a state the class needs a __setstate__"
         )
-    found = {**slots, **{name: value for name, value in state.items() if name not in slots}}
-    return tuple(found), tuple(found.values()), len(slots)
+    fields = {**slots, **{name: value for name, value in state.items() if name not in slots}}
+    return tuple(fields), tuple(fields.values()), len(slots)
 
 
 def _named(state: Any) -> bool:
