@@ -164,7 +164,7 @@ int ih_read_node_slow(const ih_image *image, uint64_t at, ih_node *out, ih_fault
     out->code = out->width = out->order = 0;
     out->ascii = false;
     out->capacity = out->seed = out->shape = out->item_size = 0;
-    out->table = out->text = out->text_size = out->shape_at = out->bytes = 0;
+    out->data = out->table = out->text = out->text_size = out->shape_at = out->bytes = 0;
     if (kind == IH_LIST_PACKED || kind == IH_TUPLE_PACKED || kind == IH_TUPLE_VIEW_PACKED)
         return read_packed(&c, header, out, fault);
     out->n = header >> 8;
