@@ -28,6 +28,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from icehouse.native._image import (
+    CorruptImage,
     FrozenBytes,
     FrozenDict,
     FrozenList,
@@ -286,4 +287,11 @@ SOFT: dict[type, Callable[[Any], Any]] = {
 
 def _one_level(part: Any) -> Any:
     change = next((SOFT[kind] for kind in SOFT if type(part) is kind), None)
-    return part if change is None else change(part)
+    if change is None:
+        return part
+    try:
+        return change(part)
+    except CorruptImage:
+        # It holds what is being made here, a ring: the frozen one can wait until it is read. So
+        # can damage.
+        return part

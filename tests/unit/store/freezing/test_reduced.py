@@ -113,3 +113,28 @@ def test_h21_code_that_fails_is_no_damage() -> None:
             view[0]
     finally:
         uc.Reduced.__init__ = original  # type: ignore[method-assign]
+
+
+class Member:
+    """Says with what it is made; members may hold one another."""
+
+    def __init__(self, others: Any) -> None:
+        self.others = others
+
+    def __reduce__(self) -> Any:
+        return (Member, (self.others,))
+
+
+def test_rings_through_a_list_of_arguments_stay_frozen_where_they_close() -> None:
+    alone = Member([])
+    alone.others.append(alone)
+    view = icehouse.freeze(alone)
+    assert type(view) is Member
+    assert type(view.others[0]) is Member
+    first, second = Member([]), Member({})
+    first.others.append(second)
+    second.others["back"] = first
+    opened = icehouse.freeze([first, second])
+    assert type(opened[0].others) is list
+    assert type(opened[0].others[0].others["back"].others[0]) is Member
+    assert type(opened[1].others["back"].others[0].others["back"]) is Member
