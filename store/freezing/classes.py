@@ -29,6 +29,11 @@ ASKED_OF_TYPES = (
 
 def rule(cls: type) -> tuple[Any, ...] | str:
     """Instances are their slots and their `__dict__`, unless C keeps more of them."""
+    if cls is object:
+        return (
+            "an object() means nothing but itself, and would be another one for each reader; "
+            "use None, a text, or a member of an enum as the mark"
+        )
     if anatomy.holds_more(cls, object):
         return (
             f"a {name_of(cls)} keeps its state in C and has no __reduce__ that tells it; "

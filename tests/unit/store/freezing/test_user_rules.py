@@ -455,3 +455,8 @@ def test_code_that_fails_when_it_makes_an_object_is_said_to() -> None:
 def test_damaged_reductions_are_errors(payload: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         hooks.make_value(codes.REDUCE, payload, OWN)
+
+
+def test_a_bare_object_is_refused_for_it_is_nothing_but_its_identity() -> None:
+    with pytest.raises(icehouse.NotFreezableError, match=r"nothing but itself.*enum"):
+        icehouse.freeze({"mark": object()})
