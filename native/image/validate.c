@@ -171,7 +171,7 @@ static int check_table(checker *c, const ih_node *node)
     return 0;
 }
 
-/* Keys with a table are found by their hash, those of a few entries and of IH_NO_TABLE otherwise. */
+/* Keys with a table are found by hash, those of a few entries and of IH_NO_TABLE otherwise. */
 static role key_role(const ih_node *node)
 {
     return node->table != 0 && node->seed != IH_NO_TABLE ? AS_HASHED : AS_KEY;
