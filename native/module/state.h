@@ -284,9 +284,9 @@ PyObject *ih_raise_frozen(ih_state *state, PyTypeObject *type, const char *opera
  * New reference. */
 PyObject *ih_open_lease(ih_state *state, ih_lease *lease);
 /* The same over a bytes-like object (tests, files): `buffer` is kept. identity is fresh. `fixed`:
- * the caller knows that nobody changes its bytes; of a bytes object that is known anyway. `trust`: what
- * may be made of classes in it, a Trust of store/freezing/trust.py; NULL: what other users' images
- * get. */
+ * the caller knows that nobody changes its bytes; of a bytes object that is known anyway. `trust`:
+ * what may be made of classes in it, a Trust of store/freezing/trust.py; NULL: what other users'
+ * images get. */
 PyObject *ih_open_buffer(ih_state *state, PyObject *buffer, bool fixed, PyObject *trust);
 
 #endif

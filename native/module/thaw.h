@@ -27,7 +27,7 @@ typedef struct {
 PyObject *ih_thaw_elements(ih_image_object *image, const ih_node *node, ih_selection which,
                            bool as_tuple);
 
-/* thaw_real.c. A real instance whose class is of form TUPLE or MADE in images: another one of thawed
+/* thaw_real.c. A real instance whose class is of form TUPLE or MADE in images: another of thawed
  * parts; itself where no part changes, or it is of another form. New reference. */
 typedef PyObject *(*ih_thaw_part)(ih_state *, PyObject *, void *);
 PyObject *ih_thaw_real(ih_state *state, PyObject *object, ih_thaw_part thaw, void *arg);

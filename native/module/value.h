@@ -62,7 +62,7 @@ PyObject *ih_thaw_value(ih_image_object *image, uint64_t at, uint64_t code, PyOb
 PyObject *ih_thaw_made(ih_image_object *image, uint64_t at, const ih_layout *layout,
                        PyObject *values);
 
-/* An instance of the class of `object`, a subclass of tuple, with these items; `object` itself where
+/* An instance of the class of `object`, a subclass of tuple, with these items; itself where
  * the class holds more in C. New reference. */
 PyObject *ih_tuple_like(const ih_state *state, PyObject *object, PyObject *items);
 

@@ -1,4 +1,4 @@
-/* Values that data is full of, without the rules in Python: dates, times, Decimal, UUID from leaves,
+/* Values that data is full of, without the rules in Python: dates, times, Decimal, UUID of leaves,
  * members of enumerations and classes from a cache.
  *
  * The constructors are called as Python would call them; datetime's C API is not for interpreters
