@@ -33,6 +33,15 @@ hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max
 hypothesis.settings.load_profile("soak" if SOAKING else "default")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what has a long form, so that `make soak` runs that and nothing else."""
+    for item in items:
+        if "soak_factor" in getattr(item, "fixturenames", ()) or hypothesis.is_hypothesis_test(
+            getattr(item, "obj", None)
+        ):
+            item.add_marker("soak")
+
+
 class WatchdogError(Exception):
     """The test took longer than it may."""
 
