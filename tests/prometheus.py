@@ -15,7 +15,7 @@ import pytest
 
 @contextlib.contextmanager
 def running(config: str, folder: Path) -> Iterator[str]:
-    """Start it with a configuration, and give the address of its API. A skip where there is none."""
+    """Start it with a configuration, and give its API's address. A skip where there is none."""
     if shutil.which("prometheus") is None:
         pytest.skip("there is no prometheus here (apt-get install prometheus)")
     file = folder / "prometheus.yml"

@@ -123,9 +123,11 @@ def test_alerts_fire_when_they_are_true(folder: Path, daemon: Daemon, tmp_path: 
         query = f"{url}/query?query=count_over_time(icehouse_up%5B1m%5D)%3E1"
         wait_until(lambda: (told := asked(query)) and told["result"], "two scrapes")
         assert firing(url) == set()
+        # Each takes a segment of its own: 15 fit.
+        for i in range(15):
+            store.put(bytes([i]) * 2**19)
         with pytest.raises(icehouse.StoreFull):
-            for i in range(100):
-                store.put(bytes([i]) * 2**19)
+            store.put(bytes(2**20))
         wait_until(lambda: "IcehouseArenaFull" in firing(url), "ArenaFull to fire")
         wait_until(lambda: "IcehouseAllocationFailures" in firing(url), "AllocationFailures")
         # A client connects, puts nothing and is killed; rates want a few scrapes in between.

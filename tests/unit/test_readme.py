@@ -65,7 +65,7 @@ def test_the_block_with_the_daemon_prints_what_the_readme_says(root: Path, tmp_p
 
 
 def plain_curl(folder: Path) -> None:
-    """A curl without the sanitizers' runtimes, which the rest of the block has: with them it hangs."""
+    """Make a curl without the sanitizers' runtimes of the rest: with them it hangs."""
     folder.mkdir()
     script = folder / "curl"
     script.write_text(f'#!/bin/sh\nunset LD_PRELOAD\nexec "{shutil.which("curl")}" "$@"\n')
