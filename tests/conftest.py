@@ -50,7 +50,7 @@ class WatchdogError(Exception):
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Stops a test that hangs: first politely, then, if C code holds the GIL, the whole run."""
     marker = item.get_closest_marker("watchdog")
-    seconds = marker.args[0] if marker else WATCHDOG_SECONDS * (10 if SOAKING else 1)
+    seconds = (marker.args[0] if marker else WATCHDOG_SECONDS) * (10 if SOAKING else 1)
 
     def bark(signum: int, frame: object) -> None:
         faulthandler.dump_traceback(all_threads=True)
