@@ -39,6 +39,8 @@ typedef struct ih_remote {
     uint8_t *buffer; /* IH_FRAME_MAX bytes */
     bool down;       /* the last attempt to reach it failed: the next one does not wait long */
     bool reached;    /* the last attempt found somebody who listens */
+    bool spins;      /* there are processors enough for waiting without sleep */
+    uint32_t spin_misses, spin_rest; /* how often that was in vain, and is now left undone */
     /* written under `call` and the process's lock */
     int fd;
     ih_os_file_id file;

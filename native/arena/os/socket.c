@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -91,6 +92,32 @@ static int wait_for(int fd, short events, uint64_t until_ns)
 }
 
 int ih_os_readable(int fd, uint64_t until_ns) { return wait_for(fd, POLLIN, until_ns); }
+
+bool ih_os_spin_readable(int fd, uint64_t spin_ns)
+{
+    uint64_t until = ih_os_exact_ns() + spin_ns;
+    do {
+        struct pollfd ask = {.fd = fd, .events = POLLIN};
+        int found = poll(&ask, 1, 0);
+        if (found > 0)
+            return true;
+        if (found < 0) /* a signal has come, or it is no descriptor: who waits will see */
+            return false;
+        (void)sched_yield();
+    } while (ih_os_exact_ns() < until);
+    return false;
+}
+
+unsigned ih_os_cpus(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    /* EINVAL: a machine of more processors than the set has room for. */
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return errno == EINVAL ? (unsigned)CPU_SETSIZE : 1u;
+    int count = CPU_COUNT(&set);
+    return count > 0 ? (unsigned)count : 1u;
+}
 
 int ih_os_send(int fd, const void *source, size_t bytes, uint64_t until_ns)
 {
