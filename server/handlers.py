@@ -34,6 +34,7 @@ LIST_MAX = (FRAME_MAX - 16 - frames.LIST_REPLY.size) // frames.STAT_REPLY.size
 NEEDS: dict[int, Role] = {
     Op.GRANT: Role.PRODUCER,
     Op.DELETE: Role.PRODUCER,
+    Op.DELETE_SOME: Role.PRODUCER,
     Op.BIND: Role.PRODUCER,
     Op.PUBLISH: Role.PRODUCER,
     Op.DROP: Role.PRODUCER,
@@ -162,8 +163,9 @@ class Binary:
 
     def grant(self, body: bytes) -> Answer:
         """Give a segment to write."""
-        size, kind, flags = frames.GRANT_REQUEST.unpack_from(body)
+        size, kind, flags, seen = frames.GRANT_REQUEST.unpack_from(body)
         session = self._mine()
+        self.daemon.take_unseen(session, seen)
         return self.daemon.grant(session, size, kind, flags)
 
     def map(self, body: bytes) -> Answer:
@@ -190,6 +192,15 @@ class Binary:
         locator, nonce, force, _ = frames.IMAGE_REQUEST.unpack_from(body)
         self.daemon.delete((locator, nonce), force=bool(force))
         return b"", ()
+
+    def delete_some(self, body: bytes) -> Answer:
+        """Delete images; what became of each."""
+        count, force = frames.DELETE_SOME_REQUEST.unpack_from(body)
+        start = frames.DELETE_SOME_REQUEST.size
+        if count > frames.DELETE_SOME_MAX or len(body) != start + frames.HANDLE.size * count:
+            raise ProtocolError("images to delete are not as many as their frame says")
+        handles = frames.HANDLE.iter_unpack(body[start:])
+        return bytes(self.daemon.delete_some(handles, force=bool(force))), ()
 
     def bind(self, body: bytes) -> Answer:
         """Bind a name, or unbind it."""
@@ -221,7 +232,7 @@ class Binary:
     def stat(self, body: bytes) -> Answer:
         """Tell what there is to know of an image."""
         locator, nonce, _, _ = frames.IMAGE_REQUEST.unpack_from(body)
-        return self.daemon.stat_reply(self.daemon.find((locator, nonce), leases=True)), ()
+        return self.daemon.stat_reply((locator, nonce)), ()
 
     def list(self, body: bytes) -> Answer:
         """List images behind a cursor."""
@@ -231,7 +242,7 @@ class Binary:
         after = found[-1].handle[0] if len(found) == room else 0
         shown = [stat for stat in found if self.daemon.is_listed(stat)]
         head = frames.LIST_REPLY.pack(after, len(shown), 0)
-        return head + b"".join(map(self.daemon.stat_reply, shown)), ()
+        return head + b"".join(map(self.daemon.listed, shown)), ()
 
     def usage(self, body: bytes) -> Answer:
         """Give an ih_usage."""
@@ -279,6 +290,7 @@ HANDLERS: dict[int, Callable[[Binary, bytes], Answer]] = {
     Op.GRANT: Binary.grant,
     Op.MAP: Binary.map,
     Op.DELETE: Binary.delete,
+    Op.DELETE_SOME: Binary.delete_some,
     Op.BIND: Binary.bind,
     Op.PUBLISH: Binary.publish,
     Op.STAT: Binary.stat,

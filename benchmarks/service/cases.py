@@ -272,6 +272,14 @@ def handing_over(bench: Bench) -> Iterator[Result]:
             side.drop(keys[0])
         return seconds
 
+    def bare() -> float:
+        """The way there and back alone: the reader is told the answer before."""
+        bench.ask("receive", "bare Pipe", answer)
+        begin = time.perf_counter()
+        bench.pipe.send_bytes(bytes(16))
+        bench.pipe.recv()
+        return time.perf_counter() - begin
+
     common = {
         "Pipe": lambda: hand("Pipe", lambda: bench.pipe.send(document)),
         "Queue": lambda: hand("Queue", lambda: bench.queue.put(document)),
@@ -293,7 +301,7 @@ def handing_over(bench: Bench) -> Iterator[Result]:
     yield bench.interleaved(
         "hand over, already frozen",
         label,
-        {OURS: lambda: store(OURS, freeze=False), **common},
+        {OURS: lambda: store(OURS, freeze=False), **common, "bare Pipe": bare},
         targets.Target(
             "ratio",
             targets.Limit(1 / 40, "40x faster than Pipe", "Pipe"),

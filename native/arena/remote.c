@@ -143,6 +143,15 @@ static ih_result read_reply(ih_request *request, const uint8_t *buffer, size_t s
     return IH_OK;
 }
 
+/* Before another request for a segment can be sent: the daemon takes back what is beyond it. */
+static void note_granted(ih_remote *remote, const ih_request *request)
+{
+    ih_segment_reply reply;
+    memcpy(&reply, request->reply, sizeof reply);
+    if (reply.id > remote->seen)
+        remote->seen = reply.id;
+}
+
 /* Under `call`. */
 static ih_result ask(ih_store *store, ih_request *request, ih_error *error)
 {
@@ -167,6 +176,8 @@ static ih_result ask(ih_store *store, ih_request *request, ih_error *error)
             arrival.count = 0;
             ih_unlock(store->process);
         }
+        if (code == 0 && result == IH_OK && request->op == IH_OP_GRANT)
+            note_granted(remote, request);
         ih_arrival_end(store, &arrival);
         if (code == EPROTO || result == IH_PROTOCOL) {
             ih_remote_disconnect(store);
@@ -432,6 +443,7 @@ void ih_remote_fork_child(ih_store *store)
     remote->freed_count = remote->freed_first = 0;
     remote->drop_count = remote->return_count = 0;
     remote->granting = 0;
+    remote->seen = 0;
     memset(store->bins, 0, sizeof store->bins);
     memset(store->bin_bitmap, 0, sizeof store->bin_bitmap);
     store->used = 0;

@@ -19,7 +19,9 @@
 /* As long as it takes to wake a processor that sleeps: who sleeps at once loses that time each time,
  * who first looks for so long never takes more than twice the shorter way. */
 #define SPIN_NS 50000u
-#define SPIN_MISSES_MAX 6u
+/* Exponents: how often looking is left undone at most. */
+#define SPIN_VAIN_MAX 6u
+#define SPIN_TAKEN_MAX 10u
 #define PAUSE_FIRST (SECOND / 1000u)
 #define PAUSE_MAX (SECOND / 4u)
 
@@ -123,20 +125,23 @@ bool ih_remote_is_connected(const ih_remote *remote)
 /* ---- one frame there and one back ------------------------------------------------------------ */
 
 /* Most replies come sooner than a sleeping processor wakes, so we look for one for a moment before we
- * sleep. Where that was in vain several times in a row (the daemon is busy, stopped, or has no
- * processor) it is left undone ever longer, up to 63 times of 64. */
+ * sleep. Where that was in vain several times in a row (the daemon is busy, or stopped) it is left
+ * undone ever longer; the more so where others took the processor when it was offered to them: then
+ * none sleeps, and who waits in poll() is the first to have one. */
 static int await(ih_remote *remote, uint64_t until)
 {
     if (remote->spin_rest > 0) {
         remote->spin_rest--;
     } else if (remote->spins) {
-        if (ih_os_spin_readable(remote->fd, SPIN_NS)) {
+        int code = ih_os_spin_readable(remote->fd, SPIN_NS);
+        uint32_t most = code == EBUSY ? SPIN_TAKEN_MAX : SPIN_VAIN_MAX;
+        if (code == 0)
             remote->spin_misses = 0;
-            return 0;
-        }
-        if (remote->spin_misses < SPIN_MISSES_MAX)
+        else if (remote->spin_misses < most)
             remote->spin_misses++;
         remote->spin_rest = (1u << remote->spin_misses) - 1u;
+        if (code == 0)
+            return 0;
     }
     return ih_os_readable(remote->fd, until);
 }

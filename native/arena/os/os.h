@@ -105,9 +105,10 @@ int ih_os_send(int fd, const void *source, size_t bytes, uint64_t until_ns);
 void ih_os_shutdown(int fd);
 /* Waits for something to receive, the end of the stream included. */
 int ih_os_readable(int fd, uint64_t until_ns);
-/* The same without sleeping, for `spin_ns` and not much longer; the processor is offered to others
- * between two looks. False: nothing has come yet. */
-bool ih_os_spin_readable(int fd, uint64_t spin_ns);
+/* Looks without sleeping, for `spin_ns` and not much longer, and offers the processor to others
+ * between two looks: 0. EAGAIN: nothing has come yet. EBUSY: others took the processor, so it does
+ * not sleep anyway; something may have come. */
+int ih_os_spin_readable(int fd, uint64_t spin_ns);
 /* How many processors this thread may run on. */
 unsigned ih_os_cpus(void);
 /* Receives what is there: EAGAIN, ECONNRESET at the end of the stream. Descriptors that come with

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define TAKEN_NS 8000u /* offering an idle processor takes a tenth of this at most */
+
 #ifndef F_GET_SEALS
 #define F_GET_SEALS 1034
 #endif
@@ -93,19 +95,22 @@ static int wait_for(int fd, short events, uint64_t until_ns)
 
 int ih_os_readable(int fd, uint64_t until_ns) { return wait_for(fd, POLLIN, until_ns); }
 
-bool ih_os_spin_readable(int fd, uint64_t spin_ns)
+int ih_os_spin_readable(int fd, uint64_t spin_ns)
 {
-    uint64_t until = ih_os_exact_ns() + spin_ns;
-    do {
+    uint64_t now = ih_os_exact_ns(), until = now + spin_ns;
+    for (;;) {
         struct pollfd ask = {.fd = fd, .events = POLLIN};
         int found = poll(&ask, 1, 0);
         if (found > 0)
-            return true;
-        if (found < 0) /* a signal has come, or it is no descriptor: who waits will see */
-            return false;
+            return 0;
+        if (found < 0 || now >= until) /* < 0: who waits will see why */
+            return EAGAIN;
+        uint64_t offered = ih_os_exact_ns();
         (void)sched_yield();
-    } while (ih_os_exact_ns() < until);
-    return false;
+        now = ih_os_exact_ns();
+        if (now - offered > TAKEN_NS)
+            return EBUSY;
+    }
 }
 
 unsigned ih_os_cpus(void)
