@@ -313,7 +313,7 @@ class Catalog:
 
     def packed(self) -> bytes:
         """Give the bytes of the last reply()."""
-        return self._reply_bytes[:]
+        return bytes(self._reply_bytes)
 
     def lives(self, handle: Handle) -> bool:
         """Whether an image is there and is not dying."""

@@ -1,7 +1,7 @@
 """Deletes and reclaim under other processes' leases: how long until the memory is back.
 
-Deleting one by one is a round trip each; reclaim is what the daemon does besides, in scans of all lease
-tables. The first case shows both under 200 clients' leases, the second one reclaim alone.
+Deleting one by one is a round trip each; reclaim is what the daemon does besides, in scans of all
+lease tables. The first case shows both under 200 clients' leases, the second one reclaim alone.
 """
 
 import os

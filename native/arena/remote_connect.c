@@ -16,8 +16,8 @@
 #define PATIENCE_DOWN (5u * SECOND) /* the same, after somebody waited in vain */
 #define RECONNECT (10u * SECOND)
 #define RECONNECT_ABSENT (2u * SECOND)
-/* As long as it takes to wake a processor that sleeps: who sleeps at once loses that time each time,
- * who first looks for so long never takes more than twice the shorter way. */
+/* As long as it takes to wake a processor that sleeps: who sleeps at once loses that time each
+ * time, who first looks for so long never takes more than twice the shorter way. */
 #define SPIN_NS 50000u
 /* Exponents: how often looking is left undone at most. */
 #define SPIN_VAIN_MAX 6u
@@ -124,10 +124,10 @@ bool ih_remote_is_connected(const ih_remote *remote)
 
 /* ---- one frame there and one back ------------------------------------------------------------ */
 
-/* Most replies come sooner than a sleeping processor wakes, so we look for one for a moment before we
- * sleep. Where that was in vain several times in a row (the daemon is busy, or stopped) it is left
- * undone ever longer; the more so where others took the processor when it was offered to them: then
- * none sleeps, and who waits in poll() is the first to have one. */
+/* Most replies come sooner than a sleeping processor wakes, so we look for one for a moment before
+ * we sleep. Where that was in vain several times in a row (the daemon is busy, or stopped) it is
+ * left undone ever longer; the more so where others took the processor when it was offered to them:
+ * then none sleeps, and who waits in poll() is the first to have one. */
 static int await(ih_remote *remote, uint64_t until)
 {
     if (remote->spin_rest > 0) {

@@ -54,7 +54,7 @@ typedef struct {
     uint32_t die_before_reply; /* this operation is done, and then the daemon dies */
     uint32_t grants, returns, drops, requests;
     uint64_t seen; /* as the last request for a segment said */
-    bool garbage; /* replies are nonsense */
+    bool garbage;  /* replies are nonsense */
     uint64_t seed;
 } fake_store;
 

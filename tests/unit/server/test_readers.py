@@ -25,7 +25,7 @@ class World:
 
     def pair(self, then: Callable[[], object] = lambda: None) -> socket.socket:
         ours, theirs = socket.socketpair()
-        theirs.setblocking(False)
+        theirs.settimeout(0)
         at = len(self.pairs)
         self.pairs.append((ours, theirs))
 
