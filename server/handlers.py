@@ -31,6 +31,7 @@ Reply = tuple[bytes, Sequence[int]]
 Answer = Reply | Coroutine[Any, Any, Reply]
 
 LIST_MAX = (FRAME_MAX - 16 - frames.LIST_REPLY.size) // frames.STAT_REPLY.size
+# Those that are not here need a reader.
 NEEDS: dict[int, Role] = {
     Op.GRANT: Role.PRODUCER,
     Op.DELETE: Role.PRODUCER,
@@ -43,6 +44,7 @@ NEEDS: dict[int, Role] = {
 }
 # Looked up with each frame; an enum's name is computed each time.
 NAMES = {int(op): op.name.lower() for op in Op}
+HELLO, DROP = int(Op.HELLO), int(Op.DROP)
 
 
 class Binary:
@@ -79,14 +81,15 @@ class Binary:
         self._op, self._request = op, request
         if result != 0 or op not in HANDLERS:
             raise ProtocolError(f"a frame asks for operation {op}, result {result}")
-        if (self.session is None) != (op == Op.HELLO):
+        if (self.session is None) != (op == HELLO):
             raise ProtocolError("a connection's first frame, and no other, is a hello")
         self.daemon.counters.requests[NAMES[op]] += 1
         try:
             if self.session is None:
                 self._hello(frame[FRAME.size :])
                 return None
-            self._check_role(op)
+            if op in NEEDS and self.connection.role < NEEDS[op]:
+                self.daemon.denied(self.connection, NAMES[op], NEEDS[op])
             answer = HANDLERS[op](self, frame[FRAME.size :])
         except RefusedError as error:
             self._refuse(op, request, error)
@@ -97,7 +100,7 @@ class Binary:
         except struct.error:
             raise ProtocolError(f"the body of a frame of operation {op} is too short") from None
         if isinstance(answer, tuple):
-            if op != Op.DROP:
+            if op != DROP:
                 self._reply(op, request, answer)
             return None
         return self._later(op, request, answer)
@@ -140,11 +143,6 @@ class Binary:
         if session is not None and session.connection is self.connection:
             session.connection = None
             self.daemon.left(session)
-
-    def _check_role(self, op: int) -> None:
-        needed = NEEDS.get(op, Role.READER)
-        if self.connection.role < needed:
-            self.daemon.denied(self.connection, NAMES[op], needed)
 
     # --- coming ---
 

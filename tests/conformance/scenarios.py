@@ -422,11 +422,19 @@ def evicts_what_may_go(store: Any) -> None:
 
 
 def pins(store: Any) -> None:
+    other = store.put([2], pin=True)
+    store.unpin(other)
+    assert "pin" not in store.explain(other)
+    store.pin(other)
+    assert "pin" in store.explain(other)
+    # A pin outlasts a time to live, which counts again without it.
     handle = store.put([1], pin=True, ttl=0.02)
-    store.unpin(handle)
-    store.pin(handle)
-    assert "pin" in store.explain(handle)
+    time.sleep(0.05)
     assert store.get(handle) == [1]
+    store.unpin(handle)
+    while store.get(handle, None) is not None:
+        time.sleep(0.01)
+    assert how_it_went(store, handle) == "expired"
 
 
 # --- reading: over a store that prepare() filled --------------------------------------------------
