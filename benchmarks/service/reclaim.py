@@ -103,11 +103,11 @@ def under_leases(
     seconds, cpu = time.perf_counter() - begin, cpu_of(daemon) - cpu
     label = f"{count:,} objects, {clients} clients with {leases} leases each"
     tail = time.perf_counter() - middle
-    how = "in one call" if at_once else "one by one"
+    case, how = ("delete in one call",) * 2 if at_once else ("delete", "delete one by one")
     note = f"{1e3 * tail:.0f} ms after the last one all memory that may be is back"
-    yield Result.amount(f"delete {how}", label, seconds / count, None, note)
+    yield Result.amount(how, label, seconds / count, None, note)
     note = "the daemon's CPU time, requests included"
-    yield Result.amount(f"delete {how} and reclaim", label, cpu / count, TARGET, note)
+    yield Result.amount(f"{case} and reclaim", label, cpu / count, TARGET, note)
     pipe.send(("drop", []))
     pipe.recv()
     seconds = wait_for(store, before)
