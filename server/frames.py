@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 BINARY = b"ihbin001"
 CONTROL = b"ihmsg001"
-VERSION = 1
+VERSION = 2
 FRAME_MAX = 65536
 REPLY_BIT = 0x8000
 LINKS_MAX = 2048

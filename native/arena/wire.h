@@ -13,7 +13,7 @@
 
 #define IH_WIRE_BINARY "ihbin001"
 #define IH_WIRE_CONTROL "ihmsg001"
-#define IH_WIRE_VERSION 1u
+#define IH_WIRE_VERSION 2u
 #define IH_FRAME_MAX 65536u /* bytes of a frame, its header included, in either direction */
 #define IH_FDS_MAX 4u       /* descriptors with one reply */
 #define IH_REPLY_BIT 0x8000u

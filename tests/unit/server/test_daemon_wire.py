@@ -82,7 +82,7 @@ def test_a_second_hello_is_refused() -> None:
 def test_bytes_one_by_one_and_many_frames_at_once() -> None:
     async def test(world: World) -> None:
         client = Client(world)
-        body = frames.HELLO.pack(1, os.getpid(), 0, 0, bytes(16), 0, 0)
+        body = frames.HELLO.pack(frames.VERSION, os.getpid(), 0, 0, bytes(16), 0, 0)
         hello = frames.BINARY + frames.FRAME.pack(64, Op.HELLO, 0, 1) + body
         for at in range(len(hello)):
             await client.raw(hello[at : at + 1])
