@@ -37,7 +37,7 @@ PIP := $(RUN) -m pip install -qq
 INSTALL := $(PIP) --no-build-isolation --editable
 
 .PHONY: help demo test check lint types unit test-c test-python soak bench format clean
-.PHONY: sanitize sanitize-python fuzz model
+.PHONY: sanitize sanitize-python fuzz model soak-python soak-sanitize-python soak-c
 
 help:
 	@echo "make demo      build and show what icehouse does"
@@ -48,6 +48,7 @@ help:
 	@echo "make format    let ruff and clang-format have their way"
 	@echo "make test-c    the C tests alone (they need no Python)"
 	@echo "make sanitize | fuzz | model   C tests under ASan and UBSan | libFuzzer | spin"
+	@echo "make soak-python | soak-sanitize-python | soak-c   the parts of soak"
 	@echo "make sanitize-python           the Python tests with the modules under ASan and UBSan"
 	@echo "make clean     remove what was built, environments included"
 	@echo
@@ -130,6 +131,7 @@ bench: dev-ready
 # --- long forms ---
 
 FUZZ_SECONDS ?= 60
+SOAK_FUZZ_SECONDS ?= 900
 
 sanitize fuzz model:
 	@$(MAKE) -C native/tests $@ FUZZ_SECONDS=$(FUZZ_SECONDS)
@@ -144,9 +146,20 @@ sanitize-python:
 	UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	$(RUN) -m pytest -m "not packaging" $(PYTEST_ARGS)
 
-soak: export ICEHOUSE_SOAK := 1
-soak: FUZZ_SECONDS := 900
-soak: sanitize sanitize-python model fuzz test
+# What has a long form (seeded loops, storms, every crash step, hypothesis) in that form, then the same
+# under sanitizers, then C. Each line can be run by itself.
+soak: soak-python soak-sanitize-python soak-c
+
+soak-python soak-sanitize-python: export ICEHOUSE_SOAK := 1
+soak-python: dev-ready
+	@$(RUN) -m pytest -m soak $(PYTEST_ARGS)
+
+soak-sanitize-python:
+	@$(MAKE) PYTHON=$(PYTHON) EXTRAS=$(EXTRAS) PYTEST_ARGS="-m 'soak and not slow' $(PYTEST_ARGS)" \
+	    sanitize-python
+
+soak-c:
+	@$(MAKE) -C native/tests soak FUZZ_SECONDS=$(SOAK_FUZZ_SECONDS)
 
 clean:
 	rm -rf .venv-* build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

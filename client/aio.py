@@ -299,13 +299,14 @@ class AsyncStore:
         )
         return await self._call(opening, ref, *given)
 
-    async def delete(self, ref: Any, /, *, force: bool = False) -> None:
+    async def delete(self, *refs: Any, force: bool = False) -> None:
         """As Store.delete."""
         self._here("delete")
-        if isinstance(ref, str) and not ref.startswith("ih1_"):
-            # By name it is two steps, which the store knows.
-            await asyncio.to_thread(self._store.delete, ref, force=force)
+        if len(refs) != 1 or (isinstance(refs[0], str) and not refs[0].startswith("ih1_")):
+            # By name it is two steps, and several are few messages: the store knows how.
+            await asyncio.to_thread(self._store.delete, *refs, force=force)
             return
+        (ref,) = refs
         handle = await self._handle(ref)
         request = messages.Delete(handle=bytes(handle), force=bool(force))
         lost = 0

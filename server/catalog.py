@@ -154,6 +154,8 @@ class Catalog:
         self._catalog = out[0]
         self._handle = ffi.new("ih_handle *")
         self._stat = ffi.new("ih_stat *")
+        self._reply = ffi.new("ih_stat_reply *")
+        self._reply_bytes = ffi.buffer(self._reply)
         self._dying = ffi.new("bool *")
         self._u64 = ffi.new("uint64_t *")
         self._size = ffi.new("size_t *")
@@ -299,6 +301,19 @@ class Catalog:
                 if found.handle == handle:
                     return found
         return None
+
+    def reply(self, handle: Handle) -> Any:
+        """Give an ih_stat_reply with what is known here, leases too; None: there is no such image.
+
+        It is valid until the next call, and may be filled in; packed() gives its bytes.
+        """
+        if lib.ih_catalog_stat(self._catalog, self._at(handle), self._reply) != Result.OK:
+            return None
+        return self._reply
+
+    def packed(self) -> bytes:
+        """Give the bytes of the last reply()."""
+        return bytes(self._reply_bytes)
 
     def lives(self, handle: Handle) -> bool:
         """Whether an image is there and is not dying."""

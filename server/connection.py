@@ -1,7 +1,7 @@
 """One client's connection: bytes in, whole frames to its family, replies and descriptors out.
 
-The first 8 bytes name the family. Own non-blocking sockets on the loop: asyncio's streams cost
-twice a frame.
+The first 8 bytes name the family. Own non-blocking sockets, read when Readers says so and
+written on the loop: asyncio's streams cost twice a frame.
 
 Bounds, all of them: a frame has at most the bytes that its family allows; a connection that says no
 hello within some seconds is closed; one that does not read is closed when what waits for it passes
@@ -25,6 +25,7 @@ from icehouse.server.config import Limits
 from icehouse.server.counters import Counters
 from icehouse.server.frames import ProtocolError
 from icehouse.server.logs import Log
+from icehouse.server.readers import Readers
 
 RECEIVE = bytearray(64 * 1024)
 RECEIVE_VIEW = memoryview(RECEIVE)
@@ -88,6 +89,7 @@ class Connection:
         self,
         sock: socket.socket,
         loop: asyncio.AbstractEventLoop,
+        readers: Readers,
         families: "dict[bytes, Factory]",
         limits: Limits,
         counters: Counters,
@@ -97,6 +99,7 @@ class Connection:
         sock.setblocking(False)  # noqa: FBT003
         self.sock = sock
         self.loop = loop
+        self.readers = readers
         self.families = families
         self.limits = limits
         self.counters = counters
@@ -120,12 +123,12 @@ class Connection:
 
     def _resume_reading(self) -> None:
         if not self._reading and not self.is_closed:
-            self.loop.add_reader(self.sock.fileno(), self._readable)
+            self.readers.add(self.sock.fileno(), self._readable)
             self._reading = True
 
     def _pause_reading(self) -> None:
         if self._reading:
-            self.loop.remove_reader(self.sock.fileno())
+            self.readers.remove(self.sock.fileno())
             self._reading = False
 
     def _readable(self) -> None:
@@ -174,6 +177,7 @@ class Connection:
                 self._pause_reading()
                 if not self.out_bytes:
                     self.loop.call_soon(self._continue)
+                    self.readers.leave()
                 break
             turn -= 1
             waiting = family.receive(data[start : start + size])
@@ -182,6 +186,7 @@ class Connection:
                 self._pause_reading()
                 self._task = self.loop.create_task(waiting)
                 self._task.add_done_callback(self._done)
+                self.readers.leave()
                 break
         return start
 

@@ -28,6 +28,7 @@ from icehouse.server.lifetimes import now_ns
 from icehouse.server.logs import Log
 from icehouse.server.measuring import Measures
 from icehouse.server.parts import Keeper
+from icehouse.server.readers import Readers
 from icehouse.server.reports import Reports
 
 FAMILIES: dict[bytes, Callable[["Daemon", Connection], Family]] = {
@@ -45,6 +46,7 @@ class Daemon(Reports):
         self.started = time.time()
         self.connections: set[Connection] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.readers: Readers | None = None
         self.listener: socket.socket | None = None
         self._accepting = False
         self._ticker: asyncio.TimerHandle | None = None
@@ -57,6 +59,7 @@ class Daemon(Reports):
     def start(self, listener: socket.socket | None = None) -> None:
         """Serve from now on."""
         self.loop = asyncio.get_running_loop()
+        self.readers = Readers(self.loop)
         self.listener = listener
         if listener is not None:
             listener.setblocking(False)  # noqa: FBT003
@@ -71,6 +74,9 @@ class Daemon(Reports):
         self._pause_accepting()
         for connection in list(self.connections):
             connection.close("the daemon stops")
+        if self.readers is not None:
+            self.readers.close()
+            self.readers = None
         self.close()
 
     # --- connections ---
@@ -109,6 +115,7 @@ class Daemon(Reports):
     def add_connection(self, sock: socket.socket) -> Connection | None:
         """Take a connected socket; None if there are too many."""
         assert self.loop is not None
+        assert self.readers is not None
         limit = self.config.limits.connections_max
         if len(self.connections) >= limit:
             self.counters.refused_connections["limit"] += 1
@@ -119,6 +126,7 @@ class Daemon(Reports):
             connection = Connection(
                 sock,
                 self.loop,
+                self.readers,
                 {magic: functools.partial(make, self) for magic, make in FAMILIES.items()},
                 self.config.limits,
                 self.counters,

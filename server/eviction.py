@@ -278,7 +278,7 @@ class Room:
         try:
             reader = await loop.run_in_executor(None, self.spill.copy, old.id, held, old.size)
         except OSError as error:
-            self.counters.spill_failures[error.strerror or "error"] += 1
+            self.counters.spill_failures["write"] += 1
             where = str(self.spill.folder)
             self.log.warning(
                 "spill_failed", error=error.strerror, folder=where, segment=old.id, bytes=old.size

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 BINARY = b"ihbin001"
 CONTROL = b"ihmsg001"
-VERSION = 1
+VERSION = 2
 FRAME_MAX = 65536
 REPLY_BIT = 0x8000
 LINKS_MAX = 2048
+DELETE_SOME_MAX = 256
 NAME_MAX = 512
 ANY_VERSION = 2**64 - 1
 PAGE_ENTRIES = 16384
@@ -65,6 +66,7 @@ class Op(IntEnum):
     RETURN = 14
     CHECK = 15
     TRIM = 16
+    DELETE_SOME = 17
 
 
 class Why(IntEnum):
@@ -117,7 +119,8 @@ FRAME = struct.Struct("<IHHQ")
 FAILURE = struct.Struct("<IiQQQQQQQIIQ")
 HELLO = struct.Struct("<IIQQ16sII")
 WELCOME = struct.Struct("<II16sQQ16sIIQQQQQQ")
-GRANT_REQUEST = struct.Struct("<QII")
+GRANT_REQUEST = struct.Struct("<QIIQ")
+DELETE_SOME_REQUEST = struct.Struct("<II")
 SEGMENT_REPLY = struct.Struct("<QQ16sQQII")
 IMAGE_REQUEST = struct.Struct("<QQII")
 BIND_REQUEST = struct.Struct("<QQQII")

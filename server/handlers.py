@@ -31,9 +31,11 @@ Reply = tuple[bytes, Sequence[int]]
 Answer = Reply | Coroutine[Any, Any, Reply]
 
 LIST_MAX = (FRAME_MAX - 16 - frames.LIST_REPLY.size) // frames.STAT_REPLY.size
+# Those that are not here need a reader.
 NEEDS: dict[int, Role] = {
     Op.GRANT: Role.PRODUCER,
     Op.DELETE: Role.PRODUCER,
+    Op.DELETE_SOME: Role.PRODUCER,
     Op.BIND: Role.PRODUCER,
     Op.PUBLISH: Role.PRODUCER,
     Op.DROP: Role.PRODUCER,
@@ -42,6 +44,7 @@ NEEDS: dict[int, Role] = {
 }
 # Looked up with each frame; an enum's name is computed each time.
 NAMES = {int(op): op.name.lower() for op in Op}
+HELLO, DROP = int(Op.HELLO), int(Op.DROP)
 
 
 class Binary:
@@ -78,14 +81,15 @@ class Binary:
         self._op, self._request = op, request
         if result != 0 or op not in HANDLERS:
             raise ProtocolError(f"a frame asks for operation {op}, result {result}")
-        if (self.session is None) != (op == Op.HELLO):
+        if (self.session is None) != (op == HELLO):
             raise ProtocolError("a connection's first frame, and no other, is a hello")
         self.daemon.counters.requests[NAMES[op]] += 1
         try:
             if self.session is None:
                 self._hello(frame[FRAME.size :])
                 return None
-            self._check_role(op)
+            if op in NEEDS and self.connection.role < NEEDS[op]:
+                self.daemon.denied(self.connection, NAMES[op], NEEDS[op])
             answer = HANDLERS[op](self, frame[FRAME.size :])
         except RefusedError as error:
             self._refuse(op, request, error)
@@ -96,7 +100,7 @@ class Binary:
         except struct.error:
             raise ProtocolError(f"the body of a frame of operation {op} is too short") from None
         if isinstance(answer, tuple):
-            if op != Op.DROP:
+            if op != DROP:
                 self._reply(op, request, answer)
             return None
         return self._later(op, request, answer)
@@ -140,11 +144,6 @@ class Binary:
             session.connection = None
             self.daemon.left(session)
 
-    def _check_role(self, op: int) -> None:
-        needed = NEEDS.get(op, Role.READER)
-        if self.connection.role < needed:
-            self.daemon.denied(self.connection, NAMES[op], needed)
-
     # --- coming ---
 
     def _hello(self, body: bytes) -> None:
@@ -162,8 +161,9 @@ class Binary:
 
     def grant(self, body: bytes) -> Answer:
         """Give a segment to write."""
-        size, kind, flags = frames.GRANT_REQUEST.unpack_from(body)
+        size, kind, flags, seen = frames.GRANT_REQUEST.unpack_from(body)
         session = self._mine()
+        self.daemon.take_unseen(session, seen)
         return self.daemon.grant(session, size, kind, flags)
 
     def map(self, body: bytes) -> Answer:
@@ -190,6 +190,15 @@ class Binary:
         locator, nonce, force, _ = frames.IMAGE_REQUEST.unpack_from(body)
         self.daemon.delete((locator, nonce), force=bool(force))
         return b"", ()
+
+    def delete_some(self, body: bytes) -> Answer:
+        """Delete images; what became of each."""
+        count, force = frames.DELETE_SOME_REQUEST.unpack_from(body)
+        start = frames.DELETE_SOME_REQUEST.size
+        if count > frames.DELETE_SOME_MAX or len(body) != start + frames.HANDLE.size * count:
+            raise ProtocolError("images to delete are not as many as their frame says")
+        handles = frames.HANDLE.iter_unpack(body[start:])
+        return bytes(self.daemon.delete_some(handles, force=bool(force))), ()
 
     def bind(self, body: bytes) -> Answer:
         """Bind a name, or unbind it."""
@@ -221,7 +230,7 @@ class Binary:
     def stat(self, body: bytes) -> Answer:
         """Tell what there is to know of an image."""
         locator, nonce, _, _ = frames.IMAGE_REQUEST.unpack_from(body)
-        return self.daemon.stat_reply(self.daemon.find((locator, nonce), leases=True)), ()
+        return self.daemon.stat_reply((locator, nonce)), ()
 
     def list(self, body: bytes) -> Answer:
         """List images behind a cursor."""
@@ -231,7 +240,7 @@ class Binary:
         after = found[-1].handle[0] if len(found) == room else 0
         shown = [stat for stat in found if self.daemon.is_listed(stat)]
         head = frames.LIST_REPLY.pack(after, len(shown), 0)
-        return head + b"".join(map(self.daemon.stat_reply, shown)), ()
+        return head + b"".join(map(self.daemon.listed, shown)), ()
 
     def usage(self, body: bytes) -> Answer:
         """Give an ih_usage."""
@@ -279,6 +288,7 @@ HANDLERS: dict[int, Callable[[Binary, bytes], Answer]] = {
     Op.GRANT: Binary.grant,
     Op.MAP: Binary.map,
     Op.DELETE: Binary.delete,
+    Op.DELETE_SOME: Binary.delete_some,
     Op.BIND: Binary.bind,
     Op.PUBLISH: Binary.publish,
     Op.STAT: Binary.stat,

@@ -5,7 +5,7 @@ Everything here runs on the loop. What refuses raises RefusedError. `handle` is 
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from icehouse.server import catalog as files
@@ -210,6 +210,16 @@ class Operations(Parts):
             )
         self.segments.drop(segment)
 
+    def take_unseen(self, session: Session, seen: int) -> None:
+        """Drop what a session was granted and never learned of, since the reply was lost.
+
+        Ids grow, and `seen` is the highest that a reply has brought it.
+        """
+        for number in [number for number in self.segments.of(session.id) if number > seen]:
+            content = self.catalog.content(number)
+            if not content.images and not content.dying:
+                self.segments.drop(self.segments.by_id[number])
+
     def _own_segment(self, session: Session, number: int, attempt: str) -> Segment:
         segment = self.segments.by_id.get(number)
         if segment is None:
@@ -245,6 +255,19 @@ class Operations(Parts):
         """Delete an image; CONFLICT while names are bound to it, unless `force` unbinds them."""
         self.lifetimes.delete(handle, force=force)
         self.reclaimer.kick()
+
+    def delete_some(self, handles: Iterable[Handle], *, force: bool) -> list[int]:
+        """Delete images; the result of each."""
+        results = []
+        for handle in handles:
+            try:
+                self.lifetimes.delete(handle, force=force)
+            except RefusedError as error:
+                results.append(int(error.result))
+            else:
+                results.append(0)
+        self.reclaimer.kick()
+        return results
 
     def drop(self, session: Session, handle: Handle) -> None:
         """Delete an image that was never put and has lost its last view, if nothing keeps it."""

@@ -2,7 +2,7 @@
 
 from icehouse.server import frames
 from icehouse.server.catalog import Stat
-from icehouse.server.frames import STAT_REPLY, USAGE_REPLY
+from icehouse.server.frames import STAT_REPLY, USAGE_REPLY, Handle
 from icehouse.server.lifetimes import epoch_ns
 from icehouse.server.operations import Operations
 
@@ -10,8 +10,26 @@ from icehouse.server.operations import Operations
 class Reports(Operations):
     """Packs what is looked at."""
 
-    def stat_reply(self, stat: Stat) -> bytes:
-        """Pack an ih_stat_reply."""
+    def stat_reply(self, handle: Handle) -> bytes:
+        """Pack an ih_stat_reply; RefusedError: the image is gone."""
+        reply = self.catalog.reply(handle)
+        if reply is None:
+            raise self.lifetimes.gone(handle, "look at an image")
+        number = handle[0] >> 24
+        reply.pid = self.segments.by_id[number].key.pid
+        if names := self.names.of(handle):
+            reply.names = len(names)
+        life = self.lifetimes.of(handle)
+        if life is not None:
+            reply.expires_ns = epoch_ns(life.expires_ns)
+            reply.links = len(life.links)
+            reply.flags |= frames.STAT_PINNED if life.pinned else 0
+        if number in self.lifetimes.retired and not self.lifetimes.is_kept(handle):
+            reply.flags |= frames.STAT_ORPHAN
+        return self.catalog.packed()
+
+    def listed(self, stat: Stat) -> bytes:
+        """Pack an ih_stat_reply for a list, whose leases were counted all at once."""
         handle = stat.handle
         segment = self.segments.by_id[handle[0] >> 24]
         key = segment.key

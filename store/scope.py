@@ -73,6 +73,10 @@ class Scope:
         """
         handles = self.leave()
         failures: list[Exception] = []
+        with contextlib.suppress(Exception):
+            # All at once, as long as nothing is in the way of any; else we see of which.
+            self._store.delete(*reversed(handles), force=True)
+            return
         for handle in reversed(handles):
             try:
                 self._store.delete(handle, force=True)

@@ -33,6 +33,15 @@ hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max
 hypothesis.settings.load_profile("soak" if SOAKING else "default")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what has a long form, so that `make soak` runs that and nothing else."""
+    for item in items:
+        if "soak_factor" in getattr(item, "fixturenames", ()) or hypothesis.is_hypothesis_test(
+            getattr(item, "obj", None)
+        ):
+            item.add_marker("soak")
+
+
 class WatchdogError(Exception):
     """The test took longer than it may."""
 
@@ -41,7 +50,7 @@ class WatchdogError(Exception):
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Stops a test that hangs: first politely, then, if C code holds the GIL, the whole run."""
     marker = item.get_closest_marker("watchdog")
-    seconds = marker.args[0] if marker else WATCHDOG_SECONDS * (10 if SOAKING else 1)
+    seconds = (marker.args[0] if marker else WATCHDOG_SECONDS) * (10 if SOAKING else 1)
 
     def bark(signum: int, frame: object) -> None:
         faulthandler.dump_traceback(all_threads=True)

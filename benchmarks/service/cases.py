@@ -1,5 +1,6 @@
 """The cases: each compares all contestants in one run on the same data, and reads what it got."""
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -232,6 +233,15 @@ def control(bench: Bench) -> Iterator[Result]:
     store.delete(handle)
 
 
+def bare(bench: Bench, answer: Any) -> float:
+    """The way to the reader and back alone: it is told the answer before."""
+    bench.ask("receive", "bare Pipe", answer)
+    begin = time.perf_counter()
+    bench.pipe.send_bytes(bytes(16))
+    bench.pipe.recv()
+    return time.perf_counter() - begin
+
+
 def handing_over(bench: Bench) -> Iterator[Result]:
     """Hand a document to another process, which reads one field and answers."""
     path = ["statuses", 50, "user", "screen_name"]
@@ -247,6 +257,7 @@ def handing_over(bench: Bench) -> Iterator[Result]:
         answer = answer[key]
     link = bench.links[OURS]
     frozen = link.put(document)
+    alone = functools.partial(bare, bench, answer)
 
     def hand(name: str, give: Callable[[], object]) -> float:
         bench.ask("receive", name, path)
@@ -293,7 +304,7 @@ def handing_over(bench: Bench) -> Iterator[Result]:
     yield bench.interleaved(
         "hand over, already frozen",
         label,
-        {OURS: lambda: store(OURS, freeze=False), **common},
+        {OURS: lambda: store(OURS, freeze=False), **common, "bare Pipe": alone},
         targets.Target(
             "ratio",
             targets.Limit(1 / 40, "40x faster than Pipe", "Pipe"),

@@ -34,13 +34,16 @@ def link_to(links: dict[str, Link], addresses: dict[str, str], peer: str) -> Lin
     return links.get(peer)
 
 
-def receive(pipe: Connection, queue: Any, link: Link | None, peer: str, path: list[Any]) -> None:
+def receive(pipe: Connection, queue: Any, link: Link | None, peer: str, path: Any) -> None:
     """Say that we are ready; then take what is handed over and tell one field of it.
 
     Who receives knows what is to be read, so that nothing but the handing over is on the clock.
     """
     pipe.send("ready")
-    if link is not None:
+    if peer == "bare Pipe":
+        pipe.recv_bytes()
+        pipe.send(path)
+    elif link is not None:
         pipe.send(field_of(link.get(pipe.recv_bytes()), path))
     elif peer == "Queue":
         pipe.send(field_of(queue.get(), path))

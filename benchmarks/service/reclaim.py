@@ -1,7 +1,8 @@
 """Deletes and reclaim under other processes' leases: how long until the memory is back.
 
-Deleting is a round trip each; reclaim is what the daemon does besides, in scans of all lease
-tables. The first case shows both under 200 clients' leases, the second one reclaim alone.
+Deleting one by one is a round trip each; reclaim is what the daemon does besides, in scans of all
+lease tables. The first case shows both under 200 clients' leases, one by one and in one call, the
+second one reclaim alone.
 """
 
 import os
@@ -79,7 +80,9 @@ def wait_for(store: Any, images: int) -> float:
     return time.perf_counter() - begin
 
 
-def under_leases(store: Any, server: int, pipe: Connection, *, quick: bool) -> Iterator[Result]:
+def under_leases(
+    store: Any, server: int, pipe: Connection, *, quick: bool, at_once: bool
+) -> Iterator[Result]:
     """Delete many objects while other processes hold leases on some of them."""
     count, clients, leases = (10_000, 5, 100) if quick else (1_000_000, 200, 100)
     daemon = daemon_of(server)
@@ -90,20 +93,26 @@ def under_leases(store: Any, server: int, pipe: Connection, *, quick: bool) -> I
     pipe.send(("lease", [leased[i : i + leases] for i in range(0, len(leased), leases)]))
     pipe.recv()
     cpu, begin = cpu_of(daemon), time.perf_counter()
-    for handle in handles:
-        store.delete(handle)
+    if at_once:
+        store.delete(*handles)
+    else:
+        for handle in handles:
+            store.delete(handle)
     middle = time.perf_counter()
     wait_for(store, before + len(leased))
     seconds, cpu = time.perf_counter() - begin, cpu_of(daemon) - cpu
     label = f"{count:,} objects, {clients} clients with {leases} leases each"
     tail = time.perf_counter() - middle
-    note = f"round trips; {1e3 * tail:.0f} ms after the last one all memory that may be is back"
-    yield Result.amount("delete one by one", label, seconds / count, None, note)
+    case, how = ("delete in one call",) * 2 if at_once else ("delete", "delete one by one")
+    note = f"{1e3 * tail:.0f} ms after the last one all memory that may be is back"
+    yield Result.amount(how, label, seconds / count, None, note)
     note = "the daemon's CPU time, requests included"
-    yield Result.amount("delete and reclaim", label, cpu / count, TARGET, note)
+    yield Result.amount(f"{case} and reclaim", label, cpu / count, TARGET, note)
     pipe.send(("drop", []))
     pipe.recv()
     seconds = wait_for(store, before)
+    if at_once:
+        return
     note = "from the end of all clients until the memory is back: the daemon looks now and then"
     label = f"{len(leased):,} leases of {clients} killed clients"
     yield Result.amount("reclaim", label, seconds / len(leased), TARGET, note)
@@ -136,7 +145,8 @@ def reclaim(bench: Any) -> Iterator[Result]:
     store: Any = bench.links[OURS].store
     server = bench.server_pids[OURS]
     pipe = bench.nursery(nursery)
-    yield from under_leases(store, server, pipe, quick=bench.quick)
+    for at_once in (False, True):
+        yield from under_leases(store, server, pipe, quick=bench.quick, at_once=at_once)
     pipe.send(("end", []))
     pipe.recv()
     yield from one_client(store, server, quick=bench.quick)

@@ -18,6 +18,7 @@
 #define ICEHOUSE_ARENA_CATALOG_H
 
 #include "arena.h"
+#include "wire.h"
 
 typedef struct ih_catalog ih_catalog;
 
@@ -118,6 +119,9 @@ void ih_catalog_counters(ih_catalog *catalog, uint64_t session, uint64_t *out);
 /* IH_OK: it lives. IH_GONE: no such image, or dying; *dying (may be NULL) tells which. `leases` and
  * `names` are 0: ih_catalog_lessees() scans. */
 ih_result ih_catalog_find(ih_catalog *catalog, ih_handle handle, ih_stat *out, bool *dying);
+/* As much of a reply to STAT as the catalog knows, of a dying image too: place, sizes, leases,
+ * links to it, uid and those of the flags that it has. Scans all tables. IH_GONE: no such image. */
+ih_result ih_catalog_stat(ih_catalog *catalog, ih_handle handle, ih_stat_reply *out);
 /* How many processes lease it, up to `room` families of them. Scans all tables. */
 uint32_t ih_catalog_lessees(ih_catalog *catalog, uint64_t locator, uint64_t *families,
                             uint32_t *members, size_t room);

@@ -91,7 +91,8 @@ uint32_t ih_catalog_lessees(ih_catalog *catalog, uint64_t locator, uint64_t *fam
     uint32_t found = 0;
     for (const ih_cell *cell; (cell = ih_table_next(&catalog->families, &cursor)) != NULL;) {
         size_t left = found < room ? room - found : 0;
-        uint32_t here = ih_family_lessees(cell->value, locator, members + (room - left), left);
+        uint32_t *to = left > 0 ? members + found : NULL;
+        uint32_t here = ih_family_lessees(cell->value, locator, to, left);
         for (uint32_t i = 0; i < here && i < left; i++)
             families[found + i] = cell->key;
         found += here;

@@ -35,6 +35,31 @@ ih_result ih_catalog_find(ih_catalog *catalog, ih_handle handle, ih_stat *out, b
     return dies ? IH_GONE : IH_OK;
 }
 
+ih_result ih_catalog_stat(ih_catalog *catalog, ih_handle handle, ih_stat_reply *out)
+{
+    const ih_record *record = ih_record_of(catalog, ih_locator_id(handle.locator));
+    uint32_t unit = ih_locator_unit(handle.locator);
+    ih_header header;
+    if (record == NULL || !ih_record_sealed(record, unit, &handle.nonce, &header))
+        return IH_GONE;
+    ih_stat stat;
+    describe(record, unit, &header, &stat);
+    *out = (ih_stat_reply){.handle = handle,
+                           .size = stat.size,
+                           .block = stat.block,
+                           .created_ns = stat.created_ns,
+                           .leases = ih_catalog_lessees(catalog, handle.locator, NULL, NULL, 0),
+                           .linked = ih_catalog_holds(catalog, handle.locator),
+                           .uid = record->info.uid,
+                           .flags = (stat.dying ? IH_STAT_DYING : 0u) |
+                                    (stat.dedicated ? IH_STAT_DEDICATED : 0u) |
+                                    (stat.sealed_by_kernel ? IH_STAT_KERNEL : 0u) |
+                                    (record->info.evictable ? IH_STAT_EVICTABLE : 0u) |
+                                    (record->info.spilled ? IH_STAT_SPILLED : 0u)};
+    memcpy(out->image_header, header.image, sizeof out->image_header);
+    return IH_OK;
+}
+
 /* ---- listing --------------------------------------------------------------------------------- */
 
 typedef struct {

@@ -501,3 +501,19 @@ ih_result ih_delete(ih_store *store, ih_handle handle, bool force, ih_error *err
     ih_unlock(store->process);
     return result;
 }
+
+ih_result ih_delete_some(ih_store *store, const ih_handle *handles, size_t count, bool force,
+                         size_t *failed, ih_error *error)
+{
+    if (store->remote != NULL)
+        return ih_remote_delete_some(store, handles, count, force, failed, error);
+    ih_result first = IH_OK;
+    for (size_t i = 0; i < count; i++) {
+        ih_result result = ih_delete(store, handles[i], force, first == IH_OK ? error : NULL);
+        if (result == IH_OK || first != IH_OK)
+            continue;
+        first = result;
+        *failed = i;
+    }
+    return first;
+}

@@ -404,7 +404,11 @@ void ih_block_abandon(ih_block *block)
     ih_process *process = store->process;
     block->segment = NULL;
     block->memory = NULL;
+    bool remote = store->remote != NULL;
     ih_lock(process);
+    /* Of a closed store the segment may hold the last reference, and goes when the lock is left. */
+    if (remote)
+        store->references++;
     /* A child of a remote store has set the count of writers to 0. */
     if (!store->inherited && segment->writers > 0) {
         segment->writers--;
@@ -417,6 +421,10 @@ void ih_block_abandon(ih_block *block)
                                 : ih_heap_at(&segment->heap, unit)->units);
     }
     ih_unlock(process);
-    if (store->remote != NULL)
+    if (remote) {
         ih_remote_settle(store);
+        ih_lock(process);
+        ih_store_release(store);
+        ih_unlock(process);
+    }
 }

@@ -67,17 +67,23 @@ void ih_remote_return(ih_store *store, uint64_t id)
     remote->returns[remote->return_count++] = id;
 }
 
-/* Under `call`. Gives up where the daemon does not take more at once. */
-static void send_drops(ih_store *store)
+/* Under `call`. Gives up where the daemon does not take more at once. False: the connection is
+ * lost. */
+static bool send_drops(ih_store *store)
 {
     ih_remote *remote = store->remote;
     struct {
         ih_frame frame;
         ih_image_request body;
     } out[DROPS_EACH];
-    while (ih_remote_is_connected(remote)) {
+    for (;;) {
         ih_lock(store->process);
         size_t count = remote->drop_count < DROPS_EACH ? remote->drop_count : DROPS_EACH;
+        bool connected = count == 0 || ih_remote_is_connected(remote);
+        if (count == 0 || !connected) {
+            pthread_mutex_unlock(&store->process->lock);
+            return connected;
+        }
         remote->drop_count -= count;
         memset(out, 0, sizeof out);
         for (size_t i = 0; i < count; i++) {
@@ -85,8 +91,6 @@ static void send_drops(ih_store *store)
             out[i].body.handle = remote->drops[remote->drop_count + i];
         }
         pthread_mutex_unlock(&store->process->lock);
-        if (count == 0)
-            return;
         int code = ih_os_send(remote->fd, out, count * sizeof out[0], 0);
         if (code == 0)
             continue;
@@ -96,7 +100,7 @@ static void send_drops(ih_store *store)
         pthread_mutex_unlock(&store->process->lock);
         if (code != EAGAIN)
             ih_remote_disconnect(store);
-        return;
+        return code == EAGAIN;
     }
 }
 
@@ -115,7 +119,7 @@ void ih_remote_flush(ih_store *store)
     for (unsigned i = 0; i < 2 && has_drops(store); i++) {
         if (pthread_mutex_trylock(&store->remote->call) != 0)
             return;
-        send_drops(store);
+        (void)send_drops(store);
         pthread_mutex_unlock(&store->remote->call);
     }
 }
@@ -139,6 +143,15 @@ static ih_result read_reply(ih_request *request, const uint8_t *buffer, size_t s
     return IH_OK;
 }
 
+/* Before another request for a segment can be sent: the daemon takes back what is beyond it. */
+static void note_granted(ih_remote *remote, const ih_request *request)
+{
+    ih_segment_reply reply;
+    memcpy(&reply, request->reply, sizeof reply);
+    if (reply.id > remote->seen)
+        remote->seen = reply.id;
+}
+
 /* Under `call`. */
 static ih_result ask(ih_store *store, ih_request *request, ih_error *error)
 {
@@ -147,8 +160,7 @@ static ih_result ask(ih_store *store, ih_request *request, ih_error *error)
         ih_result result = ih_remote_ensure(store, request->hasty, error);
         if (result != IH_OK)
             return result;
-        send_drops(store);
-        if (!ih_remote_is_connected(remote) && i < TRIES)
+        if (!send_drops(store) && i < TRIES)
             continue;
         ih_arrival arrival;
         ih_arrival_begin(store, &arrival);
@@ -164,6 +176,8 @@ static ih_result ask(ih_store *store, ih_request *request, ih_error *error)
             arrival.count = 0;
             ih_unlock(store->process);
         }
+        if (code == 0 && result == IH_OK && request->op == IH_OP_GRANT)
+            note_granted(remote, request);
         ih_arrival_end(store, &arrival);
         if (code == EPROTO || result == IH_PROTOCOL) {
             ih_remote_disconnect(store);
@@ -429,6 +443,7 @@ void ih_remote_fork_child(ih_store *store)
     remote->freed_count = remote->freed_first = 0;
     remote->drop_count = remote->return_count = 0;
     remote->granting = 0;
+    remote->seen = 0;
     memset(store->bins, 0, sizeof store->bins);
     memset(store->bin_bitmap, 0, sizeof store->bin_bitmap);
     store->used = 0;

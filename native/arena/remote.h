@@ -37,8 +37,11 @@ typedef struct ih_remote {
     /* under `call` */
     uint64_t request;
     uint8_t *buffer; /* IH_FRAME_MAX bytes */
+    uint64_t seen;   /* the highest id of a segment that was granted: read as a request is sent */
     bool down;       /* the last attempt to reach it failed: the next one does not wait long */
     bool reached;    /* the last attempt found somebody who listens */
+    bool spins;      /* there are processors enough for waiting without sleep */
+    uint32_t spin_misses, spin_rest; /* how often that was in vain, and is now left undone */
     /* written under `call` and the process's lock */
     int fd;
     ih_os_file_id file;
@@ -168,6 +171,8 @@ ih_result ih_remote_lookup(ih_store *store, const char *name, size_t length, ih_
 ih_result ih_remote_names(ih_store *store, const char *prefix, size_t length, ih_name **out,
                           size_t *count, ih_error *error);
 ih_result ih_remote_delete(ih_store *store, ih_handle handle, bool force, ih_error *error);
+ih_result ih_remote_delete_some(ih_store *store, const ih_handle *handles, size_t count, bool force,
+                                size_t *failed, ih_error *error);
 ih_result ih_remote_wait(ih_store *store, const char *name, size_t length, uint64_t seen,
                          uint64_t timeout_ns, ih_handle *handle, uint64_t *version,
                          ih_error *error);

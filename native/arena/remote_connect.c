@@ -16,6 +16,12 @@
 #define PATIENCE_DOWN (5u * SECOND) /* the same, after somebody waited in vain */
 #define RECONNECT (10u * SECOND)
 #define RECONNECT_ABSENT (2u * SECOND)
+/* As long as it takes to wake a processor that sleeps: who sleeps at once loses that time each
+ * time, who first looks for so long never takes more than twice the shorter way. */
+#define SPIN_NS 50000u
+/* Exponents: how often looking is left undone at most. */
+#define SPIN_VAIN_MAX 6u
+#define SPIN_TAKEN_MAX 10u
 #define PAUSE_FIRST (SECOND / 1000u)
 #define PAUSE_MAX (SECOND / 4u)
 
@@ -118,6 +124,28 @@ bool ih_remote_is_connected(const ih_remote *remote)
 
 /* ---- one frame there and one back ------------------------------------------------------------ */
 
+/* Most replies come sooner than a sleeping processor wakes, so we look for one for a moment before
+ * we sleep. Where that was in vain several times in a row (the daemon is busy, or stopped) it is
+ * left undone ever longer; the more so where others took the processor when it was offered to them:
+ * then none sleeps, and who waits in poll() is the first to have one. */
+static int await(ih_remote *remote, uint64_t until)
+{
+    if (remote->spin_rest > 0) {
+        remote->spin_rest--;
+    } else if (remote->spins) {
+        int code = ih_os_spin_readable(remote->fd, SPIN_NS);
+        uint32_t most = code == EBUSY ? SPIN_TAKEN_MAX : SPIN_VAIN_MAX;
+        if (code == 0)
+            remote->spin_misses = 0;
+        else if (remote->spin_misses < most)
+            remote->spin_misses++;
+        remote->spin_rest = (1u << remote->spin_misses) - 1u;
+        if (code == 0)
+            return 0;
+    }
+    return ih_os_readable(remote->fd, until);
+}
+
 /* 0, or why the connection is of no use any more; EPROTO: it sent nonsense. The reply is in the
  * buffer. Descriptors are received under the process's lock, or a child forked in between would
  * inherit them unnoticed; nothing waits there. */
@@ -127,7 +155,7 @@ static int receive(ih_store *store, uint16_t op, uint64_t until, ih_arrival *arr
     size_t have = 0, wanted = sizeof(ih_frame);
     ih_frame frame = {0};
     while (have < wanted) {
-        int code = ih_os_readable(remote->fd, until);
+        int code = await(remote, until);
         if (code != 0)
             return code;
         size_t got = 0;
@@ -361,6 +389,7 @@ ih_result ih_remote_connect_once(ih_store *store, ih_error *error)
     if (code == 0)
         code = ih_os_connect(fd, remote->socket);
     remote->reached = code == 0;
+    remote->spins = ih_os_cpus() > 1;
     ih_result result = code == 0
                            ? say_hello(store, error)
                            : ih_remote_unavailable(remote, error, code, "connect to the daemon");

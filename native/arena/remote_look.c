@@ -33,6 +33,59 @@ ih_result ih_remote_delete(ih_store *store, ih_handle handle, bool force, ih_err
     return IH_OK;
 }
 
+/* One frame of them. The reply has a byte for each: what became of it. */
+static ih_result delete_batch(ih_store *store, const ih_handle *handles, uint32_t count, bool force,
+                              uint8_t *results, ih_error *error)
+{
+    ih_delete_some_request body = {.count = count, .force = force ? 1u : 0u};
+    ih_request request = {.op = IH_OP_DELETE_SOME,
+                          .what = "delete images",
+                          .part = {{&body, sizeof body}, {handles, count * sizeof *handles}},
+                          .reply = results,
+                          .least = count,
+                          .room = count};
+    ih_result result = ih_remote_ready(store, "delete from a closed store", error);
+    if (result == IH_OK)
+        result = ih_remote_call(store, &request, error);
+    if (result != IH_OK)
+        return result;
+    ih_lock(store->process);
+    for (uint32_t i = 0; i < count; i++) {
+        if (results[i] == IH_GONE && request.retried)
+            results[i] = IH_OK;
+        store->deletes += results[i] == IH_OK ? 1u : 0u;
+        (void)ih_remote_drain(store, DRAIN_EACH);
+    }
+    (void)ih_remote_sweep(store, false);
+    ih_unlock(store->process);
+    return IH_OK;
+}
+
+ih_result ih_remote_delete_some(ih_store *store, const ih_handle *handles, size_t count, bool force,
+                                size_t *failed, ih_error *error)
+{
+    ih_result first = IH_OK;
+    for (size_t at = 0; at < count; at += IH_DELETE_SOME_MAX) {
+        uint8_t results[IH_DELETE_SOME_MAX];
+        size_t left = count - at;
+        uint32_t some = left < IH_DELETE_SOME_MAX ? (uint32_t)left : IH_DELETE_SOME_MAX;
+        ih_error *untold = first == IH_OK ? error : NULL;
+        ih_result result = delete_batch(store, handles + at, some, force, results, untold);
+        if (result != IH_OK) {
+            *failed = first == IH_OK ? at : *failed;
+            return first == IH_OK ? result : first;
+        }
+        for (uint32_t i = 0; i < some && first == IH_OK; i++) {
+            if (results[i] == IH_OK)
+                continue;
+            /* Asked alone it is told why. */
+            first = ih_remote_delete(store, handles[at + i], force, error);
+            *failed = at + i;
+        }
+    }
+    return first;
+}
+
 static void translate(const ih_stat_reply *from, ih_stat *to)
 {
     *to = (ih_stat){.handle = from->handle,

@@ -145,11 +145,13 @@ static ih_result grant(ih_store *store, const ih_wanted *want, bool fresh, ih_bl
         .flags = ((want->flags & IH_PUT_EVICTABLE) != 0 ? IH_GRANT_EVICTABLE : 0u) |
                  ((want->flags & IH_PUT_SEAL) != 0 ? IH_GRANT_SEAL : 0u) |
                  (fresh ? IH_GRANT_FRESH : 0u)};
+    /* What was seen is added when the request is sent: another thread's may come before it. */
     ih_segment_reply reply = {0};
     ih_arrival arrival;
     ih_request request = {.op = IH_OP_GRANT,
                           .what = "reserve a block",
-                          .part = {{&body, sizeof body}},
+                          .part = {{&body, offsetof(ih_grant_request, seen)},
+                                   {&store->remote->seen, sizeof body.seen}},
                           .reply = &reply,
                           .least = sizeof reply,
                           .room = sizeof reply,

@@ -13,7 +13,7 @@
 
 #define IH_WIRE_BINARY "ihbin001"
 #define IH_WIRE_CONTROL "ihmsg001"
-#define IH_WIRE_VERSION 1u
+#define IH_WIRE_VERSION 2u
 #define IH_FRAME_MAX 65536u /* bytes of a frame, its header included, in either direction */
 #define IH_FDS_MAX 4u       /* descriptors with one reply */
 #define IH_REPLY_BIT 0x8000u
@@ -35,6 +35,7 @@ enum {
     IH_OP_RETURN, /* an empty ordinary segment goes back */
     IH_OP_CHECK,
     IH_OP_TRIM,
+    IH_OP_DELETE_SOME,
     IH_OPS
 };
 
@@ -107,8 +108,11 @@ typedef struct {
     uint64_t bytes; /* of the image or block that needs it, header included */
     uint32_t kind;  /* IH_ORDINARY, IH_DEDICATED */
     uint32_t flags; /* IH_GRANT_* */
+    /* The highest id that a reply to a GRANT has brought to this session: ids grow, so what it was
+     * granted beyond that is known to nobody, for the reply was lost. */
+    uint64_t seen;
 } ih_grant_request;
-_Static_assert(sizeof(ih_grant_request) == 16, "grant request");
+_Static_assert(sizeof(ih_grant_request) == 24, "grant request");
 
 #define IH_SEGMENT_KERNEL 1u  /* under F_SEAL_WRITE */
 #define IH_SEGMENT_FILE 2u    /* spilled: a file */
@@ -191,6 +195,12 @@ typedef struct {
     uint32_t count;
     uint32_t reserved;
 } ih_list_reply;
+
+#define IH_DELETE_SOME_MAX 256u
+/* Then so many handles. The reply is a byte for each, its ih_result. */
+typedef struct {
+    uint32_t count, force;
+} ih_delete_some_request;
 
 /* EXPLAIN, CHECK: UTF-8 up to the end of the frame. USAGE: an ih_usage. */
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from cffi import FFI
 
 NATIVE = Path(__file__).resolve().parent.parent
-HEADERS = ("arena/arena.h", "arena/admin.h", "arena/board.h", "arena/catalog.h", "arena/wire.h")
+HEADERS = ("arena/arena.h", "arena/admin.h", "arena/board.h", "arena/wire.h", "arena/catalog.h")
 FOLDERS = ("native/arena", "native/arena/os")
 
 

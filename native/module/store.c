@@ -353,35 +353,107 @@ static int delete_named(ih_store_object *self, PyObject *name, bool force)
     return -1;
 }
 
+static int delete_one(ih_store_object *self, PyObject *ref, bool force)
+{
+    ih_handle handle;
+    ih_error error = {0};
+    int parsed = ih_handle_parse(self->state, ref, &handle);
+    if (parsed < 0)
+        return -1;
+    if (parsed == 0 && PyUnicode_Check(ref))
+        return delete_named(self, ref, force);
+    if (parsed == 0 && ih_store_resolve(self, ref, &handle) < 0)
+        return -1;
+    ih_result result;
+    IH_MAY_WAIT(result, ih_delete(self->shared->store, handle, force, &error));
+    if (result == IH_OK)
+        return 0;
+    ih_store_raise(self, &error, parsed ? ref : NULL);
+    return -1;
+}
+
+/* The first failure is the one that is told. */
+static void keep_first(PyObject *kept[3])
+{
+    if (kept[0])
+        PyErr_Clear();
+    else
+        PyErr_Fetch(&kept[0], &kept[1], &kept[2]);
+}
+
+/* Those given by name are two steps each, so they come last, one by one. `handles` and `refs` have
+ * room for all. */
+static int delete_some(ih_store_object *self, PyObject *const *args, Py_ssize_t count, bool force,
+                       ih_handle *handles, PyObject **refs)
+{
+    size_t known = 0, failed = 0, named = (size_t)count;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        int parsed = ih_handle_parse(self->state, args[i], &handles[known]);
+        if (parsed < 0)
+            return -1;
+        if (parsed == 0 && PyUnicode_Check(args[i])) {
+            refs[--named] = args[i];
+            continue;
+        }
+        if (parsed == 0 && ih_store_resolve(self, args[i], &handles[known]) < 0)
+            return -1;
+        refs[known++] = args[i];
+    }
+    ih_error error = {0};
+    ih_result result = IH_OK;
+    PyObject *kept[3] = {NULL, NULL, NULL};
+    if (known > 0)
+        IH_MAY_WAIT(result,
+                    ih_delete_some(self->shared->store, handles, known, force, &failed, &error));
+    if (result != IH_OK) {
+        ih_store_raise(self, &error, refs[failed]);
+        keep_first(kept);
+    }
+    for (size_t i = (size_t)count; i-- > named;) {
+        if (delete_named(self, refs[i], force) < 0)
+            keep_first(kept);
+    }
+    if (!kept[0])
+        return 0;
+    PyErr_Restore(kept[0], kept[1], kept[2]);
+    return -1;
+}
+
+static int take_force(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    Py_ssize_t keywords = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    int force = 0;
+    for (Py_ssize_t i = 0; i < keywords; i++) {
+        PyObject *keyword = PyTuple_GET_ITEM(kwnames, i);
+        if (PyUnicode_CompareWithASCIIString(keyword, "force") != 0) {
+            PyErr_Format(PyExc_TypeError, "delete() has no parameter %R", keyword);
+            return -1;
+        }
+        force = PyObject_IsTrue(args[nargs + i]);
+    }
+    return force;
+}
+
 PyObject *ih_store_delete_method(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                                  PyObject *kwnames)
 {
-    static const char *const names[] = {"ref", "force", NULL};
-    static const ih_signature signature = {"delete", names, 1, 1};
     ih_store_object *self = self_of(object);
-    PyObject *given[2];
-    ih_handle handle;
-    ih_error error = {0};
-    if (ih_take_arguments(&signature, args, nargs, kwnames, given) < 0 ||
-        ih_store_alive(self, "delete") < 0)
+    int force = take_force(args, nargs, kwnames), code;
+    if (force < 0 || ih_store_alive(self, "delete") < 0)
         return NULL;
-    int force = given[1] ? PyObject_IsTrue(given[1]) : 0;
-    if (force < 0)
-        return NULL;
-    int parsed = ih_handle_parse(self->state, given[0], &handle);
-    if (parsed < 0)
-        return NULL;
-    if (parsed == 0 && PyUnicode_Check(given[0])) {
-        if (delete_named(self, given[0], force) < 0)
-            return NULL;
-        Py_RETURN_NONE;
+    if (nargs == 1) {
+        code = delete_one(self, args[0], force);
+    } else {
+        ih_handle *handles = PyMem_New(ih_handle, (size_t)nargs + 1u);
+        PyObject **refs = PyMem_New(PyObject *, (size_t)nargs + 1u);
+        code = handles && refs ? delete_some(self, args, nargs, force, handles, refs) : -1;
+        if (!handles || !refs)
+            PyErr_NoMemory();
+        PyMem_Free(handles);
+        PyMem_Free(refs);
     }
-    if (parsed == 0 && ih_store_resolve(self, given[0], &handle) < 0)
+    if (code < 0)
         return NULL;
-    ih_result result;
-    IH_MAY_WAIT(result, ih_delete(self->shared->store, handle, force, &error));
-    if (result != IH_OK)
-        return ih_store_raise(self, &error, parsed ? given[0] : NULL);
     Py_RETURN_NONE;
 }
 

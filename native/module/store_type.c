@@ -224,13 +224,17 @@ PyDoc_STRVAR(
     "UnknownName or HandleGone, unless a default "
     "is\n"
     "given; StoreClosed; CorruptImage. O(1), whatever the image's size: nothing is read yet.");
-PyDoc_STRVAR(delete_doc, "delete($self, ref, /, *, force=False)\n--\n\n"
-                         "Deletes an image, by Handle, text, name or root view: new gets fail, "
-                         "views that exist stay readable\n"
-                         "and keep the memory until the last of them goes.\n\n"
-                         "Conflict while names are bound to it (but for the one given), unless "
-                         "`force`, which unbinds them;\n"
-                         "HandleGone, UnknownName. O(1).");
+PyDoc_STRVAR(delete_doc,
+             "delete($self, /, *refs, force=False)\n--\n\n"
+             "Deletes images, each by Handle, text, name or root view: new gets fail, views that "
+             "exist stay readable\n"
+             "and keep the memory until the last of them goes. Of several it deletes all that it "
+             "can, then raises the\n"
+             "first failure: much faster than one by one in a connected store, where each call is "
+             "a message.\n\n"
+             "Conflict while names are bound to one (but for the one given), unless `force`, which "
+             "unbinds them;\n"
+             "HandleGone, UnknownName. O(1) for each.");
 PyDoc_STRVAR(bind_doc, "bind($self, name, ref, /, *, expected=None)\n--\n\n"
                        "Binds a name to an image (a Handle, its text, another name, a root view), "
                        "or unbinds it (None).\n"

@@ -53,7 +53,8 @@ typedef struct {
     /* what a test asks for */
     uint32_t die_before_reply; /* this operation is done, and then the daemon dies */
     uint32_t grants, returns, drops, requests;
-    bool garbage; /* replies are nonsense */
+    uint64_t seen; /* as the last request for a segment said */
+    bool garbage;  /* replies are nonsense */
     uint64_t seed;
 } fake_store;
 
@@ -245,6 +246,7 @@ static inline void fake_grant(fake_client *client, const ih_frame *request, cons
 {
     ih_grant_request ask;
     memcpy(&ask, body, sizeof ask);
+    fake->seen = ask.seen;
     bool ordinary = ask.kind == IH_ORDINARY;
     unsigned first = ordinary ? 0 : FAKE_ORDINARY, end = ordinary ? FAKE_ORDINARY : FAKE_SEGMENTS;
     fake_segment *segment = NULL;
@@ -363,6 +365,21 @@ static inline void fake_delete(fake_client *client, const ih_frame *request, con
         fake_send(client, request, IH_OK, NULL, 0, NULL, 0);
 }
 
+static inline void fake_delete_some(fake_client *client, const ih_frame *request,
+                                    const uint8_t *body)
+{
+    ih_delete_some_request ask;
+    uint8_t results[IH_DELETE_SOME_MAX] = {0};
+    memcpy(&ask, body, sizeof ask);
+    CHECK(ask.count <= IH_DELETE_SOME_MAX);
+    for (uint32_t i = 0; i < ask.count; i++) {
+        ih_handle handle;
+        memcpy(&handle, body + sizeof ask + i * sizeof handle, sizeof handle);
+        results[i] = (uint8_t)ih_catalog_condemn(catalog, handle, &error);
+    }
+    fake_send(client, request, IH_OK, results, ask.count, NULL, 0);
+}
+
 static inline void fake_serve(fake_client *client, const ih_frame *request, const uint8_t *body)
 {
     uint64_t nothing = 0;
@@ -391,6 +408,9 @@ static inline void fake_serve(fake_client *client, const ih_frame *request, cons
     case IH_OP_DROP:
     case IH_OP_DELETE:
         fake_delete(client, request, body);
+        break;
+    case IH_OP_DELETE_SOME:
+        fake_delete_some(client, request, body);
         break;
     case IH_OP_PUBLISH:
         fake_send(client, request, IH_OK, &nothing, 8, NULL, 0);

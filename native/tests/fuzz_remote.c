@@ -235,6 +235,7 @@ static void forget_reply(void)
 int __wrap_ih_os_connect(int fd, const char *path);
 int __wrap_ih_os_send(int fd, const void *source, size_t bytes, uint64_t until_ns);
 int __wrap_ih_os_readable(int fd, uint64_t until_ns);
+int __wrap_ih_os_spin_readable(int fd, uint64_t spin_ns);
 int __wrap_ih_os_receive(int fd, void *to, size_t room, size_t *got, int *fds, unsigned *count);
 int __wrap_ih_os_wait(const uint32_t *word, uint32_t seen, uint64_t timeout_ns);
 void __wrap_ih_os_pause(uint64_t ns);
@@ -275,6 +276,12 @@ int __wrap_ih_os_readable(int fd, uint64_t until_ns)
 {
     (void)until_ns;
     return fd < 0 ? EBADF : d.sent < d.bytes ? 0 : take(1) % 2u == 0 ? ETIMEDOUT : 0;
+}
+
+int __wrap_ih_os_spin_readable(int fd, uint64_t spin_ns)
+{
+    (void)spin_ns;
+    return fd >= 0 && d.sent < d.bytes ? 0 : EAGAIN;
 }
 
 int __wrap_ih_os_receive(int fd, void *to, size_t room, size_t *got, int *fds, unsigned *count)

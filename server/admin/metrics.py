@@ -97,7 +97,13 @@ COUNTERS = (
     Named("evictions", "evictions", "Objects evicted to make room.", "reason", ("capacity",)),
     Named("spills", "spills", "Segments moved to the spill folder.", "reason", ("capacity",)),
     Named("spilled_bytes", "spill_written_bytes", "Bytes written to the spill folder."),
-    Named("spill_failures", "spill_failures", "Spills that failed.", "reason", ()),
+    Named(
+        "spill_failures",
+        "spill_failures",
+        "Spills that failed.",
+        "reason",
+        ("write", "hold", "contents"),
+    ),
     Named(
         "allocation_failures",
         "allocation_failures",

@@ -128,6 +128,38 @@ def deletes(store: Any) -> None:
     assert store.ls() == []
 
 
+def deletes_several_at_once(store: Any) -> None:
+    # More than one message takes.
+    handles = [store.put([i]) for i in range(600)]
+    store.bind("a", handles[0])
+    view = store.get(handles[1])
+    store.delete()
+    store.delete("a", view, str(handles[2]), *handles[3:500])
+    assert [store.get(handle)[0] for handle in handles[500:]] == list(range(500, 600))
+    assert [handle for handle in handles[:500] if store.get(handle, None) is not None] == []
+    assert store.names() == {}
+    # What can be deleted is; the first refusal is told.
+    store.bind("b", handles[501])
+    with raises(icehouse.HandleGone, str(handles[7])):
+        store.delete(handles[500], handles[7], handles[501], handles[502], "nobody")
+    with raises(icehouse.Conflict):
+        store.delete(handles[501], handles[7])
+    with raises(icehouse.UnknownName):
+        store.delete(handles[503], "nobody", "b")
+    left = [handle for handle in handles if store.get(handle, None) is not None]
+    assert left == handles[504:]
+    # Nothing is touched where one of them can't be meant at all.
+    with raises(TypeError):
+        store.delete(handles[504], 1)
+    assert store.get(handles[504]) == [504]
+    store.bind("c", handles[504])
+    store.delete(*handles[504:], force=True)
+    del view
+    store.trim()
+    assert store.ls() == []
+    assert store.names() == {}
+
+
 def refuses_to_delete_what_is_named(store: Any) -> None:
     handle = store.put([1], name="a")
     store.bind("b", handle)
@@ -390,11 +422,19 @@ def evicts_what_may_go(store: Any) -> None:
 
 
 def pins(store: Any) -> None:
+    other = store.put([2], pin=True)
+    store.unpin(other)
+    assert "pin" not in store.explain(other)
+    store.pin(other)
+    assert "pin" in store.explain(other)
+    # A pin outlasts a time to live, which counts again without it.
     handle = store.put([1], pin=True, ttl=0.02)
-    store.unpin(handle)
-    store.pin(handle)
-    assert "pin" in store.explain(handle)
+    time.sleep(0.05)
     assert store.get(handle) == [1]
+    store.unpin(handle)
+    while store.get(handle, None) is not None:
+        time.sleep(0.01)
+    assert how_it_went(store, handle) == "expired"
 
 
 # --- reading: over a store that prepare() filled --------------------------------------------------
@@ -445,6 +485,7 @@ WRITING: list[Callable[[Any], None]] = [
     swaps_names_by_version,
     refuses_bad_names,
     deletes,
+    deletes_several_at_once,
     refuses_to_delete_what_is_named,
     puts_views_once,
     freezes_until_the_view_goes,

@@ -13,7 +13,7 @@ VERSION = 1
 FRAME = struct.Struct("<IHHQ")
 HELLO = struct.Struct("<IIQQQQII")
 WELCOME = struct.Struct("<II16sQQ16sIIQQQQQQ")
-GRANT = struct.Struct("<QII")
+GRANT = struct.Struct("<QIIQ")
 SEGMENT = struct.Struct("<QQ16sQQII")
 IMAGE = struct.Struct("<QQII")
 BIND = struct.Struct("<QQQII")
@@ -23,7 +23,7 @@ OPS = {
     name: number
     for number, name in enumerate(
         "HELLO GRANT MAP DELETE BIND PUBLISH STAT LIST USAGE EXPLAIN BOARD DROP PING RETURN CHECK"
-        " TRIM".split(),
+        " TRIM DELETE_SOME".split(),
         start=1,
     )
 }
@@ -49,6 +49,7 @@ class Raw:
         self.socket.settimeout(30)
         self.socket.connect(str(path))
         self.request = 0
+        self.seen = 0
         self.fds: list[int] = []
         if magic is not None:
             self.socket.sendall(magic)
@@ -112,9 +113,10 @@ class Raw:
 
     def grant(self, size: int, kind: int = ORDINARY) -> "Granted":
         """A segment to write."""
-        result, reply, fds = self.ask("GRANT", GRANT.pack(size, kind, 0))
+        result, reply, fds = self.ask("GRANT", GRANT.pack(size, kind, 0, self.seen))
         assert result == OK, (result, reply)
         values = SEGMENT.unpack(reply)
+        self.seen = values[0]
         with mmap.mmap(fds[0], values[1]) as probe:
             assert len(probe) == values[1]
         self.fds += fds

@@ -25,6 +25,8 @@ LABELS = {
     "list",
     "delete one by one",
     "delete and reclaim",
+    "delete in one call",
+    "delete in one call and reclaim",
     "reclaim",
 }
 

@@ -111,6 +111,12 @@ int ih_os_send(int fd, const void *source, size_t bytes, uint64_t until_ns);
 void ih_os_shutdown(int fd);
 /* Waits for something to receive, the end of the stream included. */
 int ih_os_readable(int fd, uint64_t until_ns);
+/* Looks without sleeping, for `spin_ns` and not much longer, and offers the processor to others
+ * between two looks: 0. EAGAIN: nothing has come yet. EBUSY: others took the processor, so it does
+ * not sleep anyway; something may have come. */
+int ih_os_spin_readable(int fd, uint64_t spin_ns);
+/* How many processors this thread may run on. */
+unsigned ih_os_cpus(void);
 /* Receives what is there: EAGAIN, ECONNRESET at the end of the stream. Descriptors that come with
  * it are added to `fds`; those beyond IH_OS_FDS_MAX are closed. */
 int ih_os_receive(int fd, void *to, size_t room, size_t *got, int *fds, unsigned *count);

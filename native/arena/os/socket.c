@@ -7,12 +7,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#define TAKEN_NS 8000u /* offering an idle processor takes a tenth of this at most */
 
 #ifndef F_GET_SEALS
 #define F_GET_SEALS 1034
@@ -91,6 +94,35 @@ static int wait_for(int fd, short events, uint64_t until_ns)
 }
 
 int ih_os_readable(int fd, uint64_t until_ns) { return wait_for(fd, POLLIN, until_ns); }
+
+int ih_os_spin_readable(int fd, uint64_t spin_ns)
+{
+    uint64_t now = ih_os_exact_ns(), until = now + spin_ns;
+    for (;;) {
+        struct pollfd ask = {.fd = fd, .events = POLLIN};
+        int found = poll(&ask, 1, 0);
+        if (found > 0)
+            return 0;
+        if (found < 0 || now >= until) /* < 0: who waits will see why */
+            return EAGAIN;
+        uint64_t offered = ih_os_exact_ns();
+        (void)sched_yield();
+        now = ih_os_exact_ns();
+        if (now - offered > TAKEN_NS)
+            return EBUSY;
+    }
+}
+
+unsigned ih_os_cpus(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    /* EINVAL: a machine of more processors than the set has room for. */
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return errno == EINVAL ? (unsigned)CPU_SETSIZE : 1u;
+    int count = CPU_COUNT(&set);
+    return count > 0 ? (unsigned)count : 1u;
+}
 
 int ih_os_send(int fd, const void *source, size_t bytes, uint64_t until_ns)
 {

@@ -100,6 +100,7 @@ class Client:
         self.sock = sock if sock is not None else world.connect()
         self.loop = asyncio.get_running_loop()
         self.request = 0
+        self.seen = 0
         self.fds: list[int] = []
         self.welcome: tuple[Any, ...] = ()
         self.lock = -1
@@ -189,13 +190,17 @@ class Client:
         other = Client(self.world)
         await other.hello(self.session, self.family, self.token, self.member)
         other.lock, self.lock = self.lock, -1
+        other.seen = self.seen
         other.fds, self.fds = self.fds, []
         self.sock.close()
         return other
 
     async def grant(self, size: int, kind: int = frames.ORDINARY, flags: int = 0) -> Segment:
-        reply, fds = await self.call(Op.GRANT, frames.GRANT_REQUEST.pack(size, kind, flags))
-        return Segment(self, reply, fds[0] if fds else -1)
+        body = frames.GRANT_REQUEST.pack(size, kind, flags, self.seen)
+        reply, fds = await self.call(Op.GRANT, body)
+        segment = Segment(self, reply, fds[0] if fds else -1)
+        self.seen = segment.id
+        return segment
 
     async def put(self, size: int = 128, flags: int = 0) -> frames.Handle:
         """One image in a dedicated segment of its own."""

@@ -24,6 +24,7 @@ def test_structs_have_the_sizes_of_the_header() -> None:
         "ih_hello": frames.HELLO,
         "ih_welcome": frames.WELCOME,
         "ih_grant_request": frames.GRANT_REQUEST,
+        "ih_delete_some_request": frames.DELETE_SOME_REQUEST,
         "ih_segment_reply": frames.SEGMENT_REPLY,
         "ih_image_request": frames.IMAGE_REQUEST,
         "ih_bind_request": frames.BIND_REQUEST,
@@ -55,6 +56,42 @@ def test_keys_read_back() -> None:
         assert len(str(key)) <= 200
     for text in ("segment-1", "state-xyz", "", "page-1-2-3-4-5-6-9", str(segment) + "\n"):
         assert keys.parse(text) is None
+
+
+@pytest.mark.parametrize("kind", [frames.ORDINARY, frames.DEDICATED])
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_segment_whose_grant_was_not_heard_goes_back(kind: int, dies: bool) -> None:
+    async def test(world: World) -> None:
+        client = await world.client()
+        known, handle = await client.grant(4096, kind), await client.put()
+        seen, committed = client.seen, world.daemon.segments.committed
+        lost = await client.grant(4096, kind)
+        client.seen = seen
+        if dies:
+            world.restart()
+        client = await client.again()
+        again = await client.grant(4096, kind)
+        assert again.id not in (known.id, lost.id)
+        daemon = world.daemon
+        assert lost.id not in daemon.segments.by_id
+        assert {known.id, again.id, handle[0] >> 24} <= set(daemon.segments.by_id)
+        assert daemon.segments.committed == committed + again.bytes
+        for segment in (known, lost, again):
+            os.close(segment.fd)
+
+    run(test)
+
+
+def test_a_segment_with_an_image_stays_whatever_its_producer_says_it_saw() -> None:
+    async def test(world: World) -> None:
+        client = await world.client()
+        handle = await client.put()
+        client.seen = 0
+        segment = await client.grant(4096)
+        assert await client.lives(handle)
+        os.close(segment.fd)
+
+    run(test)
 
 
 def test_hello_gives_what_a_client_maps() -> None:

@@ -82,7 +82,7 @@ def test_a_second_hello_is_refused() -> None:
 def test_bytes_one_by_one_and_many_frames_at_once() -> None:
     async def test(world: World) -> None:
         client = Client(world)
-        body = frames.HELLO.pack(1, os.getpid(), 0, 0, bytes(16), 0, 0)
+        body = frames.HELLO.pack(frames.VERSION, os.getpid(), 0, 0, bytes(16), 0, 0)
         hello = frames.BINARY + frames.FRAME.pack(64, Op.HELLO, 0, 1) + body
         for at in range(len(hello)):
             await client.raw(hello[at : at + 1])
@@ -130,12 +130,40 @@ def test_random_grants() -> None:
         results = set()
         for size in (0, 1, 2**16, 2**24, 2**31, 2**48, 2**63, 2**64 - 1):
             for kind in (0, 1, 2, 3, 64, 2**20, 2**32 - 1):
-                await client.send(Op.GRANT, frames.GRANT_REQUEST.pack(size, kind, 0))
+                await client.send(Op.GRANT, frames.GRANT_REQUEST.pack(size, kind, 0, 0))
                 _, result, _, fds = await client.receive()
                 results.add(result)
                 for fd in fds:
                     os.close(fd)
         assert results == {Result.OK, Result.FULL, Result.INVALID}
+        assert world.daemon.counters.errors == 0
+
+    run(test)
+
+
+def test_deleting_some() -> None:
+    async def test(world: World) -> None:
+        client = await world.client()
+        handles = [await client.put() for _ in range(4)]
+        await client.bind("a", handles[1])
+
+        def body(force: int, *handles: frames.Handle) -> bytes:
+            packed = b"".join(frames.HANDLE.pack(*handle) for handle in handles)
+            return frames.DELETE_SOME_REQUEST.pack(len(handles), force) + packed
+
+        ask = body(0, handles[0], handles[1], (7 << 24 | 64, 9), handles[2], handles[0])
+        results = [Result.OK, Result.CONFLICT, Result.GONE, Result.OK, Result.GONE]
+        assert list((await client.call(Op.DELETE_SOME, ask))[0]) == results
+        assert [await client.lives(handle) for handle in handles] == [False, True, False, True]
+        assert (await client.call(Op.DELETE_SOME, body(1, *handles[1::2])))[0] == bytes(2)
+        assert world.daemon.names.bound == 0
+        assert (await client.call(Op.DELETE_SOME, body(0)))[0] == b""
+        too_many = body(0, *[(1 << 24, 1)] * (frames.DELETE_SOME_MAX + 1))
+        for wrong in (too_many, body(0, handles[0])[:-1], body(0, handles[0]) + b"x", b"\1"):
+            bad = await world.client()
+            with pytest.raises(Refused) as caught:
+                await bad.call(Op.DELETE_SOME, wrong)
+            assert caught.value.result == Result.PROTOCOL
         assert world.daemon.counters.errors == 0
 
     run(test)
@@ -177,7 +205,7 @@ def test_a_client_that_goes_while_it_waits_for_a_grant() -> None:
     async def test(world: World) -> None:
         client = await world.client()
         session = client.session
-        await client.send(Op.GRANT, frames.GRANT_REQUEST.pack(4 << 20, frames.DEDICATED, 0))
+        await client.send(Op.GRANT, frames.GRANT_REQUEST.pack(4 << 20, frames.DEDICATED, 0, 0))
         await asyncio.sleep(0)
         client.die()
         await world.until(lambda: session not in world.daemon.sessions.by_id)

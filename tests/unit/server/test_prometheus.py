@@ -1,19 +1,17 @@
 """The metrics: promtool accepts them, a real Prometheus scrapes them, they tell what happened."""
 
 import importlib.util
-import json
 import os
 import re
 import shutil
-import socket
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from daemons import Daemon, wait_until
+from prometheus import asked, running
 
 import icehouse
 
@@ -128,39 +126,14 @@ def test_promtool_accepts_every_metric(admin: Any) -> None:
 
 @pytest.fixture
 def prometheus(admin: Any, tmp_path: Path) -> Iterator[str]:
-    if shutil.which("prometheus") is None:
-        pytest.skip("there is no prometheus here (apt-get install prometheus)")
-    config = tmp_path / "prometheus.yml"
-    config.write_text(
+    config = (
         "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
         "scrape_configs:\n"
         "  - job_name: icehouse\n"
         f"    static_configs: [{{targets: ['127.0.0.1:{admin.port}']}}]\n"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        "prometheus",
-        f"--config.file={config}",
-        f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    with (tmp_path / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            yield f"http://127.0.0.1:{port}/api/v1"
-        finally:
-            process.kill()
-            process.wait()
-
-
-def asked(url: str) -> Any:
-    try:
-        with urllib.request.urlopen(url, timeout=10) as response:
-            return json.load(response)["data"]
-    except OSError:
-        return None
+    with running(config, tmp_path) as url:
+        yield url
 
 
 def test_a_real_prometheus_scrapes_it(prometheus: str, daemon: Daemon) -> None:
