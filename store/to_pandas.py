@@ -17,7 +17,7 @@ def to_pandas(view: Any) -> Any:
     else.
     """
     import numpy
-    import pandas
+    import pandas  # pyright: ignore[reportMissingImports]
 
     if isinstance(view, pandas.DataFrame | pandas.Series | pandas.Index):
         return view
