@@ -82,13 +82,14 @@ def corrupt(name: str, reason: str, offset: int) -> CorruptImage:
 def sha256() -> "HASH":
     """Begin a digest.
 
-    Not by hashlib: 3.12.1 aborts at exit where a subinterpreter is the first to import that.
+    Not by hashlib, nor with `usedforsecurity`: 3.12.1 aborts at exit where a subinterpreter is the
+    first to import the one or to give the other.
     """
     try:
         from _hashlib import openssl_sha256 as make
     except ImportError:
         from hashlib import sha256 as make
-    return make(usedforsecurity=False)
+    return make()
 
 
 # --- writing ---------------------------------------------------------------------------------
