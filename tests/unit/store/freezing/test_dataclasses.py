@@ -9,7 +9,6 @@ from typing import Any
 
 import attrs
 import msgspec
-import orjson
 import pytest
 import user_classes as uc
 import user_models as um
@@ -140,6 +139,7 @@ def test_a_million_like_instances_share_their_layout() -> None:
 
 
 def test_orjson_never_takes_a_view_for_a_dataclass() -> None:
+    orjson = pytest.importorskip("orjson")
     view = icehouse.freeze(uc.Team("t", [uc.Point(1)], uc.Point(2, 3)))
     encoded = orjson.dumps(view, default=icehouse.json_default)
     assert json.loads(encoded) == dataclasses.asdict(icehouse.thaw(view))
