@@ -105,6 +105,21 @@ static PyObject *push_object(thawer *t, uint32_t word, const ih_node *node, ih_l
     return IH_THAW_PENDING;
 }
 
+/* CPython frees a defaultdict in a defaultdict by recursion without a bound (its trashcan is for
+ * exact dicts): a small image would overflow the stack of whoever lets go of its copy. */
+#define FREED_DEPTH_MAX 20000u
+
+static bool too_deep_to_free(const thawer *t, const ih_layout *layout)
+{
+    if (t->depth < FREED_DEPTH_MAX || layout->cls == NULL ||
+        strcmp(layout->cls->tp_name, "collections.defaultdict") != 0)
+        return false;
+    PyErr_SetString(PyExc_RecursionError,
+                    "thaw: defaultdicts nested so deeply that Python could not "
+                    "free them; read the view in place");
+    return true;
+}
+
 PyObject *ih_thaw_object(thawer *t, uint32_t word, const ih_node *node)
 {
     uint64_t at = ih_word_offset(word);
@@ -117,6 +132,10 @@ PyObject *ih_thaw_object(thawer *t, uint32_t word, const ih_node *node)
         node->n != (uint64_t)layout->n + (layout->form == IH_FORM_CONTAINER)) {
         Py_DECREF(layout);
         return ih_thaw_fault(t, at, "an object with another number of values than its layout");
+    }
+    if (too_deep_to_free(t, layout)) {
+        Py_DECREF(layout);
+        return NULL;
     }
     if (layout->form == IH_FORM_VIEW || layout->form == IH_FORM_CONTAINER) {
         const ih_plan *plan = ih_thaw_plan(layout);

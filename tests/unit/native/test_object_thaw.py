@@ -304,3 +304,17 @@ def test_many_instances_thaw_in_less_time_than_pickle_loads_them() -> None:
         ratios.append((between - start) / (time.perf_counter() - between))
         assert thawed == loaded
     print(f"thaw takes {min(ratios):.2f} of what pickle.loads takes")
+
+
+def test_h24_defaultdicts_too_deep_to_be_freed_are_not_made() -> None:
+    """Freeing them recurses without a bound in CPython, so a stranger's image could end a reader."""
+    deep: Any = None
+    for _ in range(30_000):
+        deep = collections.defaultdict(list, x=deep)
+    view = icehouse.freeze(deep)
+    with pytest.raises(RecursionError, match="defaultdicts nested"):
+        icehouse.thaw(view)
+    shallow: Any = None
+    for _ in range(1000):
+        shallow = collections.defaultdict(list, x=shallow)
+    assert type(icehouse.thaw(icehouse.freeze(shallow))) is collections.defaultdict
