@@ -307,7 +307,7 @@ def test_many_instances_thaw_in_less_time_than_pickle_loads_them() -> None:
 
 
 def test_h24_defaultdicts_too_deep_to_be_freed_are_not_made() -> None:
-    """Freeing them recurses without a bound in CPython, so a stranger's image could end a reader."""
+    """Freeing them recurses without a bound in CPython: an image could end its reader."""
     deep: Any = None
     for _ in range(30_000):
         deep = collections.defaultdict(list, x=deep)
