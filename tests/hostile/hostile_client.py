@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 BINARY, CONTROL = b"ihbin001", b"ihmsg001"
-VERSION = 1
+VERSION = 2
 FRAME = struct.Struct("<IHHQ")
 HELLO = struct.Struct("<IIQQQQII")
 WELCOME = struct.Struct("<II16sQQ16sIIQQQQQQ")
