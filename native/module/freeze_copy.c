@@ -48,7 +48,7 @@ static int fault_at(const ih_image_object *image, uint64_t at, const char *reaso
 
 /* ---- what is known -------------------------------------------------------------------------- */
 
-/* The same bytes, trusted with the same: each link opens its target anew, and circles of links never
+/* The same bytes, trusted with the same: each link opens its target anew, so circles of links never
  * come back to the object that they began with. 1, 0, -1. */
 static int is_source(const ih_image_object *known, const ih_image_object *image)
 {
