@@ -162,7 +162,11 @@ def _global(obj: Any, name: str) -> tuple[str, str]:
     """Where an object lies whose reduction is a name."""
     import pickle
 
-    module: str = pickle.whichmodule(obj, name)  # type: ignore[attr-defined]
+    try:
+        module: str = pickle.whichmodule(obj, name)  # type: ignore[attr-defined]
+    except pickle.PicklingError:
+        # From 3.14 on pickle itself looks whether the name leads there.
+        module = getattr(obj, "__module__", None) or "__main__"
     if lookup(module, name) is not obj:
         raise Refusal(f"its reduction says that it is {module}.{name}, which is another object")
     return module, name
