@@ -68,6 +68,11 @@ def view_info(cls: type) -> dict[str, Any]:
     info: dict[str, Any] = {}
     for name in ASKED_OF_TYPES:
         value = anatomy.class_attribute(cls, name)
+        if name == "__doc__" and not isinstance(value, str):
+            # From 3.15 on that of a dataclass is written when it is first asked for, into the
+            # class that it is asked of; anything else here is code of the class.
+            lazy = type(value).__module__ == "dataclasses"
+            value = type.__getattribute__(cls, name) if lazy else None
         if value is not None:
             info[name] = value
     if FIELDS in info:
