@@ -234,7 +234,9 @@ void ih_sample_end(void)
 
 PyObject *ih_making_done(ih_making *m, PyObject *object)
 {
-    bool too_large = m->sample && m->spent && m->depth == 0 && object == NULL;
+    /* Python's own limit is reached first where it is low, as on 3.11. */
+    bool too_large = m->sample && m->depth == 0 && object == NULL &&
+                     (m->spent || PyErr_ExceptionMatches(PyExc_RecursionError));
     ih_making_leave(m);
     if (!too_large || PyErr_ExceptionMatches(PyExc_MemoryError))
         return object;
