@@ -5,6 +5,7 @@ import sys
 from types import MappingProxyType, MemberDescriptorType
 from typing import Any
 
+from icehouse.native._image import FrozenDict
 from icehouse.store.freezing import codes
 from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.refusal import Refusal
@@ -36,7 +37,7 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
     if base is slice:
         return ("value", codes.SLICE, _bounds)
     if base is MappingProxyType:
-        return ("value", codes.MAPPING_PROXY, dict)
+        return ("value", codes.MAPPING_PROXY, _behind)
     if base.__name__ == "frozendict" and base.__module__ == "builtins":
         return ("value", codes.FROZENDICT, dict)
     return None
@@ -150,6 +151,15 @@ def open_record(payload: Any, trust: Trust) -> Record:
 
 def _bounds(obj: Any) -> tuple[Any, Any, Any]:
     return obj.start, obj.stop, obj.step
+
+
+def _behind(proxy: Any) -> Any:
+    """Give what a mapping proxy shows: a view as it is, since its items are made anew each time.
+
+    A proxy in a circle would otherwise give new proxies for ever.
+    """
+    (mapping,) = gc.get_referents(proxy)
+    return mapping if type(mapping) is FrozenDict else dict(proxy)
 
 
 def open_range(payload: Any, trust: Trust) -> range:

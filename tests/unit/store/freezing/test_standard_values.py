@@ -132,6 +132,14 @@ def test_shared_values_are_one_object_when_thawed() -> None:
     assert shared.tag == [1]
 
 
+def test_h24_a_proxy_in_a_circle_freezes_again() -> None:
+    circle: dict[str, Any] = {"a": 1}
+    circle["proxy"] = types.MappingProxyType(circle)
+    proxy = icehouse.freeze(circle)["proxy"]
+    again = icehouse.freeze([proxy])
+    assert again[0]["proxy"]["proxy"]["a"] == 1
+
+
 def test_a_proxy_of_a_dict_is_one_of_a_frozen_dict() -> None:
     view = icehouse.freeze(types.MappingProxyType({"a": [1]}))
     assert icehouse.is_frozen(view)
