@@ -7,6 +7,7 @@
 #include "module/frozen.h"
 
 #include "module/decode.h"
+#include "module/function.h"
 #include "module/hooks.h"
 
 typedef enum { FROZEN, MUTABLE, CONTAINER, FOREIGN } nature;
@@ -26,8 +27,9 @@ static nature nature_of(const ih_state *state, PyObject *object)
         return FROZEN;
     if (type == &PyTuple_Type || type == &PyFrozenSet_Type || type == &PySlice_Type)
         return CONTAINER;
-    if (ih_is_view(state, object) || type == state->handle_type || type == &PyComplex_Type ||
-        type == &PyRange_Type || object == Py_Ellipsis || object == Py_NotImplemented)
+    if (ih_is_view(state, object) || type == state->handle_type ||
+        type == state->frozen_function_type || type == &PyComplex_Type || type == &PyRange_Type ||
+        object == Py_Ellipsis || object == Py_NotImplemented)
         return FROZEN;
     if (type == &PyList_Type || type == &PyDict_Type || type == &PySet_Type ||
         type == &PyByteArray_Type)

@@ -8,6 +8,7 @@
 #include "module/freeze_rule.h"
 #include "module/freezer.h"
 #include "module/frozen.h"
+#include "module/function.h"
 #include "module/handle.h"
 #include "module/hooks.h"
 #include "module/image_file.h"
@@ -276,6 +277,7 @@ static PyMethodDef functions[] = {
     {"_scopes", module_scopes, METH_O,
      "Adds to the number of open scopes: only while it is not 0 does put() look at _scope."},
     IH_TRAVEL_METHODS,
+    IH_FUNCTION_METHODS,
     {NULL, NULL, 0, NULL},
 };
 
@@ -300,7 +302,7 @@ static int module_exec(PyObject *module)
     static int (*const steps[])(PyObject *, ih_state *) = {
         ih_init_errors,     ih_init_image_object, ih_init_handle, ih_init_dict,
         ih_init_dict_views, ih_init_sequence,     ih_init_set,    ih_init_bytes,
-        ih_init_array,      ih_init_object,       ih_init_store,
+        ih_init_array,      ih_init_object,       ih_init_store,  ih_init_function,
     };
     ih_state *state = ih_state_of(module);
     state->module = module;
@@ -316,18 +318,35 @@ static int module_exec(PyObject *module)
 }
 
 /* Where the state keeps its types. */
-#define TYPES 23
+#define TYPES 25
 static void list_types(ih_state *state, PyTypeObject **types[TYPES])
 {
     PyTypeObject **all[TYPES] = {
-        &state->image_type,        &state->dict_type,          &state->list_type,
-        &state->tuple_type,        &state->set_type,           &state->bytes_type,
-        &state->array_type,        &state->dict_keys_type,     &state->dict_values_type,
-        &state->dict_items_type,   &state->dict_iterator_type, &state->sequence_iterator_type,
-        &state->set_iterator_type, &state->handle_type,        &state->store_type,
-        &state->stat_type,         &state->usage_type,         &state->remote_type,
-        &state->object_type,       &state->layout_type,        &state->forward_type,
-        &state->build_type,        &state->record_type,
+        &state->image_type,
+        &state->dict_type,
+        &state->list_type,
+        &state->tuple_type,
+        &state->set_type,
+        &state->bytes_type,
+        &state->array_type,
+        &state->dict_keys_type,
+        &state->dict_values_type,
+        &state->dict_items_type,
+        &state->dict_iterator_type,
+        &state->sequence_iterator_type,
+        &state->set_iterator_type,
+        &state->handle_type,
+        &state->store_type,
+        &state->stat_type,
+        &state->usage_type,
+        &state->remote_type,
+        &state->object_type,
+        &state->layout_type,
+        &state->forward_type,
+        &state->build_type,
+        &state->record_type,
+        &state->frozen_function_type,
+        &state->freezable_function_type,
     };
     memcpy(types, all, sizeof all);
 }

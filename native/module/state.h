@@ -207,6 +207,7 @@ struct ih_state {
     PyTypeObject *dict_iterator_type, *sequence_iterator_type, *set_iterator_type;
     PyTypeObject *handle_type, *store_type, *stat_type, *usage_type, *remote_type, *build_type;
     PyTypeObject *object_type, *record_type, *layout_type, *forward_type;
+    PyTypeObject *frozen_function_type, *freezable_function_type; /* function.h */
     PyObject *errors[IH_ERRORS];
     PyObject *hook_functions[IH_HOOKS]; /* see hooks.h; NULL: not asked for yet */
     PyObject *quick[IH_QUICK];          /* see value_quick.c */
