@@ -15,6 +15,9 @@ Rules (`rule_of`): a str is the reason for a refusal, else one of
 * `("made", family, getter)`: `getter(obj) -> (names, values)`, two tuples.
 * `("value", code, getter)`: `getter(obj) -> payload`.
 * `("as", getter)`: the object is frozen as `getter(obj)`, and that is what comes back.
+* `("before", hook, rule)`: `hook(obj, is_root)` is called first, once for each object and
+  freezing; `is_root` is whether the object is an argument of `freeze` or `put`. Then `rule`, one of
+  the above, says how it freezes.
 
 Getters raise `Refusal` where an object can't be frozen though its type can: C makes a
 NotFreezableError of it, with the path. Other exceptions of a getter go to the caller as they are.
@@ -42,6 +45,7 @@ __all__ = [
     "Record",
     "Refusal",
     "Trust",
+    "check_status",
     "frozen_by_nature",
     "generation",
     "make_object",
@@ -89,6 +93,14 @@ def make_object(
 def make_record(type_name: str, names: Iterable[str], values: Iterable[Any]) -> Record:
     """Make what stands for an object of form TUPLE or MADE whose class can't be found."""
     return Record(type_name, names, values)
+
+
+def check_status(obj: Any, is_root: bool) -> None:
+    """Check an instance that has a field `__freezable__`.
+
+    Refusal where its status forbids it; ValueError for what is no status.
+    """
+    registry.load("declarations.status", "check")(obj, is_root)
 
 
 def frozen_by_nature(obj: Any) -> bool:

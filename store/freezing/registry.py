@@ -16,10 +16,12 @@ Names are looked up before anything is imported, so a family is loaded when its 
 """
 
 from collections.abc import Callable
+from types import MemberDescriptorType
 from typing import Any
 
 from icehouse.store.freezing import codes, ecosystem, refused, registrations
-from icehouse.store.freezing.anatomy import mro
+from icehouse.store.freezing.anatomy import mro, namespace
+from icehouse.store.freezing.aside import Aside
 from icehouse.store.freezing.trust import name_of
 
 # A type's name, as it is in an MRO -> the file of its family.
@@ -164,18 +166,61 @@ MAKERS: dict[int, tuple[str, str]] = {
 
 _loaded: dict[tuple[str, str], Callable[..., Any]] = {}
 
+# Classes whose instances are asked for their status each, since one of them has it elsewhere than
+# where C would see it.
+watched: Aside[bool] = Aside()
+
 
 def load(file: str, function: str) -> Callable[..., Any]:
-    """Import a family's file and get a function of it."""
+    """Import a family's file and get a function of it; one with a dot lies below `store`."""
     found = _loaded.get((file, function))
     if found is None:
-        module = __import__(f"icehouse.store.freezing.{file}", fromlist=[function])
+        place = file if "." in file else f"freezing.{file}"
+        module = __import__(f"icehouse.store.{place}", fromlist=[function])
         found = _loaded[file, function] = getattr(module, function)
     return found
 
 
 def rule_of(cls: type) -> tuple[Any, ...] | str:
     """Say how instances of exactly this class freeze; a str is the reason why they don't.
+
+    Where they may have a status, or have a `__pre_freeze__`, that comes first.
+    """
+    rule = plain_rule_of(cls)
+    if type(rule) is tuple and _asks_before(cls):
+        return ("before", _before, rule)
+    return rule
+
+
+def _asks_before(cls: type) -> bool:
+    """Whether something must be asked about each instance of a class before it is read."""
+    bases = mro(cls)
+    if any(base is type for base in bases):
+        return False  # classes inside data go by their name: that freezes nothing
+    return any(
+        "__pre_freeze__" in (attributes := namespace(base))
+        or _forbids(attributes.get("__freezable__"))
+        or watched.get(base) is not None
+        for base in bases
+    )
+
+
+def _forbids(status: Any) -> bool:
+    """Whether a `__freezable__` of a class is anything but a yes.
+
+    A slot of this name is a field, which C sees.
+    """
+    if status is None or status is True or type(status) is MemberDescriptorType:
+        return False
+    return not (isinstance(status, int) and not isinstance(status, bool) and status in (0, 3))
+
+
+def _before(obj: Any, is_root: bool) -> None:
+    load("declarations.status", "before")(obj, is_root)
+
+
+def plain_rule_of(cls: type) -> tuple[Any, ...] | str:
+    """Say how instances of this class freeze, whatever their status is.
 
     What a class nearer in the MRO says counts more; of one class a registration, then its
     `__freeze__`, then its family. Then come registrations of abstract classes, then structures.

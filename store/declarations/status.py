@@ -1,0 +1,354 @@
+"""Whether something may be frozen: `set_freezable`, `__freezable__`, NotFreezable, disabled.
+
+A status is kept as the attribute `__freezable__` where an object takes one, else aside, weakly and
+by identity. That of a class counts for its instances and subclasses too, that of a module for the
+functions and classes that are defined in it.
+
+What decorators said besides, the names of captured state, is kept aside for the class or function.
+"""
+
+import _thread
+import enum
+import sys
+from collections.abc import Iterable
+from types import FunctionType, ModuleType, TracebackType
+from typing import Any, Final, Generic, Literal, TypeVar
+
+from icehouse.native._image import FreezableFunction, _original_of, is_frozen
+from icehouse.store.freezing import anatomy, hooks, registry
+from icehouse.store.freezing.aside import Aside
+from icehouse.store.freezing.refusal import Refusal
+from icehouse.store.freezing.trust import name_of
+
+_Obj = TypeVar("_Obj")
+
+ATTRIBUTE: Final = "__freezable__"
+HOOK: Final = "__pre_freeze__"
+ALL: Final = "*"
+
+_module_namespace: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index]
+# Py_TPFLAGS_IMMUTABLETYPE
+_IMMUTABLE = 1 << 8
+
+
+class FreezableStatus(enum.IntEnum):
+    """Whether, and how, an object may be frozen; the numbers are those of PEP 795's prototype.
+
+    * `YES`: it may. So may what has no status.
+    * `NO`: it may not.
+    * `EXPLICIT`: only as an argument of `freeze` (or `put`), not because another object reaches it.
+    * `PROXY`: reserved by the PEP; it means what having no status means.
+    """
+
+    YES = 0
+    NO = 1
+    EXPLICIT = 2
+    PROXY = 3
+
+
+FREEZABLE_YES: Final = FreezableStatus.YES
+FREEZABLE_NO: Final = FreezableStatus.NO
+FREEZABLE_EXPLICIT: Final = FreezableStatus.EXPLICIT
+FREEZABLE_PROXY: Final = FreezableStatus.PROXY
+
+
+class NotFreezable:
+    """A base class that opts out: neither it, nor a subclass, nor an instance of these freezes."""
+
+    __slots__ = ()
+    __freezable__ = int(FREEZABLE_NO)
+
+
+_statuses: Aside[FreezableStatus] = Aside()
+_names: Aside[frozenset[str]] = Aside()
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def status_of(obj: Any) -> FreezableStatus | None:
+    """Find the status of an object, class, function or module; None where nothing says one.
+
+    Of an instance it is its own or that of its class; of functions and classes their own, then that
+    of the module that defines them. No code of the object runs but a property `__freezable__`.
+    ValueError for a `__freezable__` that is no status.
+    """
+    if isinstance(obj, ModuleType):
+        return _module_status(obj)
+    if issubclass(type(obj), type):
+        found = as_status(anatomy.class_attribute(obj, ATTRIBUTE), obj)
+        return _status_by_module(obj) if found is None else found
+    function = function_of(obj)
+    if function is not None:
+        found = as_status(function.__dict__.get(ATTRIBUTE), obj)
+        return _status_by_module(function) if found is None else found
+    aside = _statuses.get(obj)
+    if aside is not None:
+        return aside
+    try:
+        value = object.__getattribute__(obj, ATTRIBUTE)
+    except AttributeError:
+        return None
+    status = as_status(value, obj)
+    if status is FREEZABLE_EXPLICIT and _is_class_frozen(obj, value):
+        return None  # that was said of the class, and has been done
+    return status
+
+
+def _is_class_frozen(obj: Any, value: Any) -> bool:
+    cls = type(obj)
+    return bool(cls.__flags__ & _IMMUTABLE) and anatomy.class_attribute(cls, ATTRIBUTE) is value
+
+
+def function_of(obj: Any) -> FunctionType | None:
+    """Find the Python function that an object is, or wraps while it is not yet frozen."""
+    if type(obj) is FunctionType:
+        return obj
+    if type(obj) is FreezableFunction:
+        return _original_of(obj)
+    return None
+
+
+def as_status(value: Any, holder: Any) -> FreezableStatus | None:
+    """Read what somebody gave as a status; ValueError where it is none."""
+    if value is None:
+        return None
+    if value is True:
+        return FREEZABLE_YES
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 3:
+        return FreezableStatus(value)
+    raise ValueError(
+        f"{_described(holder)} has the status {value!r}; a status is one of "
+        "icehouse.FREEZABLE_YES, FREEZABLE_NO, FREEZABLE_EXPLICIT and FREEZABLE_PROXY"
+    )
+
+
+def _module_status(module: ModuleType) -> FreezableStatus | None:
+    """Read `__freezable__` of a module, where a bare number could mean two things."""
+    value = _module_namespace(module).get(ATTRIBUTE)
+    if value is None or value is True or isinstance(value, FreezableStatus):
+        return as_status(value, module)
+    meanings = {
+        0: ", which is FREEZABLE_YES in the prototype of PEP 795 and no status in its text",
+        1: ", which means yes in the text of PEP 795 and FREEZABLE_NO in its prototype",
+    }
+    text = "" if isinstance(value, bool) or value not in (0, 1) else meanings[value]
+    raise ValueError(
+        f"the module {module.__name__} has __freezable__ = {value!r}{text}; write True, "
+        "or one of icehouse.FREEZABLE_YES, FREEZABLE_NO and FREEZABLE_EXPLICIT by its name"
+    )
+
+
+def _status_by_module(declaration: Any) -> FreezableStatus | None:
+    """Read the status that a function or class has from its module; none if it is a local one."""
+    name = declaration.__module__
+    module = sys.modules.get(name) if type(name) is str else None
+    if not isinstance(module, ModuleType) or "<locals>" in declaration.__qualname__:
+        return None
+    return _module_status(module)
+
+
+def named_state(obj: Any) -> frozenset[str]:
+    """Find the names that decorators gave of the captured state that may freeze; "*": all."""
+    function = function_of(obj)
+    return _names.get(obj if function is None else function) or frozenset()
+
+
+def decorated(obj: Any) -> bool:
+    """Whether a function or class was declared freezable: its class state may be frozen then.
+
+    By a decorator, by a status of its own, or by its module's.
+    """
+    function = function_of(obj)
+    if _names.get(obj if function is None else function) is not None:
+        return True
+    if issubclass(type(obj), type) and ATTRIBUTE not in anatomy.namespace(obj):
+        return _status_by_module(obj) in (FREEZABLE_YES, FREEZABLE_EXPLICIT)
+    return status_of(obj) in (FREEZABLE_YES, FREEZABLE_EXPLICIT)
+
+
+def remember_names(declaration: Any, names: Iterable[str]) -> None:
+    """Keep what a decorator said of a class or function, joined with what others said."""
+    function = function_of(declaration)
+    target = declaration if function is None else function
+    _names.set(target, frozenset(names) | (_names.get(target) or frozenset()))
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def set_freezable(obj: _Obj, status: int) -> _Obj:
+    """Say whether an object, class, function or module may be frozen. Returns the object.
+
+    `status` is one of FREEZABLE_YES, NO, EXPLICIT and PROXY; that of a class counts for its
+    instances and subclasses, that of a module for the functions and classes defined in it. It is
+    stored as `__freezable__` where the object takes it, else aside for as long as the object lives.
+    O(1). Where many instances of a class are frozen and the status of one of them had to be stored
+    aside, each of them costs a call more from then on.
+
+    ValueError for what is no status; TypeError for an object that takes neither an attribute nor a
+    weak reference (a list, say), and for what is frozen already.
+    """
+    if isinstance(status, bool) or not isinstance(status, int) or not 0 <= status <= 3:
+        raise ValueError(
+            f"{status!r} is no status; use icehouse.FREEZABLE_YES, FREEZABLE_NO, "
+            "FREEZABLE_EXPLICIT or FREEZABLE_PROXY"
+        )
+    if is_frozen(obj):
+        raise TypeError(f"{_described(obj)} is frozen already: no status can be set")
+    found = FreezableStatus(status)
+    if isinstance(obj, ModuleType):
+        _module_namespace(obj)[ATTRIBUTE] = found
+    elif issubclass(type(obj), type):
+        type.__setattr__(obj, ATTRIBUTE, int(found))
+        hooks.generation += 1
+    elif (function := function_of(obj)) is not None:
+        function.__dict__[ATTRIBUTE] = int(found)
+    else:
+        _set_of_instance(obj, found)
+    return obj
+
+
+def _set_of_instance(obj: Any, status: FreezableStatus) -> None:
+    try:
+        object.__setattr__(obj, ATTRIBUTE, int(status))
+        aside = not _is_seen(type(obj))
+    except (AttributeError, TypeError):
+        try:
+            _statuses.set(obj, status)
+        except TypeError:
+            raise TypeError(
+                f"{_described(obj)} takes neither an attribute nor a weak reference, so that no "
+                'status can be kept for it; add "__weakref__" to the __slots__ of its class, '
+                "use a subclass, or set the status of its class"
+            ) from None
+        aside = True
+    if aside:
+        watch(type(obj))
+
+
+def _is_seen(cls: type) -> bool:
+    """Whether the freezer itself sees the field `__freezable__` of instances of a class."""
+    rule = registry.plain_rule_of(cls)
+    return rule[0] in ("view", "state", "container", "made")
+
+
+def watch(cls: type) -> None:
+    """Have the freezer ask about each instance of a class from now on."""
+    if registry.watched.get(cls) is None:
+        registry.watched.set(cls, value=True)
+        hooks.generation += 1
+
+
+# --- disabled ------------------------------------------------------------------------------------
+
+_lock = _thread.RLock()
+# By id: the object, which lives as long as it is here, and how often it is disabled.
+_disabled: dict[int, tuple[Any, int]] = {}
+
+
+class disabled(Generic[_Obj]):  # noqa: N801 - the name that PEP 795 gives it
+    """Within `with disabled(obj):` the object can't be frozen, by any thread of the interpreter.
+
+    It nests, and what the status of the object is otherwise does not change. Of a class its
+    instances can't be frozen either. TypeError for lists, dicts and other exact builtin types, of
+    which the freezer asks nobody, and for what is frozen already.
+    """
+
+    def __init__(self, obj: _Obj) -> None:
+        declaration = isinstance(obj, type | ModuleType) or function_of(obj) is not None
+        if not declaration and is_frozen(obj):
+            raise TypeError(f"{_described(obj)} is frozen already: that can't be disabled")
+        if not declaration and type(obj).__module__ == "builtins":
+            raise TypeError(
+                f"{_described(obj)} is of a builtin type, for which freezing can't be disabled; "
+                "use a subclass, or disable the object that holds it"
+            )
+        self._obj = obj
+
+    def __enter__(self) -> _Obj:
+        obj = self._obj
+        watch(obj if isinstance(obj, type) else type(obj))
+        with _lock:
+            _, times = _disabled.get(id(obj), (obj, 0))
+            _disabled[id(obj)] = obj, times + 1
+        return obj
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Literal[False]:
+        obj = self._obj
+        with _lock:
+            _, times = _disabled[id(obj)]
+            if times == 1:
+                del _disabled[id(obj)]
+            else:
+                _disabled[id(obj)] = obj, times - 1
+        return False
+
+
+def _is_disabled(obj: Any) -> bool:
+    if not _disabled:
+        return False
+    if issubclass(type(obj), type):
+        return id(obj) in _disabled
+    return id(obj) in _disabled or any(id(cls) in _disabled for cls in anatomy.mro(type(obj)))
+
+
+# --- asking --------------------------------------------------------------------------------------
+
+
+def check(obj: Any, is_root: bool) -> None:
+    """Raise Refusal where an object may not be frozen, or not because another one reaches it.
+
+    `is_root`: it is an argument of `freeze` or `put`. ValueError for a `__freezable__` that is no
+    status.
+    """
+    if _is_disabled(obj):
+        raise Refusal("freezing it is disabled for now, by icehouse.disabled(); try again after it")
+    cls = obj if issubclass(type(obj), type) else type(obj)
+    if any(base is NotFreezable for base in anatomy.mro(cls)):
+        raise Refusal("its class opts out of freezing, by its base class icehouse.NotFreezable")
+    status = status_of(obj)
+    if status is FREEZABLE_NO:
+        raise Refusal(
+            "its status is FREEZABLE_NO (icehouse.set_freezable, @unfreezable or __freezable__); "
+            "leave it out, or change its status"
+        )
+    if status is FREEZABLE_EXPLICIT and not is_root:
+        raise Refusal(
+            "its status is FREEZABLE_EXPLICIT, so that it freezes only where it is an argument of "
+            "freeze() itself: name it there too"
+        )
+
+
+def before(obj: Any, is_root: bool) -> None:
+    """Do what comes before an object is read: check its status, then call its `__pre_freeze__`.
+
+    What that raises goes to the caller of `freeze`: it is a veto.
+    """
+    check(obj, is_root)
+    function = function_of(obj)
+    hook: Any
+    if function is not None:
+        hook = function.__dict__.get(HOOK)
+    else:
+        hook = anatomy.class_attribute(type(obj), HOOK)
+        if hasattr(type(hook), "__get__"):
+            hook = type(hook).__get__(hook, obj, type(obj))
+    if hook is not None:
+        hook()
+
+
+def _described(obj: Any) -> str:
+    if isinstance(obj, ModuleType):
+        return f"the module {obj.__name__}"
+    if issubclass(type(obj), type):
+        return f"the class {name_of(obj)}"
+    function = function_of(obj)
+    if function is not None:
+        return f"the function {function.__qualname__}"
+    return f"an object of type {name_of(type(obj))}"
