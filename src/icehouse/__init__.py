@@ -45,14 +45,36 @@ from icehouse.store.image import (
 )
 from icehouse.store.to_pandas import to_pandas
 
-# Type checkers know this name by itself. They learn about icehouse.aio from its import.
+# What is imported when it is first used; type checkers follow imports alone. They know the name
+# TYPE_CHECKING by itself, and learn about icehouse.aio from its import.
 TYPE_CHECKING = False
-if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    from icehouse.store.declarations.decorators import (
+        explicitly_freezable,
+        freezable,
+        frozen,
+        unfreezable,
+    )
+    from icehouse.store.declarations.modules import ImmutableModule
+    from icehouse.store.declarations.status import (
+        FREEZABLE_EXPLICIT,
+        FREEZABLE_NO,
+        FREEZABLE_PROXY,
+        FREEZABLE_YES,
+        NotFreezable,
+        disabled,
+        set_freezable,
+    )
+else:
     from icehouse.client.lazy import __getattr__ as __getattr__
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "FREEZABLE_EXPLICIT",
+    "FREEZABLE_NO",
+    "FREEZABLE_PROXY",
+    "FREEZABLE_YES",
     "Conflict",
     "CorruptImage",
     "FrozenArray",
@@ -66,7 +88,9 @@ __all__ = [
     "Handle",
     "HandleGone",
     "IcehouseError",
+    "ImmutableModule",
     "InterpreterError",
+    "NotFreezable",
     "NotFreezableError",
     "NotPermitted",
     "ProtocolError",
@@ -78,9 +102,13 @@ __all__ = [
     "UnknownName",
     "connect",
     "cow",
+    "disabled",
     "dumps",
     "enc_hook",
+    "explicitly_freezable",
+    "freezable",
     "freeze",
+    "frozen",
     "get",
     "is_frozen",
     "json_default",
@@ -88,7 +116,9 @@ __all__ = [
     "register_freezable",
     "same",
     "save",
+    "set_freezable",
     "thaw",
     "to_pandas",
     "type_name",
+    "unfreezable",
 ]

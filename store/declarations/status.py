@@ -10,7 +10,7 @@ What decorators said besides, the names of captured state, is kept aside for the
 import _thread
 import enum
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any, Final, Generic, Literal, TypeVar
 
@@ -97,7 +97,7 @@ def status_of(obj: Any) -> FreezableStatus | None:
 
 def _is_class_frozen(obj: Any, value: Any) -> bool:
     cls = type(obj)
-    return bool(cls.__flags__ & _IMMUTABLE) and anatomy.class_attribute(cls, ATTRIBUTE) is value
+    return is_immutable(cls) and anatomy.class_attribute(cls, ATTRIBUTE) is value
 
 
 def function_of(obj: Any) -> FunctionType | None:
@@ -118,7 +118,7 @@ def as_status(value: Any, holder: Any) -> FreezableStatus | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 3:
         return FreezableStatus(value)
     raise ValueError(
-        f"{_described(holder)} has the status {value!r}; a status is one of "
+        f"{described(holder)} has the status {value!r}; a status is one of "
         "icehouse.FREEZABLE_YES, FREEZABLE_NO, FREEZABLE_EXPLICIT and FREEZABLE_PROXY"
     )
 
@@ -157,21 +157,28 @@ def named_state(obj: Any) -> frozenset[str]:
 def decorated(obj: Any) -> bool:
     """Whether a function or class was declared freezable: its class state may be frozen then.
 
-    By a decorator, by a status of its own, or by its module's.
+    By a decorator, also of the class in whose body it is, by a status of its own, or by its
+    module's.
     """
-    function = function_of(obj)
-    if _names.get(obj if function is None else function) is not None:
-        return True
-    if issubclass(type(obj), type) and ATTRIBUTE not in anatomy.namespace(obj):
-        return _status_by_module(obj) in (FREEZABLE_YES, FREEZABLE_EXPLICIT)
-    return status_of(obj) in (FREEZABLE_YES, FREEZABLE_EXPLICIT)
+    own = own_status(obj)
+    if own is None:
+        function = function_of(obj)
+        if _names.get(obj if function is None else function) is not None:
+            return True
+        own = _status_by_module(obj)
+    return own in (FREEZABLE_YES, FREEZABLE_EXPLICIT)
 
 
-def remember_names(declaration: Any, names: Iterable[str]) -> None:
-    """Keep what a decorator said of a class or function, joined with what others said."""
+def own_status(declaration: Any) -> FreezableStatus | None:
+    """Find the status of a class or function itself: not that of a base class or its module."""
     function = function_of(declaration)
-    target = declaration if function is None else function
-    _names.set(target, frozenset(names) | (_names.get(target) or frozenset()))
+    attributes = anatomy.namespace(declaration) if function is None else function.__dict__
+    return as_status(attributes.get(ATTRIBUTE), declaration)
+
+
+def is_immutable(cls: type) -> bool:
+    """Whether a class is frozen, or one of the interpreter that never changes."""
+    return bool(cls.__flags__ & _IMMUTABLE)
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -189,24 +196,64 @@ def set_freezable(obj: _Obj, status: int) -> _Obj:
     ValueError for what is no status; TypeError for an object that takes neither an attribute nor a
     weak reference (a list, say), and for what is frozen already.
     """
-    if isinstance(status, bool) or not isinstance(status, int) or not 0 <= status <= 3:
+    if type(status) not in (int, FreezableStatus) or not 0 <= status <= 3:
         raise ValueError(
             f"{status!r} is no status; use icehouse.FREEZABLE_YES, FREEZABLE_NO, "
             "FREEZABLE_EXPLICIT or FREEZABLE_PROXY"
         )
     if is_frozen(obj):
-        raise TypeError(f"{_described(obj)} is frozen already: no status can be set")
+        raise TypeError(f"{described(obj)} is frozen already: no status can be set")
     found = FreezableStatus(status)
     if isinstance(obj, ModuleType):
+        # Not the number: what that means in a module depends on whom one asks.
         _module_namespace(obj)[ATTRIBUTE] = found
-    elif issubclass(type(obj), type):
-        type.__setattr__(obj, ATTRIBUTE, int(found))
-        hooks.generation += 1
-    elif (function := function_of(obj)) is not None:
-        function.__dict__[ATTRIBUTE] = int(found)
+    elif issubclass(type(obj), type) or function_of(obj) is not None:
+        _set_of_declaration(obj, found)
     else:
         _set_of_instance(obj, found)
     return obj
+
+
+def _set_of_declaration(declaration: Any, status: FreezableStatus | None) -> None:
+    function = function_of(declaration)
+    if function is not None:
+        if status is None:
+            function.__dict__.pop(ATTRIBUTE, None)
+        else:
+            function.__dict__[ATTRIBUTE] = int(status)
+        return
+    # Past the metaclass, as everything here.
+    if status is not None:
+        type.__setattr__(declaration, ATTRIBUTE, int(status))
+    elif ATTRIBUTE in anatomy.namespace(declaration):
+        type.__delattr__(declaration, ATTRIBUTE)
+    hooks.generation += 1
+
+
+def remember(
+    declaration: Any, names: frozenset[str], status: FreezableStatus | None
+) -> Callable[[], None]:
+    """Keep what a decorator said of a class or function. Returns what takes it back.
+
+    The names are joined with what others said; the status is kept where it has none of its own.
+    """
+    function = function_of(declaration)
+    target: Any = declaration if function is None else function
+    before = _names.get(target)
+    _names.set(target, names | (before or frozenset()))
+    sets = status is not None and own_status(declaration) is None
+    if sets:
+        _set_of_declaration(declaration, status)
+
+    def take_back() -> None:
+        if before is None:
+            _names.forget(target)
+        else:
+            _names.set(target, before)
+        if sets:
+            _set_of_declaration(declaration, None)
+
+    return take_back
 
 
 def _set_of_instance(obj: Any, status: FreezableStatus) -> None:
@@ -218,7 +265,7 @@ def _set_of_instance(obj: Any, status: FreezableStatus) -> None:
             _statuses.set(obj, status)
         except TypeError:
             raise TypeError(
-                f"{_described(obj)} takes neither an attribute nor a weak reference, so that no "
+                f"{described(obj)} takes neither an attribute nor a weak reference, so that no "
                 'status can be kept for it; add "__weakref__" to the __slots__ of its class, '
                 "use a subclass, or set the status of its class"
             ) from None
@@ -258,10 +305,10 @@ class disabled(Generic[_Obj]):  # noqa: N801 - the name that PEP 795 gives it
     def __init__(self, obj: _Obj) -> None:
         declaration = isinstance(obj, type | ModuleType) or function_of(obj) is not None
         if not declaration and is_frozen(obj):
-            raise TypeError(f"{_described(obj)} is frozen already: that can't be disabled")
+            raise TypeError(f"{described(obj)} is frozen already: that can't be disabled")
         if not declaration and type(obj).__module__ == "builtins":
             raise TypeError(
-                f"{_described(obj)} is of a builtin type, for which freezing can't be disabled; "
+                f"{described(obj)} is of a builtin type, for which freezing can't be disabled; "
                 "use a subclass, or disable the object that holds it"
             )
         self._obj = obj
@@ -343,7 +390,8 @@ def before(obj: Any, is_root: bool) -> None:
         hook()
 
 
-def _described(obj: Any) -> str:
+def described(obj: Any) -> str:
+    """Name an object, for messages."""
     if isinstance(obj, ModuleType):
         return f"the module {obj.__name__}"
     if issubclass(type(obj), type):

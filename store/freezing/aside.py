@@ -30,5 +30,10 @@ class Aside(Generic[_Value]):
 
         entries[key] = ref(obj, forget), value
 
+    def forget(self, obj: Any) -> None:
+        """Keep nothing for an object any more."""
+        if self.get(obj) is not None:
+            del self._entries[id(obj)]
+
     def __len__(self) -> int:
         return len(self._entries)

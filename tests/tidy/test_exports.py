@@ -1,17 +1,19 @@
 """The public names, exactly. Adding one here is adding a promise."""
 
 import icehouse
+from icehouse.client import lazy
 
 EXPORTS = """
-Conflict CorruptImage FrozenArray FrozenBytes FrozenDict FrozenError FrozenList FrozenObject
-FrozenSet FrozenTuple Handle HandleGone IcehouseError InterpreterError NotFreezableError
-NotPermitted ProtocolError Record Store StoreClosed StoreFull StoreUnavailable UnknownName connect
-cow dumps enc_hook freeze get is_frozen json_default open_image register_freezable same save thaw
-to_pandas type_name
+Conflict CorruptImage FREEZABLE_EXPLICIT FREEZABLE_NO FREEZABLE_PROXY FREEZABLE_YES FrozenArray
+FrozenBytes FrozenDict FrozenError FrozenList FrozenObject FrozenSet FrozenTuple Handle HandleGone
+IcehouseError ImmutableModule InterpreterError NotFreezable NotFreezableError NotPermitted
+ProtocolError Record Store StoreClosed StoreFull StoreUnavailable UnknownName connect cow disabled
+dumps enc_hook explicitly_freezable freezable freeze frozen get is_frozen json_default open_image
+register_freezable same save set_freezable thaw to_pandas type_name unfreezable
 """.split()
 
 # Submodules that an import of the package brings along.
-MODULES = {"aio", "client", "interpreters", "native", "server", "store"}
+MODULES = {"aio", "client", "immutable", "interpreters", "native", "server", "store"}
 
 
 def test_all_is_the_list() -> None:
@@ -19,6 +21,8 @@ def test_all_is_the_list() -> None:
 
 
 def test_nothing_else_is_public() -> None:
+    for name in lazy.LAZY_NAMES:
+        getattr(icehouse, name)  # it is there from then on
     public = {name for name in vars(icehouse) if not name.startswith("_")}
     assert public - MODULES - {"TYPE_CHECKING"} == set(EXPORTS)
 
