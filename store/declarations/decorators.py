@@ -26,7 +26,7 @@ from icehouse.store.declarations.status import (
     FreezableStatus,
 )
 from icehouse.store.errors import NotFreezableError
-from icehouse.store.freezing import anatomy
+from icehouse.store.freezing import anatomy, registry
 from icehouse.store.freezing.trust import name_of
 
 __all__ = ["explicitly_freezable", "freezable", "frozen", "unfreezable"]
@@ -151,11 +151,9 @@ def _freeze_now(declaration: Any, names: frozenset[str]) -> Any:
             f"@frozen can't freeze {statuses.described(declaration)}, which is @unfreezable; "
             "take one of the two away"
         )
-    from icehouse.store.declarations import together
-
     undo = _declare(declaration, names, FREEZABLE_YES)
     try:
-        return together.freeze((declaration,))
+        return registry.load("declarations.together", "freeze")((declaration,))
     except BaseException:
         undo()
         raise

@@ -48,6 +48,9 @@ POLARS: Final = 35
 SPARSE: Final = 36
 TORCH: Final = 37
 
+# Declarations.
+MODULE: Final = 42  # the name of a module; needs trust in code
+
 # Families of MADE objects.
 STRUCT: Final = 1
 PYDANTIC: Final = 2

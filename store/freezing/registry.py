@@ -87,6 +87,7 @@ FAMILIES: dict[str, str | tuple[str, str]] = {
     "builtins.tuple": "made",
     "msgspec.Struct": "made",
     "pydantic.main.BaseModel": "made",
+    "icehouse.store.declarations.modules.ImmutableModule": "declarations.modules",
     **ecosystem.FAMILIES,
 }
 
@@ -117,6 +118,7 @@ FROZEN: dict[str, str] = {
     "datetime.time": "dates",
     "datetime.timedelta": "dates",
     "datetime.timezone": "dates",
+    "icehouse.store.declarations.modules.ImmutableModule": "declarations.modules",
     **ecosystem.FROZEN,
 }
 
@@ -147,6 +149,7 @@ OPENERS: dict[int, tuple[str, str]] = {
     codes.RECORD: ("builtin", "open_record"),
     codes.FROZENDICT: ("builtin", "open_frozendict"),
     codes.REDUCE: ("reduce", "make"),
+    codes.MODULE: ("declarations.modules", "open_module"),
     **ecosystem.OPENERS,
 }
 # The same for thaw(), where it differs.
