@@ -119,6 +119,8 @@ int freeze_made(freezer *f, const known_class *class, PyObject *object, int dept
     PyObject *names = PyTuple_GET_ITEM(answer, 0);
     uint64_t n = (uint64_t)PyTuple_GET_SIZE(names), at = 0;
     uint32_t layout;
+    if (freeze_check_status(f, object, ((PyTupleObject *)names)->ob_item, n) < 0)
+        return -1;
     if (freeze_layout(f, class->type, IH_FORM_MADE, class->rule->number,
                       ((PyTupleObject *)names)->ob_item, n, &layout) < 0 ||
         freeze_begin_object(f, object, layout, n, &at, word) < 0 ||

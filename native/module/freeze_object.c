@@ -10,6 +10,7 @@
  * whose first part is what the words of the node are made of. So is what the getters of the other
  * rules return. */
 #include "module/freezer_state.h"
+#include "module/hooks.h"
 
 #define DEPTH_MAX 320 /* of what is not lazy: it is never put off */
 
@@ -145,6 +146,24 @@ static int fill_lazily(freezer *f, PyObject *source, uint64_t at, int depth)
     return result;
 }
 
+bool freeze_is_marked(PyObject *const *names, uint64_t n)
+{
+    static const char mark[] = "__freezable__";
+    for (uint64_t i = 0; i < n; i++)
+        if (PyUnicode_GET_LENGTH(names[i]) == sizeof mark - 1 &&
+            PyUnicode_CompareWithASCIIString(names[i], mark) == 0)
+            return true;
+    return false;
+}
+
+int freeze_check_status(freezer *f, PyObject *object, PyObject *const *names, uint64_t n)
+{
+    if (!freeze_is_marked(names, n))
+        return 0;
+    PyObject *check = ih_hook_of(f->state, IH_HOOK_CHECK_STATUS);
+    return check != NULL ? freeze_ask(f, check, object) : -1;
+}
+
 /* Are these the names of the last instance of the class? */
 static bool same_names(const known_class *class, PyObject *object, PyObject *dict, uint64_t n)
 {
@@ -190,6 +209,7 @@ static int find_layout(freezer *f, known_class *class, PyObject *object, PyObjec
             result = bad_name(f, object);
         names[i++] = key;
     }
+    class->marked = result == 0 && freeze_is_marked(names, n);
     if (result == 0) {
         ih_form_code form = rule->kind == RULE_VIEW ? IH_FORM_VIEW : IH_FORM_CONTAINER;
         result = freeze_layout(f, class->type, form, slots, names, n, &class->layout);
@@ -220,6 +240,8 @@ static int freeze_in_place(freezer *f, known_class *class, PyObject *object, int
     int result =
         same_names(class, object, dict, n) ? 0 : find_layout(f, class, object, dict, n, slots);
     Py_XDECREF(dict); /* the object holds it */
+    if (result == 0 && class->marked)
+        return freeze_again(f, NULL);
     if (result < 0 || freeze_begin_object(f, object, class->layout, first + n, &at, word) < 0)
         return -1;
     return fill_lazily(f, object, at, depth);
@@ -351,6 +373,8 @@ int freeze_copied(freezer *f, const known_class *class, PyObject *object, ih_for
     for (uint64_t i = n; i < all; i++)
         if (!PyUnicode_CheckExact(items[i]))
             return bad_name(f, object);
+    if (freeze_check_status(f, object, items + n, all - n) < 0)
+        return -1;
     if (freeze_layout(f, class->type, form, number, items + n, all - n, &layout) < 0 ||
         freeze_begin_object(f, object, layout, n, &at, word) < 0)
         return -1;
@@ -399,6 +423,23 @@ static int freeze_real_tuple(freezer *f, known_class *class, PyObject *object, i
     return result;
 }
 
+/* Once for each object, though a second try may meet it again. */
+static int ask_before(freezer *f, const freeze_rule *rule, PyObject *object)
+{
+    if (f->asked == NULL && (f->asked = PyDict_New()) == NULL)
+        return -1;
+    PyObject *address = PyLong_FromVoidPtr(object);
+    int known = address == NULL ? -1 : PyDict_Contains(f->asked, address);
+    if (known == 0)
+        known = PyDict_SetItem(f->asked, address, object);
+    else if (known == 1)
+        known = 2;
+    Py_XDECREF(address);
+    if (known != 0)
+        return known < 0 ? -1 : 0;
+    return freeze_ask(f, rule->before, object);
+}
+
 int freeze_foreign(freezer *f, PyObject *object, int depth, uint32_t *word)
 {
     *word = f->uncounted ? 0 : memo_find(f, object);
@@ -412,6 +453,8 @@ int freeze_foreign(freezer *f, PyObject *object, int depth, uint32_t *word)
         return freeze_refuse_why(f, object, Py_NewRef(rule->reason));
     if (rule->calls && !f->careful)
         return freeze_again(f, NULL);
+    if (rule->before != NULL && ask_before(f, rule, object) < 0)
+        return -1;
     if (depth >= DEPTH_MAX)
         return freeze_refuse(f, object,
                              "it is nested too deeply in objects that must be made whole");

@@ -79,6 +79,7 @@ static void free_rule(freeze_rule *rule)
     Py_XDECREF(rule->class);
     Py_XDECREF((PyObject *)rule->base);
     Py_XDECREF(rule->getter);
+    Py_XDECREF(rule->before);
     Py_XDECREF(rule->reason);
     Py_XDECREF(rule->names);
     PyMem_Free(rule);
@@ -181,8 +182,19 @@ static PyObject *slots_in(PyObject *answer)
     return slots != NULL && PyTuple_Check(slots) ? slots : NULL;
 }
 
-static freeze_rule *parse(PyTypeObject *class, PyObject *answer)
+/* ("before", hook, rule): the hook; else NULL. */
+static PyObject *hook_in(PyObject *answer)
 {
+    PyObject *name = PyTuple_Check(answer) && PyTuple_GET_SIZE(answer) == 3
+                         ? PyTuple_GET_ITEM(answer, 0)
+                         : Py_None;
+    bool before = PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, "before") == 0;
+    return before ? PyTuple_GET_ITEM(answer, 1) : NULL;
+}
+
+static freeze_rule *parse(PyTypeObject *class, PyObject *whole)
+{
+    PyObject *before = hook_in(whole), *answer = before ? PyTuple_GET_ITEM(whole, 2) : whole;
     PyObject *slots = slots_in(answer);
     bool bad = slots != NULL && !is_slots(slots);
     Py_ssize_t count = bad || slots == NULL ? 0 : PyTuple_GET_SIZE(slots);
@@ -198,13 +210,17 @@ static freeze_rule *parse(PyTypeObject *class, PyObject *answer)
     } else if (PyTuple_Check(answer) && !bad) {
         understood = take_tuple(rule, answer, slots);
     }
+    if (before != NULL) {
+        rule->before = Py_NewRef(before);
+        rule->calls = true;
+    }
     rule->class = understood > 0 ? PyWeakref_NewRef((PyObject *)class, NULL) : NULL;
     if (rule->class != NULL)
         return rule;
     free_rule(rule);
     if (understood == 0)
         PyErr_Format(PyExc_TypeError, "rule_of(%s) gave %.200R, which is no rule", class->tp_name,
-                     answer);
+                     whole);
     return NULL;
 }
 

@@ -37,6 +37,7 @@ typedef struct {
     uint32_t number;    /* the code of a VALUE, the family of a MADE */
     PyTypeObject *base; /* owned: of a container */
     PyObject *getter;   /* owned, or NULL */
+    PyObject *before;   /* owned: asked before an object is read; or NULL */
     PyObject *reason;   /* owned, or NULL */
     PyObject *names;    /* owned: ih_class_names() when it was asked; or NULL */
     Py_ssize_t slot_count;

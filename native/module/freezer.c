@@ -145,10 +145,11 @@ int freeze_again(freezer *f, PyTypeObject *unknown)
     return -1;
 }
 
-PyObject *freeze_call(freezer *f, PyObject *function, PyObject *object)
+/* With `more`, a second argument, or NULL. */
+static PyObject *call(freezer *f, PyObject *function, PyObject *object, PyObject *more)
 {
     __atomic_sub_fetch(&f->state->freezing, 1, __ATOMIC_RELAXED);
-    PyObject *result = PyObject_CallOneArg(function, object);
+    PyObject *result = PyObject_CallFunctionObjArgs(function, object, more, NULL);
     PyObject *refusal = result == NULL ? ih_rule_refusal(f->state) : NULL;
     __atomic_add_fetch(&f->state->freezing, 1, __ATOMIC_RELAXED);
     if (refusal != NULL)
@@ -156,6 +157,28 @@ PyObject *freeze_call(freezer *f, PyObject *function, PyObject *object)
     else if (result == NULL)
         freeze_refuse(f, object, NULL); /* for the note on its exception */
     return result;
+}
+
+PyObject *freeze_call(freezer *f, PyObject *function, PyObject *object)
+{
+    return call(f, function, object, NULL);
+}
+
+static bool is_root(const freezer *f, PyObject *object)
+{
+    if (f->roots < 0)
+        return object == f->root;
+    for (Py_ssize_t i = 0; i < f->roots && i < PyTuple_GET_SIZE(f->root); i++)
+        if (PyTuple_GET_ITEM(f->root, i) == object)
+            return true;
+    return false;
+}
+
+int freeze_ask(freezer *f, PyObject *function, PyObject *object)
+{
+    PyObject *answer = call(f, function, object, is_root(f, object) ? Py_True : Py_False);
+    Py_XDECREF(answer);
+    return answer == NULL ? -1 : 0;
 }
 
 int freeze_open(freezer *f, PyObject *object, uint32_t word, bool tuple)
@@ -484,8 +507,15 @@ static int freeze_graph(freezer *f, PyObject *object, uint32_t *root)
     return result;
 }
 
+/* What is to be frozen, and what is known of it between two tries. */
+typedef struct {
+    PyObject *object;
+    Py_ssize_t roots; /* see freezer */
+    PyObject *asked;
+} ih_request;
+
 /* One try; *gone: what it links to went meanwhile, and may be copied instead. */
-static int freeze_once(ih_state *state, ih_store *store, unsigned flags, PyObject *object,
+static int freeze_once(ih_state *state, ih_store *store, unsigned flags, ih_request *request,
                        bool links, ih_handle *handle, ih_lease **lease, bool *gone)
 {
     freezer *f = freezer_take(state);
@@ -494,7 +524,11 @@ static int freeze_once(ih_state *state, ih_store *store, unsigned flags, PyObjec
     uint32_t root;
     f->store = links ? store : NULL;
     f->lasting = true;
-    int failed = freeze_graph(f, object, &root);
+    f->roots = request->roots;
+    f->asked = request->asked;
+    int failed = freeze_graph(f, request->object, &root);
+    request->asked = f->asked;
+    f->asked = NULL;
     if (!failed) {
         ih_error error = {0};
         ih_result result = freeze_publish(f, store, flags, root, handle, lease, &error);
@@ -507,18 +541,31 @@ static int freeze_once(ih_state *state, ih_store *store, unsigned flags, PyObjec
     return failed;
 }
 
+static int freeze_request(ih_state *state, ih_store *store, unsigned flags, ih_request request,
+                          ih_handle *handle, ih_lease **lease)
+{
+    /* What is under F_SEAL_WRITE stands for itself. */
+    bool gone = false, links = (flags & IH_PUT_SEAL) == 0;
+    int failed = freeze_once(state, store, flags, &request, links, handle, lease, &gone);
+    if (failed && gone)
+        failed = freeze_once(state, store, flags, &request, false, handle, lease, &gone);
+    Py_XDECREF(request.asked);
+    return failed;
+}
+
 int ih_freeze_into(ih_state *state, ih_store *store, unsigned flags, PyObject *object,
                    ih_handle *handle, ih_lease **lease)
 {
     if (freeze_is_whole_image(state, object))
         return freeze_copy_image(state, store, flags, ((const ih_view *)object)->image, handle,
                                  lease);
-    /* What is under F_SEAL_WRITE stands for itself. */
-    bool gone = false, links = (flags & IH_PUT_SEAL) == 0;
-    int failed = freeze_once(state, store, flags, object, links, handle, lease, &gone);
-    if (failed && gone)
-        failed = freeze_once(state, store, flags, object, false, handle, lease, &gone);
-    return failed;
+    return freeze_request(state, store, flags, (ih_request){object, -1, NULL}, handle, lease);
+}
+
+int ih_freeze_roots(ih_state *state, ih_store *store, unsigned flags, PyObject *tuple,
+                    Py_ssize_t roots, ih_handle *handle, ih_lease **lease)
+{
+    return freeze_request(state, store, flags, (ih_request){tuple, roots, NULL}, handle, lease);
 }
 
 PyObject *ih_freeze_to_bytes(ih_state *state, PyObject *object)
@@ -529,8 +576,10 @@ PyObject *ih_freeze_to_bytes(ih_state *state, PyObject *object)
     uint32_t root;
     PyObject *bytes = NULL;
     f->lasting = false;
+    f->roots = -1;
     if (freeze_graph(f, object, &root) == 0)
         bytes = freeze_body_to_bytes(f, root);
+    Py_CLEAR(f->asked);
     freezer_give(state, f);
     return bytes;
 }

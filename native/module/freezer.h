@@ -10,6 +10,10 @@
  * NotFreezableError (with the path), StoreFull, MemoryError ... */
 int ih_freeze_into(ih_state *state, ih_store *store, unsigned flags, PyObject *object,
                    ih_handle *handle, ih_lease **lease);
+/* The same of a tuple, of which the first `roots` items are what somebody asked to freeze: what is
+ * asked about objects first (freeze_rule.h) is told so. */
+int ih_freeze_roots(ih_state *state, ih_store *store, unsigned flags, PyObject *tuple,
+                    Py_ssize_t roots, ih_handle *handle, ih_lease **lease);
 /* The same into a bytes object, header included (state, nonce and check zero): tests, fuzzing
  * corpora, files. */
 PyObject *ih_freeze_to_bytes(ih_state *state, PyObject *object);

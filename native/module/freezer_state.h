@@ -47,6 +47,7 @@ typedef struct {
     PyObject *capsule;       /* owned: of the rule */
     const freeze_rule *rule; /* in it */
     bool has_dict;
+    bool marked;                       /* the last instance has a status of its own */
     uint32_t class_word, tuple_layout; /* 0: not written yet */
     uint32_t layout, names; /* word of the layout of the last instance, and how many names it has */
     PyObject *keys[CLASS_KEYS]; /* borrowed: these names */
@@ -79,6 +80,8 @@ struct freezer {
     PyObject *derived; /* list of objects, and behind each what its rule made of it; or NULL */
     ih_store *store;   /* whose images may be linked to; NULL: everything is copied */
     PyObject *root;    /* borrowed: what is being frozen */
+    Py_ssize_t roots;  /* how many of its items count as what somebody asked for; -1: itself does */
+    PyObject *asked;   /* {address: object that was asked about before it was read}; or NULL */
     uint32_t keys;     /* keys around what is being frozen: nothing in them is a link */
     ih_handle *links;  /* the table of links, and numbers into it plus one by hash; or NULL */
     uint16_t *link_slots;
@@ -146,6 +149,11 @@ PyObject *freeze_join(freezer *f, PyObject *values, PyObject *names);
 /* Lays out and fills an object whose n values, and names behind them, are in such a tuple. */
 int freeze_copied(freezer *f, const known_class *class, PyObject *object, ih_form_code form,
                   uint32_t number, PyObject *tuple, uint64_t n, int depth, uint32_t *word);
+
+/* Whether an object with these names, all exact str, has a status of its own (`__freezable__`), and
+ * asking what it says: 0, or -1 as above. */
+bool freeze_is_marked(PyObject *const *names, uint64_t n);
+int freeze_check_status(freezer *f, PyObject *object, PyObject *const *names, uint64_t n);
 
 /* freeze_asked.c: by what a getter returns. */
 int freeze_container(freezer *f, const known_class *class, PyObject *object, int depth,
@@ -239,6 +247,8 @@ int freeze_refuse_why(freezer *f, PyObject *object, PyObject *why);  /* takes th
 int freeze_again(freezer *f, PyTypeObject *unknown);
 /* Calls Python with an object, in a careful walk. NULL as above. */
 PyObject *freeze_call(freezer *f, PyObject *function, PyObject *object);
+/* Calls it with an object that is to be frozen, and whether it is a root. 0, or -1 as above. */
+int freeze_ask(freezer *f, PyObject *function, PyObject *object);
 /* Keeps a new reference alive until the end. -1 with an exception if it is NULL or can't be kept.
  */
 int freeze_keep(freezer *f, PyObject *owned);

@@ -14,6 +14,8 @@ static const char *const hook_names[IH_HOOKS] = {
     [IH_HOOK_THAW_CONTAINER] = "thaw_container",
     [IH_HOOK_VIEW_INFO] = "view_info",
     [IH_HOOK_REDUCE_FOREIGN] = "reduce_foreign",
+    [IH_HOOK_FREEZE_DECLARATIONS] = "freeze_declarations",
+    [IH_HOOK_CHECK_STATUS] = "check_status",
 };
 
 /* Stores a new object where others may be quicker; returns what is there, borrowed. */

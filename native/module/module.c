@@ -4,6 +4,7 @@
  * of their own and in free-threaded builds. */
 #include "module/arguments.h"
 #include "module/bare.h"
+#include "module/declare.h"
 #include "module/decode.h"
 #include "module/freeze_rule.h"
 #include "module/freezer.h"
@@ -32,8 +33,9 @@ PyTypeObject *ih_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *bas
 
 /* ---- freeze and its kin ---------------------------------------------------------------------- */
 
-/* A snapshot of `object` in the private store, which goes with its last view. */
-static PyObject *freeze_privately(ih_state *state, PyObject *object)
+/* A snapshot of `object` in the private store, which goes with its last view. `roots`: see
+ * ih_freeze_roots(); -1: the object itself is the root. */
+static PyObject *freeze_privately(ih_state *state, PyObject *object, Py_ssize_t roots)
 {
     ih_store *store;
     ih_handle handle;
@@ -41,9 +43,9 @@ static PyObject *freeze_privately(ih_state *state, PyObject *object)
     ih_error error = {0};
     if (ih_private_store(&store, &error) != IH_OK)
         return ih_raise_arena(state, &error);
-    if (ih_freeze_into(state, store, 0, object, &handle, &lease) < 0)
-        return NULL;
-    return ih_open_lease(state, lease);
+    int failed = roots < 0 ? ih_freeze_into(state, store, 0, object, &handle, &lease)
+                           : ih_freeze_roots(state, store, 0, object, roots, &handle, &lease);
+    return failed < 0 ? NULL : ih_open_lease(state, lease);
 }
 
 /* Several roots become the items of one tuple, hence one image: shared children stay shared. */
@@ -55,7 +57,7 @@ static PyObject *freeze_together(ih_state *state, PyObject *const *args, Py_ssiz
     for (Py_ssize_t i = 0; i < nargs; i++)
         PyTuple_SET_ITEM(roots, i, Py_NewRef(args[i]));
     int frozen = ih_is_frozen(state, roots);
-    PyObject *all = frozen == 0 ? freeze_privately(state, roots) : NULL;
+    PyObject *all = frozen == 0 ? freeze_privately(state, roots, nargs) : NULL;
     Py_DECREF(roots);
     if (frozen != 0)
         return frozen < 0 ? NULL : Py_NewRef(args[0]);
@@ -69,7 +71,8 @@ static PyObject *freeze_together(ih_state *state, PyObject *const *args, Py_ssiz
     return first;
 }
 
-static PyObject *module_freeze(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+/* freeze() of what is no declaration, or is to be taken for data. */
+static PyObject *freeze_data(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ih_state *state = ih_state_of(module);
     if (nargs == 0) {
@@ -81,7 +84,28 @@ static PyObject *module_freeze(PyObject *module, PyObject *const *args, Py_ssize
     int frozen = ih_is_frozen(state, args[0]);
     if (frozen != 0)
         return frozen < 0 ? NULL : Py_NewRef(args[0]);
-    return freeze_privately(state, args[0]);
+    return freeze_privately(state, args[0], -1);
+}
+
+static PyObject *module_freeze(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    ih_state *state = ih_state_of(module);
+    if (ih_any_declaration(state, args, nargs))
+        return ih_freeze_declarations(state, args, nargs);
+    return freeze_data(module, args, nargs);
+}
+
+static PyObject *module_freeze_all(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 2 || !PyTuple_CheckExact(args[0]))
+        return PyErr_Format(PyExc_TypeError, "_freeze_all() takes a tuple and a number");
+    Py_ssize_t roots = PyLong_AsSsize_t(args[1]);
+    if (roots < 0) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "there is no negative number of roots");
+        return NULL;
+    }
+    return freeze_privately(ih_state_of(module), args[0], roots);
 }
 
 static PyObject *module_thaw(PyObject *module, PyObject *object)
@@ -152,7 +176,11 @@ static PyObject *module_get(PyObject *module, PyObject *const *args, Py_ssize_t 
 
 static PyObject *module_image_bytes(PyObject *module, PyObject *object)
 {
-    return ih_freeze_to_bytes(ih_state_of(module), object);
+    ih_state *state = ih_state_of(module);
+    PyObject *instead = ih_put_instead(state, object);
+    PyObject *bytes = instead != NULL ? ih_freeze_to_bytes(state, instead) : NULL;
+    Py_XDECREF(instead);
+    return bytes;
 }
 
 static PyObject *module_locate(PyObject *module, PyObject *object)
@@ -259,6 +287,12 @@ static PyMethodDef functions[] = {
     {"dumps", (PyCFunction)(void *)module_dumps, METH_VARARGS | METH_KEYWORDS, dumps_doc},
     {"json_default", module_json_default, METH_O, json_default_doc},
     {"get", (PyCFunction)(void *)module_get, METH_FASTCALL | METH_KEYWORDS, get_doc},
+    {"_freeze_data", (PyCFunction)(void *)freeze_data, METH_FASTCALL,
+     "freeze(), with declarations taken for data: classes by name, functions refused."},
+    {"_freeze_all", (PyCFunction)(void *)module_freeze_all, METH_FASTCALL,
+     "_freeze_all(objects, roots): the frozen forms of all items of a tuple, in one image, "
+     "whatever "
+     "is frozen already; the first `roots` of them count as arguments of freeze()."},
     {"_image_bytes", module_image_bytes, METH_O, "The image of an object as bytes: for tests."},
     IH_IMAGE_FILE_METHODS,
     {"_type_name", module_type_name, METH_O,

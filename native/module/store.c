@@ -3,6 +3,7 @@
 
 #include "arena/wire.h"
 #include "module/arguments.h"
+#include "module/declare.h"
 #include "module/decode.h"
 #include "module/errors.h"
 #include "module/freezer.h"
@@ -250,7 +251,10 @@ PyObject *ih_store_put_method(PyObject *object, PyObject *const *args, Py_ssize_
         return NULL;
     if (own_root(self, put.object, &handle) && can_reuse(self, handle, put.flags))
         return put_again(self, &put, handle);
-    return put_fresh(self, &put);
+    put.object = ih_put_instead(self->state, put.object);
+    PyObject *result = put.object != NULL ? put_fresh(self, &put) : NULL;
+    Py_XDECREF(put.object);
+    return result;
 }
 
 PyObject *ih_store_freeze_method(PyObject *object, PyObject *value)
@@ -260,6 +264,8 @@ PyObject *ih_store_freeze_method(PyObject *object, PyObject *value)
     ih_lease *lease = NULL;
     if (ih_store_alive(self, "freeze") < 0)
         return NULL;
+    if (ih_any_declaration(self->state, &value, 1))
+        return ih_freeze_declarations(self->state, &value, 1);
     if (ih_is_view(self->state, value)) {
         const ih_image_object *image = ((ih_view *)value)->image;
         if (image->lease && image->lease->store == self->shared->store)

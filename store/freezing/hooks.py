@@ -19,8 +19,11 @@ Rules (`rule_of`): a str is the reason for a refusal, else one of
   freezing; `is_root` is whether the object is an argument of `freeze` or `put`. Then `rule`, one of
   the above, says how it freezes.
 
-Getters raise `Refusal` where an object can't be frozen though its type can: C makes a
-NotFreezableError of it, with the path. Other exceptions of a getter go to the caller as they are.
+Getters and hooks raise `Refusal` where an object can't be frozen though its type can: C makes a
+NotFreezableError of it, with the path. Other exceptions of theirs go to the caller as they are.
+
+Declarations (functions, methods, classes that may still change, partials, modules, descriptors)
+among the arguments of freeze(), and code that is put, are left to `freeze_declarations`.
 
 What opens (`make_value`, `thaw_value`, `make_object`) raises ValueError, TypeError, LookupError,
 ArithmeticError or OverflowError for a payload that can't be of ours: C makes CorruptImage of these.
@@ -46,6 +49,7 @@ __all__ = [
     "Refusal",
     "Trust",
     "check_status",
+    "freeze_declarations",
     "frozen_by_nature",
     "generation",
     "make_object",
@@ -106,6 +110,13 @@ def check_status(obj: Any, is_root: bool) -> None:
 def frozen_by_nature(obj: Any) -> bool:
     """Whether an object that is neither a builtin nor a view is immutable all the same."""
     return registry.frozen_by_nature(obj)
+
+
+def freeze_declarations(objects: tuple[Any, ...]) -> Any:
+    """Freeze objects of which one at least is a declaration; the frozen form of the first."""
+    from icehouse.store.declarations.together import freeze
+
+    return freeze(objects)
 
 
 def thaw_container(cls: type, container: Any, fields: Mapping[str, Any]) -> Any:
