@@ -1,0 +1,75 @@
+"""Declarations that may freeze, as mypy and pyright see them. Checked by `make types`."""
+
+import json
+from typing import assert_type
+
+import icehouse
+from icehouse import immutable
+
+
+@icehouse.frozen
+def twice(x: int) -> int:
+    return 2 * x
+
+
+@icehouse.frozen("limits", "cache")
+def bounded(x: int, *, low: float = 0) -> str:
+    return f"{x} {low}"
+
+
+@icehouse.freezable
+async def later(x: int) -> list[int]:
+    return [x]
+
+
+@icehouse.explicitly_freezable("*")
+class Counter:
+    start = 0
+
+    @icehouse.unfreezable
+    def step(self, by: int) -> int:
+        return self.start + by
+
+    @icehouse.freezable
+    @classmethod
+    def zero(cls) -> "Counter":
+        return cls()
+
+    @property
+    @icehouse.freezable
+    def name(self) -> str:
+        return "counter"
+
+
+def decorated() -> None:
+    assert_type(twice(1), int)
+    assert_type(bounded(1, low=2.5), str)
+    assert_type(Counter().step(3), int)
+    assert_type(Counter.zero(), Counter)
+    assert_type(Counter().name, str)
+    assert_type(sorted([1], key=twice), list[int])
+
+
+async def awaited() -> None:
+    assert_type(await later(1), list[int])
+
+
+class Fixed(icehouse.NotFreezable):
+    value: int = 0
+
+
+def statuses() -> None:
+    assert_type(icehouse.set_freezable(Fixed(), icehouse.FREEZABLE_NO), Fixed)
+    icehouse.set_freezable(Counter, icehouse.FREEZABLE_EXPLICIT)
+    with icehouse.disabled(Fixed()) as fixed:
+        assert_type(fixed, Fixed)
+    number: int = icehouse.FREEZABLE_YES
+    print(number, icehouse.FREEZABLE_PROXY)
+
+
+def modules() -> None:
+    proxy = icehouse.ImmutableModule(json)
+    proxy.dumps([1])
+    assert_type(immutable.import_module("json"), icehouse.ImmutableModule)
+    assert_type(immutable.isfrozen(proxy), bool)
+    immutable.explicitlyFreezable(twice)
