@@ -5,7 +5,7 @@ The tests of the rules use it as a model, without an image in between.
 
 from typing import Any, NamedTuple
 
-from icehouse.store.freezing import hooks
+from icehouse.store.freezing import hooks, registry
 
 PLAIN = (bool, bytes, complex, float, int, str, type(None))
 
@@ -31,7 +31,7 @@ def taken(obj: Any) -> Any:
         return cls(map(taken, obj))
     if cls is dict:
         return {taken(key): taken(value) for key, value in obj.items()}
-    rule = hooks.rule_of(cls)
+    rule = registry.plain_rule_of(cls)
     if isinstance(rule, str):
         raise hooks.Refusal(rule)
     if rule[0] == "value":

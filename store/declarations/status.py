@@ -15,7 +15,7 @@ from types import FunctionType, ModuleType, TracebackType
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from icehouse.native._image import FreezableFunction, _original_of, is_frozen
-from icehouse.store.freezing import anatomy, hooks, registry
+from icehouse.store.freezing import anatomy, hooks, registrations, registry
 from icehouse.store.freezing.aside import Aside
 from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import name_of
@@ -73,7 +73,7 @@ def status_of(obj: Any) -> FreezableStatus | None:
     of the module that defines them. No code of the object runs but a property `__freezable__`.
     ValueError for a `__freezable__` that is no status.
     """
-    if isinstance(obj, ModuleType):
+    if issubclass(type(obj), ModuleType):
         return _module_status(obj)
     if issubclass(type(obj), type):
         found = as_status(anatomy.class_attribute(obj, ATTRIBUTE), obj)
@@ -204,7 +204,7 @@ def set_freezable(obj: _Obj, status: int) -> _Obj:
     if is_frozen(obj):
         raise TypeError(f"{described(obj)} is frozen already: no status can be set")
     found = FreezableStatus(status)
-    if isinstance(obj, ModuleType):
+    if issubclass(type(obj), ModuleType):
         # Not the number: what that means in a module depends on whom one asks.
         _module_namespace(obj)[ATTRIBUTE] = found
     elif issubclass(type(obj), type) or function_of(obj) is not None:
@@ -259,25 +259,28 @@ def remember(
 def _set_of_instance(obj: Any, status: FreezableStatus) -> None:
     try:
         object.__setattr__(obj, ATTRIBUTE, int(status))
-        aside = not _is_seen(type(obj))
     except (AttributeError, TypeError):
+        if not is_asked(type(obj)):
+            raise _has_no_place(obj) from None
         try:
             _statuses.set(obj, status)
         except TypeError:
-            raise TypeError(
-                f"{described(obj)} takes neither an attribute nor a weak reference, so that no "
-                'status can be kept for it; add "__weakref__" to the __slots__ of its class, '
-                "use a subclass, or set the status of its class"
-            ) from None
-        aside = True
-    if aside:
+            raise _has_no_place(obj) from None
         watch(type(obj))
 
 
-def _is_seen(cls: type) -> bool:
-    """Whether the freezer itself sees the field `__freezable__` of instances of a class."""
-    rule = registry.plain_rule_of(cls)
-    return rule[0] in ("view", "state", "container", "made")
+def _has_no_place(obj: Any) -> TypeError:
+    return TypeError(
+        f"{described(obj)} takes neither an attribute nor a weak reference that would be asked, so "
+        'that no status can be kept for it; add "__weakref__" to the __slots__ of its class, '
+        "use a subclass, or set the status of its class or of what holds it"
+    )
+
+
+def is_asked(cls: type) -> bool:
+    """Whether the freezer asks about instances of a class, and not just copies them."""
+    kinds = registrations.NEVER_ASKED
+    return not any(cls is kind for kind in kinds) and name_of(cls) != "array.array"
 
 
 def watch(cls: type) -> None:
@@ -303,10 +306,9 @@ class disabled(Generic[_Obj]):  # noqa: N801 - the name that PEP 795 gives it
     """
 
     def __init__(self, obj: _Obj) -> None:
-        declaration = isinstance(obj, type | ModuleType) or function_of(obj) is not None
-        if not declaration and is_frozen(obj):
+        if is_frozen(obj):
             raise TypeError(f"{described(obj)} is frozen already: that can't be disabled")
-        if not declaration and type(obj).__module__ == "builtins":
+        if not is_asked(type(obj)) and type(obj) is not type:
             raise TypeError(
                 f"{described(obj)} is of a builtin type, for which freezing can't be disabled; "
                 "use a subclass, or disable the object that holds it"
@@ -315,7 +317,7 @@ class disabled(Generic[_Obj]):  # noqa: N801 - the name that PEP 795 gives it
 
     def __enter__(self) -> _Obj:
         obj = self._obj
-        watch(obj if isinstance(obj, type) else type(obj))
+        watch(obj if issubclass(type(obj), type) else type(obj))
         with _lock:
             _, times = _disabled.get(id(obj), (obj, 0))
             _disabled[id(obj)] = obj, times + 1
@@ -392,7 +394,7 @@ def before(obj: Any, is_root: bool) -> None:
 
 def described(obj: Any) -> str:
     """Name an object, for messages."""
-    if isinstance(obj, ModuleType):
+    if issubclass(type(obj), ModuleType):
         return f"the module {obj.__name__}"
     if issubclass(type(obj), type):
         return f"the class {name_of(obj)}"

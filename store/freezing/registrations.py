@@ -9,7 +9,7 @@ from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import Trust, module_of, name_of, qualname_of, resolve_class
 
 # What freezes without asking anybody.
-_NEVER_ASKED = frozenset(
+NEVER_ASKED = frozenset(
     {
         *(bool, bytearray, bytes, complex, dict, float, frozenset, int, list, memoryview),
         *(object, set, str, tuple, type, type(None), type(...), type(NotImplemented)),
@@ -37,7 +37,7 @@ def register(
     """Keep what `register_freezable` was told; it counts from the next object on."""
     if not isinstance(cls, type):
         raise TypeError(f"register_freezable takes a class, not {cls!r}")
-    if any(cls is kind for kind in _NEVER_ASKED):
+    if any(cls is kind for kind in NEVER_ASKED):
         raise ValueError(
             f"{cls.__name__} can't be registered: icehouse freezes exactly this type itself; "
             "register a subclass of your own"

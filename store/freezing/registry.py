@@ -20,7 +20,7 @@ from types import MemberDescriptorType
 from typing import Any
 
 from icehouse.store.freezing import codes, ecosystem, refused, registrations
-from icehouse.store.freezing.anatomy import mro, namespace
+from icehouse.store.freezing.anatomy import dict_descriptor, mro, namespace
 from icehouse.store.freezing.aside import Aside
 from icehouse.store.freezing.trust import name_of
 
@@ -190,36 +190,46 @@ def rule_of(cls: type) -> tuple[Any, ...] | str:
     Where they may have a status, or have a `__pre_freeze__`, that comes first.
     """
     rule = plain_rule_of(cls)
-    if type(rule) is tuple and _asks_before(cls):
+    if type(rule) is not tuple or any(base is type for base in mro(cls)):
+        return rule  # classes inside data go by their name: that freezes nothing
+    # C sees a field of the name `__freezable__` where the fields are what is frozen.
+    sees = rule[0] in ("view", "made", "tuple") or (rule[0] == "container" and rule[3] is None)
+    if _is_asked(cls, sees):
         return ("before", _before, rule)
+    if _may_be_marked(rule) and not sees and dict_descriptor(cls) is not None:
+        return ("before", _before_if_marked, rule)
     return rule
 
 
-def _asks_before(cls: type) -> bool:
+def _may_be_marked(rule: tuple[Any, ...]) -> bool:
+    """Whether it is a rule of classes of users that does not freeze the fields as they are."""
+    codes_of_users = (codes.REDUCE, codes.REGISTERED, codes.THAWED, codes.EXCEPTION)
+    by_code = rule[0] == "value" and rule[1] in codes_of_users
+    return by_code or rule[0] in ("state", "as", "container")
+
+
+def _is_asked(cls: type, sees_fields: bool) -> bool:
     """Whether something must be asked about each instance of a class before it is read."""
-    bases = mro(cls)
-    if any(base is type for base in bases):
-        return False  # classes inside data go by their name: that freezes nothing
-    return any(
-        "__pre_freeze__" in (attributes := namespace(base))
-        or _forbids(attributes.get("__freezable__"))
-        or watched.get(base) is not None
-        for base in bases
-    )
-
-
-def _forbids(status: Any) -> bool:
-    """Whether a `__freezable__` of a class is anything but a yes.
-
-    A slot of this name is a field, which C sees.
-    """
-    if status is None or status is True or type(status) is MemberDescriptorType:
-        return False
-    return not (isinstance(status, int) and not isinstance(status, bool) and status in (0, 3))
+    for base in mro(cls):
+        attributes = namespace(base)
+        if "__pre_freeze__" in attributes or watched.get(base) is not None:
+            return True
+        status = attributes.get("__freezable__")
+        is_slot = type(status) is MemberDescriptorType
+        if status is None or status is True or (is_slot and sees_fields):
+            continue
+        if type(status) is bool or not isinstance(status, int) or status not in (0, 3):
+            return True
+    return False
 
 
 def _before(obj: Any, is_root: bool) -> None:
     load("declarations.status", "before")(obj, is_root)
+
+
+def _before_if_marked(obj: Any, is_root: bool) -> None:
+    if "__freezable__" in object.__getattribute__(obj, "__dict__"):
+        load("declarations.status", "check")(obj, is_root)
 
 
 def plain_rule_of(cls: type) -> tuple[Any, ...] | str:

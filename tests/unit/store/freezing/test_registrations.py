@@ -11,7 +11,7 @@ from pairs import opened, taken
 
 import icehouse
 from icehouse import Record
-from icehouse.store.freezing import hooks, registrations
+from icehouse.store.freezing import hooks, registrations, registry
 from icehouse.store.freezing.trust import NONE, OWN, trust_of
 
 
@@ -102,7 +102,7 @@ def test_freeze_alone_is_what_comes_back(register: Register) -> None:
 
 def test_neither_is_by_its_reduction(register: Register) -> None:
     register(Point)
-    rule = hooks.rule_of(Point)
+    rule = registry.plain_rule_of(Point)
     assert rule[:2] == ("value", 20)
     back = hooks.make_value(20, rule[2](Point(1, 2)), OWN)
     assert (type(back), vars(back)) == (Point, {"x": 1, "y": 2})
@@ -110,13 +110,13 @@ def test_neither_is_by_its_reduction(register: Register) -> None:
 
 def test_a_registration_counts_from_the_next_object_on(register: Register) -> None:
     before = hooks.generation
-    assert hooks.rule_of(Point)[0] == "view"
+    assert registry.plain_rule_of(Point)[0] == "view"
     register(Point, freeze=to_pair)
     assert hooks.generation > before
-    assert hooks.rule_of(Point)[0] == "as"
+    assert registry.plain_rule_of(Point)[0] == "as"
     registrations.forget(Point)
     assert hooks.generation > before + 1
-    assert hooks.rule_of(Point)[0] == "view"
+    assert registry.plain_rule_of(Point)[0] == "view"
 
 
 def test_the_nearest_in_the_mro_counts(register: Register) -> None:
@@ -146,14 +146,14 @@ def test_of_two_unrelated_abstract_classes_none_counts(register: Register) -> No
 
     register(collections.abc.Sized, freeze=len)
     register(collections.abc.Hashable, freeze=hash)
-    assert "ambiguous" in hooks.rule_of(Odd)
-    assert hooks.rule_of(dt.date)[1] == 4
+    assert "ambiguous" in registry.plain_rule_of(Odd)
+    assert registry.plain_rule_of(dt.date)[1] == 4
 
 
 def test_a_registration_comes_before_what_we_know_of_a_type(register: Register) -> None:
     register(dt.date, freeze=dt.date.isoformat)
     assert taken(dt.date(2020, 1, 1)) == "2020-01-01"
-    assert hooks.rule_of(dt.datetime)[1] == 6
+    assert registry.plain_rule_of(dt.datetime)[1] == 6
 
 
 def test_the_protocol() -> None:
@@ -161,7 +161,7 @@ def test_the_protocol() -> None:
     assert (type(back), back.kelvin) == (Temperature, 300.0)
     assert type(opened(taken(Warm(1.0)), OWN)) is Warm
     assert taken(Flat()) == [1, 2]
-    assert hooks.rule_of(Plain) == ("view", ())
+    assert registry.plain_rule_of(Plain) == ("view", ())
 
 
 def test_a_registration_of_a_base_yields_to_a_protocol_that_is_nearer(register: Register) -> None:
@@ -221,7 +221,7 @@ def test_as_a_decorator() -> None:
 
     try:
         assert isinstance(Bare, type)
-        assert hooks.rule_of(Bare)[:2] == ("value", 20)
+        assert registry.plain_rule_of(Bare)[:2] == ("value", 20)
         assert taken(Full()) == "full"
     finally:
         registrations.forget(Bare)

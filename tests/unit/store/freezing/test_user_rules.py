@@ -14,14 +14,14 @@ import user_classes as uc
 import user_models as um
 
 import icehouse
-from icehouse.store.freezing import anatomy, codes, hooks
+from icehouse.store.freezing import anatomy, codes, hooks, registry
 from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.trust import NONE, OWN
 
 
 def taken(obj: Any) -> tuple[Any, ...]:
     """What the rule of an object's class makes of it."""
-    rule = hooks.rule_of(type(obj))
+    rule = registry.plain_rule_of(type(obj))
     assert isinstance(rule, tuple), rule
     if rule[0] == "made":
         return (rule[1], *rule[2](obj))
@@ -33,7 +33,7 @@ def taken(obj: Any) -> tuple[Any, ...]:
 
 def again(obj: Any) -> Any:
     """Take a MADE or a VALUE apart and make it again."""
-    rule = hooks.rule_of(type(obj))
+    rule = registry.plain_rule_of(type(obj))
     if rule[0] == "made":
         family, names, values = taken(obj)
         return hooks.make_object(family, type(obj), names, values, OWN)
@@ -85,7 +85,7 @@ def nothing_ran() -> None:
     ],
 )
 def test_the_rule_of_a_class(cls: type, kind: str) -> None:
-    assert hooks.rule_of(cls)[0] == kind
+    assert registry.plain_rule_of(cls)[0] == kind
 
 
 def test_slots_are_listed_once_those_of_bases_first_without_weakref_and_dict() -> None:
@@ -120,7 +120,7 @@ def test_fields_are_read_without_code_of_the_class() -> None:
 
 @pytest.mark.parametrize("obj", [threading.Lock(), (i for i in ()), property()])
 def test_what_keeps_its_state_in_c_is_refused(obj: Any) -> None:
-    reason = hooks.rule_of(type(obj))
+    reason = registry.plain_rule_of(type(obj))
     assert isinstance(reason, str)
 
 
@@ -128,7 +128,7 @@ def test_a_class_of_its_own_c_layout_is_no_plain_class() -> None:
     class Lockish(threading.local):
         pass
 
-    assert isinstance(hooks.rule_of(Lockish), str)
+    assert isinstance(registry.plain_rule_of(Lockish), str)
 
 
 def test_a_view_type_carries_what_libraries_ask_types_for() -> None:
@@ -167,7 +167,7 @@ def test_what_a_subclass_defines_comes_before_our_methods_of_c_types() -> None:
     ],
 )
 def test_containers_with_a_getter(obj: Any, container: Any) -> None:
-    _, base, _, getter = hooks.rule_of(type(obj))
+    _, base, _, getter = registry.plain_rule_of(type(obj))
     content, fields = getter(obj)
     assert type(content) is base
     assert content == container
@@ -180,7 +180,7 @@ def test_containers_with_a_getter(obj: Any, container: Any) -> None:
 def test_an_ordered_dict_is_stored_in_its_own_order() -> None:
     obj = collections.OrderedDict(a=1, b=2)
     obj.move_to_end("a")
-    content, _ = hooks.rule_of(type(obj))[3](obj)
+    content, _ = registry.plain_rule_of(type(obj))[3](obj)
     assert list(content) == ["b", "a"]
 
 
@@ -256,8 +256,8 @@ def test_h20_no_finalizer_of_a_real_instance_runs() -> None:
         def __del__(self) -> None:
             uc.ran("Ends.__del__")
 
-    assert "__del__" in hooks.rule_of(Closing)
-    assert "__del__" in hooks.rule_of(Ends)
+    assert "__del__" in registry.plain_rule_of(Closing)
+    assert "__del__" in registry.plain_rule_of(Ends)
     made = hooks.make_object(codes.SUBCLASS, Closing, ("",), ("text",), OWN)
     assert type(made) is Record
     assert uc.RAN == []
@@ -405,7 +405,7 @@ def test_copyreg_counts() -> None:
         assert again(uc.Registered(1)).value == 2
     finally:
         del copyreg.dispatch_table[uc.Registered]
-    assert hooks.rule_of(uc.Registered)[0] == "view"
+    assert registry.plain_rule_of(uc.Registered)[0] == "view"
 
 
 def test_a_reduction_with_items_pairs_and_a_setter() -> None:
