@@ -1,13 +1,414 @@
-"""Freezing several objects together, declarations among them: all or nothing."""
+"""Freezing several objects as one: all of them, or nothing changes anywhere.
 
-from typing import Any
+A *plan* is a list of items, one for each declaration that is met, whichever way leads there. They
+are planned one after another, never recursively. Nothing can be seen of it from outside until all
+are known to freeze:
 
-from icehouse.native._image import _freeze_data
+1. `check`: an item says what it needs: other declarations (`Plan.reach`, or `Plan.attempt` where it
+   can do without) and captured data (`Plan.keep`). What can't be frozen raises.
+2. All captured data freezes as one snapshot, so that what is shared stays shared.
+3. `prepare`: an item makes what will be its frozen form.
+4. `commit`: it becomes visible. If one fails, `undo` is called for those before it.
+
+An item that fails takes those along that reach it. Where that gets to an argument of `freeze`, its
+error is raised; where it ends at an `attempt`, the item is left as it is, and what only it needed.
+
+The frozen form of an item (`Item.frozen`) exists from the beginning, as a shell that is filled in
+later, so that declarations may refer to each other in circles.
+"""
+
+import _thread
+from collections.abc import Callable, Iterable
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, Protocol
+
+from icehouse.native import _image
+from icehouse.store.errors import NotFreezableError
+from icehouse.store.freezing.refusal import Refusal
+from icehouse.store.freezing.trust import name_of
+
+# The type's name of what freezes as a declaration -> where its item is.
+_MAKERS: dict[str, tuple[str, str]] = {
+    "builtins.function": ("functions", "FunctionItem"),
+    "icehouse.FreezableFunction": ("functions", "FunctionItem"),
+    "builtins.method": ("partials", "MethodItem"),
+    "functools.partial": ("partials", "PartialItem"),
+    "builtins.staticmethod": ("classes", "WrapperItem"),
+    "builtins.classmethod": ("classes", "WrapperItem"),
+    "builtins.property": ("classes", "PropertyItem"),
+}
+
+# How often the data may show functions that were not there before.
+ROUNDS_MAX = 1000
+
+UNFROZEN = (
+    "a function inside of data is not frozen with it: freeze it first, and put what freeze() "
+    "returned in its place, or decorate it with @icehouse.frozen"
+)
+
+_CALLABLES = frozenset(
+    {"builtins.function", "icehouse.FreezableFunction", "builtins.method", "functools.partial"}
+)
 
 
-def freeze(objects: tuple[Any, ...]) -> Any:
-    """Freeze all of them and return the frozen form of the first.
+class Item(Protocol):
+    """A declaration that is being frozen, under its source's identity."""
 
-    NotFreezableError, with the path, where one of them can't be frozen.
+    source: Any  # what is frozen: kept, so that its id stays its own
+    frozen: Any  # its frozen form, good to refer to from the beginning
+    path: str  # how it was reached, for errors
+    fresh: bool  # a decorator is at it, so that no name is bound to it yet
+    failure: NotFreezableError | None
+    needs: list["Item"]  # it can't do without them
+    hopes: list["Item"]  # it can
+
+    def check(self, plan: "Plan") -> None:
+        """Find out what it needs. Refusal or NotFreezableError where it can't freeze."""
+
+    def prepare(self) -> None:
+        """Make the frozen form; nobody outside sees it."""
+
+    def commit(self) -> None:
+        """Make it visible. It must change nothing if it raises."""
+
+    def undo(self) -> None:
+        """Take back what `commit` did."""
+
+
+class BaseItem:
+    """What items have in common."""
+
+    def __init__(self, source: Any, path: str) -> None:
+        self.source = source
+        self.frozen: Any = None
+        self.path = path
+        self.fresh = False
+        self.failure: NotFreezableError | None = None
+        self.needs: list[Item] = []
+        self.hopes: list[Item] = []
+
+    def check(self, plan: "Plan") -> None:
+        """Need nothing."""
+
+    def prepare(self) -> None:
+        """Have nothing to make."""
+
+    def commit(self) -> None:
+        """Have nothing to show."""
+
+    def undo(self) -> None:
+        """Have nothing to take back."""
+
+
+class _Data(BaseItem):
+    """An argument of freeze() that is data."""
+
+    def check(self, plan: "Plan") -> None:
+        """Freeze it, where it can refer to the declarations that are arguments beside it."""
+        self.frozen, inside = plan.freeze_argument(self.source)
+        self.needs.extend(inside)
+
+
+class _Datum:
+    """Captured data, and who waits for its frozen form."""
+
+    __slots__ = ("by", "path", "take", "value")
+
+    def __init__(self, by: Item, value: Any, path: str, take: Callable[[Any], None]) -> None:
+        self.by = by
+        self.value = value
+        self.path = path
+        self.take = take
+
+
+class _Again(Exception):  # noqa: N818 - no error: it never leaves this module
+    """A function was met inside of data, and is planned now."""
+
+
+class Plan:
+    """What one call of freeze() is going to freeze."""
+
+    def __init__(self) -> None:
+        self._items: dict[int, Item] = {}  # by the id of what is frozen
+        self._waiting: list[Item] = []
+        self._roots: list[Item] = []
+        self._data: list[_Datum] = []
+        self._inside: list[Item] = []  # functions that the snapshot met
+        self._only_planned = False
+
+    # --- for items -------------------------------------------------------------------------------
+
+    def reach(self, by: Item, obj: Any, path: str) -> Any:
+        """Plan a declaration that an item can't do without; its frozen form.
+
+        The very object where it is frozen already.
+        """
+        return self._meet(obj, path, by, by.needs)
+
+    def attempt(self, by: Item, obj: Any, path: str) -> Item:
+        """Plan a declaration that an item can do without: it looks at `failure` in `prepare`."""
+        self._meet(obj, path, by, by.hopes)
+        return self._items[id(obj)]
+
+    def keep(self, by: Item, value: Any, path: str, take: Callable[[Any], None]) -> None:
+        """Have data frozen with all else; `take` gets the frozen form before `prepare`."""
+        self._data.append(_Datum(by, value, path, take))
+
+    def item_of(self, obj: Any) -> Item | None:
+        """Find the item of something that is being frozen."""
+        return self._items.get(id(obj))
+
+    def meet_inside(self, obj: Any) -> Item:
+        """Find the item of a declaration inside of data, for a getter of the freezer.
+
+        What was not planned yet is, and freezing that data starts again. Refusal where it fails.
+        """
+        item = self._items.get(id(obj))
+        if item is None and self._only_planned:
+            raise Refusal(UNFROZEN)
+        if item is None:
+            name = getattr(obj, "__qualname__", name_of(type(obj)))
+            self._plan(obj, name, is_root=False)
+            raise _Again
+        if item.failure is not None:
+            raise Refusal(str(item.failure))
+        self._inside.append(item)
+        return item
+
+    def alias(self, item: Item, obj: Any) -> None:
+        """Have another object stand for what an item freezes."""
+        self._items.setdefault(id(obj), item)
+
+    def _meet(self, obj: Any, path: str, by: Item | None, edges: list[Item]) -> Any:
+        item = self._items.get(id(obj))
+        if item is None:
+            if _is_declared_frozen(obj):
+                return obj
+            item = self._plan(obj, path, is_root=by is None)
+        edges.append(item)
+        return item.frozen
+
+    def _plan(self, obj: Any, path: str, *, is_root: bool) -> Item:
+        from icehouse.store.declarations import status
+
+        maker = maker_of(obj)
+        try:
+            if maker is not None:  # of data, the freezer asks
+                status.before(obj, is_root)
+            item: Item = _Data(obj, path) if maker is None else maker(obj, path)
+        except Refusal as refusal:
+            item = BaseItem(obj, path)
+            item.failure = error_of(path, obj, str(refusal), None)
+        else:
+            if maker is not None:
+                self._waiting.append(item)
+        self._items[id(obj)] = item
+        return item
+
+    # --- the phases ------------------------------------------------------------------------------
+
+    def add_root(self, obj: Any, *, fresh: bool = False) -> None:
+        """Plan an argument of freeze()."""
+        self._meet(obj, _root_path(obj), None, self._roots)
+        if fresh:
+            self._items[id(obj)].fresh = True
+
+    def settle(self) -> list[Item]:
+        """Check all that is reached, and freeze the data; the items that will freeze.
+
+        NotFreezableError of an argument.
+        """
+        for _ in range(ROUNDS_MAX):
+            self._check_waiting()
+            for root in self._roots:
+                if type(root) is _Data and root.frozen is None:
+                    self._check(root)
+            live = self._live()
+            if self._snapshot(set(map(id, live))) and len(self._live()) == len(live):
+                return live
+        raise NotFreezableError(
+            f"cannot freeze {self._roots[0].path}: functions inside of what it captured are other "
+            "ones each time that it is read"
+        )
+
+    def _check_waiting(self) -> None:
+        while self._waiting:
+            # The latest first: the order is that of a program that calls them.
+            self._check(self._waiting.pop())
+
+    def _check(self, item: Item) -> None:
+        try:
+            item.check(self)
+        except Refusal as refusal:
+            item.failure = error_of(item.path, item.source, str(refusal), None)
+        except NotFreezableError as failure:
+            item.failure = failure
+
+    def freeze_argument(self, obj: Any) -> tuple[Any, list[Item]]:
+        """Freeze an argument that is data; with the items of the arguments that it refers to."""
+        before, self._inside, self._only_planned = self._inside, [], True
+        try:
+            with planning(self):
+                return _image._freeze_data(obj), self._inside
+        finally:
+            self._inside, self._only_planned = before, False
+
+    def _live(self) -> list[Item]:
+        """List what the arguments need, once failures have spread; the error of an argument."""
+        holders: dict[int, list[Item]] = {}
+        for item in self._items.values():
+            for needed in item.needs:
+                holders.setdefault(id(needed), []).append(item)
+        failed = [item for item in self._items.values() if item.failure is not None]
+        while failed:
+            item = failed.pop()
+            for holder in holders.get(id(item), ()):
+                if holder.failure is None:
+                    holder.failure = item.failure
+                    failed.append(holder)
+        for root in self._roots:
+            if root.failure is not None:
+                raise root.failure
+        live: dict[int, Item] = {}
+        waiting = [*self._inside, *reversed(self._roots)]
+        while waiting:
+            item = waiting.pop()
+            if item.failure is None and id(item) not in live:
+                live[id(item)] = item
+                waiting.extend(reversed([*item.needs, *item.hopes]))
+        return list(live.values())
+
+    def _snapshot(self, live: set[int]) -> bool:
+        """Freeze the data of live items as one; False where that must be tried again.
+
+        That is so where some of it can't freeze, whose items have failed now, and where functions
+        were met inside of it, which are planned now.
+        """
+        self._inside = []
+        data = [datum for datum in self._data if id(datum.by) in live]
+        if not data:
+            return True
+        try:
+            with planning(self):
+                frozen = _image._freeze_data([datum.value for datum in data])
+        except _Again:
+            return False
+        except NotFreezableError as error:
+            self._blame(error, data)
+            return False
+        for at, datum in enumerate(data):
+            datum.take(frozen[at])
+        return True
+
+    def _blame(self, error: NotFreezableError, data: list[_Datum]) -> None:
+        """Find whose data it is that can't be frozen."""
+        path: str = getattr(error, "path", "")
+        number, bracket, rest = path.removeprefix("root[").partition("]")
+        if not (path.startswith("root[") and bracket and number.isdecimal()):
+            raise error
+        datum = data[int(number)]
+        found = NotFreezableError(str(error).replace(path, datum.path + rest, 1))
+        found.__dict__.update(vars(error), path=datum.path + rest)
+        datum.by.failure = found
+
+    def commit(self, live: list[Item]) -> Any:
+        """Make everything frozen; the frozen form of the first argument."""
+        for item in live:
+            item.prepare()
+        done: list[Item] = []
+        try:
+            for item in live:
+                item.commit()
+                done.append(item)
+        except BaseException:
+            for item in reversed(done):
+                item.undo()
+            raise
+        return self._roots[0].frozen
+
+
+def freeze(objects: Iterable[Any], *, fresh: bool = False) -> Any:
+    """Freeze all of them, or none: declarations and data; the frozen form of the first.
+
+    `fresh`: by a decorator, so that the names of the declarations are not bound to them yet.
+    TypeError where there are none; NotFreezableError, with the path, where one can't be frozen:
+    then nothing has changed.
     """
-    return _freeze_data(*objects)
+    plan = Plan()
+    first: list[Any] = []
+    for obj in objects:
+        if not first:
+            first.append(obj)
+        if not _is_declared_frozen(obj):
+            plan.add_root(obj, fresh=fresh)
+    if not first:
+        raise TypeError("freeze() takes at least one object")
+    live = plan.settle()
+    frozen = plan.commit(live) if live else None
+    item = plan.item_of(first[0])
+    return first[0] if item is None else item.frozen if live else frozen
+
+
+def maker_of(obj: Any) -> Callable[[Any, str], Item] | None:
+    """Find what makes the item of a declaration; None for data."""
+    where = _MAKERS.get(name_of(type(obj)))
+    if where is None and issubclass(type(obj), type):
+        where = ("classes", "ClassItem")
+    elif where is None and isinstance(obj, ModuleType):
+        where = ("modules", "ModuleItem")
+    if where is None:
+        return None
+    module = __import__(f"icehouse.store.declarations.{where[0]}", fromlist=[where[1]])
+    maker: Callable[[Any, str], Item] = getattr(module, where[1])
+    return maker
+
+
+def is_callable_declaration(obj: Any) -> bool:
+    """Whether something is a function, method or partial that is not frozen."""
+    return name_of(type(obj)) in _CALLABLES
+
+
+def _is_declared_frozen(obj: Any) -> bool:
+    return _image.is_frozen(obj)
+
+
+def _root_path(obj: Any) -> str:
+    name = getattr(obj, "__qualname__", None)
+    if isinstance(obj, type):
+        return f"class {name}"
+    return name if isinstance(obj, FunctionType | MethodType) and name else "root"
+
+
+def error_of(path: str, obj: Any, reason: str, holder: Any) -> NotFreezableError:
+    """Make the error for something that can't be frozen, as the freezer of data makes its own."""
+    error = NotFreezableError(
+        f"cannot freeze {path}: an object of type {name_of(type(obj))} has no frozen form: {reason}"
+    )
+    error.__dict__.update(path=path, object=obj, holder=holder, type=type(obj))
+    return error
+
+
+# --- functions inside data -----------------------------------------------------------------------
+
+_current = _thread._local()
+
+
+class planning:  # noqa: N801 - a context manager, named as what it does
+    """While data freezes for a plan, functions inside of it are the plan's."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._before: Plan | None = None
+
+    def __enter__(self) -> None:
+        self._before = getattr(_current, "plan", None)
+        _current.plan = self._plan
+
+    def __exit__(self, *error: object) -> None:
+        _current.plan = self._before
+
+
+def current() -> Plan | None:
+    """Find the plan for which data freezes in this thread."""
+    plan: Plan | None = getattr(_current, "plan", None)
+    return plan

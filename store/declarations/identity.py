@@ -1,0 +1,29 @@
+"""Which frozen declarations are here, by their ids: opening one twice gives the same object."""
+
+import threading
+from typing import Any
+from weakref import WeakValueDictionary
+
+_lock = threading.Lock()
+# Those of images that are our own, and those of others, whose ids say nothing of ours (H21).
+_known: tuple[WeakValueDictionary[bytes, Any], ...] = (WeakValueDictionary(), WeakValueDictionary())
+
+
+def find(own: bool, id_: bytes) -> Any:  # noqa: FBT001 - that of a Trust
+    """Find what has an id; None where it is not here."""
+    return _known[own].get(id_)
+
+
+def remember(own: bool, id_: bytes, made: Any) -> Any:  # noqa: FBT001 - that of a Trust
+    """Keep what has an id for as long as it lives; what another thread was quicker to keep."""
+    with _lock:
+        there = _known[own].get(id_)
+        if there is None:
+            there = _known[own][id_] = made
+        return there
+
+
+def forget(id_: bytes) -> None:
+    """Take back what was kept of our own: it is not frozen after all."""
+    with _lock:
+        _known[True].pop(id_, None)
