@@ -153,7 +153,7 @@ def _freeze_now(declaration: Any, names: frozenset[str]) -> Any:
         )
     undo = _declare(declaration, names, FREEZABLE_YES)
     try:
-        return registry.load("declarations.together", "freeze")((declaration,))
+        return registry.load("declarations.together", "freeze")((declaration,), fresh=True)
     except BaseException:
         undo()
         raise

@@ -45,6 +45,7 @@ from icehouse.store.declarations.together import (
     Plan,
     error_of,
     is_callable_declaration,
+    label_of,
 )
 from icehouse.store.errors import FrozenError
 from icehouse.store.freezing import builtin, codes
@@ -221,17 +222,17 @@ def _build(declared: Declaration) -> FunctionType:
         CellType(cells[name]) if name in cells else CellType() for name in code.co_freevars
     )
     name, qualname, module, doc = declared.names
-    defaults = tuple(_resolved(value, label) for value in facts.get("defaults", ()))
+    defaults = tuple(resolved(value, label) for value in facts.get("defaults", ()))
     made = FunctionType(sealed, space, name, defaults or None, closure or None)
     made.__qualname__ = qualname
     made.__module__ = module  # type: ignore[assignment]
     made.__doc__ = doc
     if "kwdefaults" in facts:
         kwdefaults = facts["kwdefaults"].items()
-        made.__kwdefaults__ = {key: _resolved(value, label) for key, value in kwdefaults}
+        made.__kwdefaults__ = {key: resolved(value, label) for key, value in kwdefaults}
     made.__annotations__ = dict(facts.get("annotations", ()))
     for key, value in facts.get("attributes", {}).items():
-        made.__dict__[key] = _resolved(value, label)
+        made.__dict__[key] = resolved(value, label)
     if "type_params" in facts:
         made.__type_params__ = tuple(facts["type_params"])
     return made
@@ -291,7 +292,7 @@ def _values(facts: Mapping[str, Any], label: str, plain: str, modules: str, name
     return found
 
 
-def _resolved(value: Any, label: str) -> Any:
+def resolved(value: Any, label: str) -> Any:
     """Give a default or attribute; of a library's function the function."""
     if type(value) is not Record or value.type_name != NAMED_RECORD:
         return value
@@ -350,15 +351,39 @@ def _without_locals(name: str, label: str) -> Callable[..., Any]:
 # --- freezing ------------------------------------------------------------------------------------
 
 
-class FunctionItem(BaseItem):
+class Holder(BaseItem):
+    """An item that holds values."""
+
+    home = ""  # the module of a function
+
+    def keep(self, plan: Plan, group: Any, name: Any, value: Any, path: str) -> None:
+        """Hold data: as it is if it is frozen, else what the plan's snapshot makes of it."""
+        group[name] = value
+        if not _image.is_frozen(value):
+            plan.keep(self, value, path, lambda frozen: group.__setitem__(name, frozen))
+
+    def take_value(self, plan: Plan, group: Any, name: Any, value: Any, path: str) -> None:
+        """Hold what always may freeze: a default, an attribute, an argument of a partial."""
+        if type(value) is FunctionType:
+            kind, held = capture.classify(value, self.home)
+            if kind == NAMED:
+                group[name] = Record(NAMED_RECORD, ("module", "qualname"), held)
+                return
+        if is_callable_declaration(value):
+            group[name] = plan.reach(self, value, path)
+        else:
+            self.keep(plan, group, name, value, path)
+
+
+class FunctionItem(Holder):
     """A function that is being frozen: copied, or in place if it is a FreezableFunction.
 
     `names` are those of captured state that may freeze, beside what was said of the function
     itself; `fresh` that it is just being defined, by a decorator.
     """
 
-    def __init__(self, source: Any, path: str) -> None:
-        super().__init__(source, path)
+    def __init__(self, source: Any, path: str, plan: Plan) -> None:
+        super().__init__(source, path, plan)
         self.in_place = type(source) is _image.FreezableFunction
         self.function: FunctionType = _image._original_of(source) if self.in_place else source
         self.facts: dict[str, Any] = {}
@@ -381,7 +406,7 @@ class FunctionItem(BaseItem):
         from icehouse.store.declarations import status
 
         plan.alias(self, self.function)
-        function, label = self.function, self.function.__qualname__
+        function, label = self.function, label_of(self.function)
         named = status.named_state(self.source) | self.names
         found = capture.uses(function, fresh=self.fresh)
         allowed = {id(use.value) for use in found if use.kind == STATE and _is_named(use, named)}
@@ -420,7 +445,7 @@ class FunctionItem(BaseItem):
         elif kind == DECLARATION:
             values[use.name] = plan.reach(self, value, path)
         elif kind == STATE and id(value) in allowed:
-            self._keep(plan, values, use.name, value, path)
+            self.keep(plan, values, use.name, value, path)
         elif not use.soft:
             obj = value if kind else value[0]
             reason = capture.advice_for_state(use) if kind else str(value[1])
@@ -450,26 +475,6 @@ class FunctionItem(BaseItem):
             raise error_of(path, use.value, capture.class_advice(use.value), self.source) from None
         values[use.name] = use.value
 
-    def _keep(self, plan: Plan, group: dict[str, Any], name: str, value: Any, path: str) -> None:
-        """Hold data: as it is if it is frozen, else what the plan's snapshot makes of it."""
-        group[name] = value
-        if not _image.is_frozen(value):
-            plan.keep(self, value, path, lambda frozen: group.__setitem__(name, frozen))
-
-    def _take_value(
-        self, plan: Plan, group: dict[str, Any], name: str, value: Any, path: str
-    ) -> None:
-        """Hold what always may freeze: a default or an attribute."""
-        if type(value) is FunctionType:
-            kind, held = capture.classify(value, self.home)
-            if kind == NAMED:
-                group[name] = Record(NAMED_RECORD, ("module", "qualname"), held)
-                return
-        if is_callable_declaration(value):
-            group[name] = plan.reach(self, value, path)
-        else:
-            self._keep(plan, group, name, value, path)
-
     def _take_rest(self, plan: Plan, label: str) -> None:
         """Take defaults, attributes, annotations and type parameters."""
         function, start = self.function, self._start(label)
@@ -477,14 +482,14 @@ class FunctionItem(BaseItem):
             defaults = _Indexed(self.facts, "defaults", len(function.__defaults__))
             for at, value in enumerate(function.__defaults__):
                 name = _argument(function.__code__, at - len(function.__defaults__))
-                self._take_value(plan, defaults, at, value, f"{start}: default of {name!r}")  # type: ignore[arg-type]
+                self.take_value(plan, defaults, at, value, f"{start}: default of {name!r}")
         for name, value in (function.__kwdefaults__ or {}).items():
             group = self._group("kwdefaults")
-            self._take_value(plan, group, name, value, f"{start}: default of {name!r}")
+            self.take_value(plan, group, name, value, f"{start}: default of {name!r}")
         for name, value in list(function.__dict__.items()):
             if name not in _NOT_KEPT:
                 group = self._group("attributes")
-                self._take_value(plan, group, name, value, f"{start}: attribute {name!r}")
+                self.take_value(plan, group, name, value, f"{start}: attribute {name!r}")
         annotations = annotations_of(function)
         if annotations:
             self.facts["annotations"] = annotations

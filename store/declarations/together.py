@@ -19,7 +19,7 @@ later, so that declarations may refer to each other in circles.
 
 import _thread
 from collections.abc import Callable, Iterable
-from types import FunctionType, MethodType, ModuleType
+from types import ModuleType
 from typing import Any, Protocol
 
 from icehouse.native import _image
@@ -33,9 +33,9 @@ _MAKERS: dict[str, tuple[str, str]] = {
     "icehouse.FreezableFunction": ("functions", "FunctionItem"),
     "builtins.method": ("partials", "MethodItem"),
     "functools.partial": ("partials", "PartialItem"),
-    "builtins.staticmethod": ("classes", "WrapperItem"),
-    "builtins.classmethod": ("classes", "WrapperItem"),
-    "builtins.property": ("classes", "PropertyItem"),
+    "builtins.staticmethod": ("descriptors", "DescriptorItem"),
+    "builtins.classmethod": ("descriptors", "DescriptorItem"),
+    "builtins.property": ("descriptors", "DescriptorItem"),
 }
 
 # How often the data may show functions that were not there before.
@@ -78,7 +78,8 @@ class Item(Protocol):
 class BaseItem:
     """What items have in common."""
 
-    def __init__(self, source: Any, path: str) -> None:
+    def __init__(self, source: Any, path: str, plan: "Plan") -> None:
+        del plan
         self.source = source
         self.frozen: Any = None
         self.path = path
@@ -107,6 +108,19 @@ class _Data(BaseItem):
         """Freeze it, where it can refer to the declarations that are arguments beside it."""
         self.frozen, inside = plan.freeze_argument(self.source)
         self.needs.extend(inside)
+
+
+class _Module(BaseItem):
+    """A module that is an argument of freeze(): a reference by name."""
+
+    def __init__(self, source: Any, path: str, plan: "Plan") -> None:
+        from icehouse.store.declarations.modules import ImmutableModule
+
+        super().__init__(source, path, plan)
+        try:
+            self.frozen = ImmutableModule(source)
+        except ValueError as error:
+            raise Refusal(str(error)) from None
 
 
 class _Datum:
@@ -167,8 +181,7 @@ class Plan:
         if item is None and self._only_planned:
             raise Refusal(UNFROZEN)
         if item is None:
-            name = getattr(obj, "__qualname__", name_of(type(obj)))
-            self._plan(obj, name, is_root=False)
+            self._plan(obj, _root_path(obj), is_root=False)
             raise _Again
         if item.failure is not None:
             raise Refusal(str(item.failure))
@@ -195,9 +208,9 @@ class Plan:
         try:
             if maker is not None:  # of data, the freezer asks
                 status.before(obj, is_root)
-            item: Item = _Data(obj, path) if maker is None else maker(obj, path)
+            item: Item = (maker or _Data)(obj, path, self)
         except Refusal as refusal:
-            item = BaseItem(obj, path)
+            item = BaseItem(obj, path, self)
             item.failure = error_of(path, obj, str(refusal), None)
         else:
             if maker is not None:
@@ -349,17 +362,17 @@ def freeze(objects: Iterable[Any], *, fresh: bool = False) -> Any:
     return first[0] if item is None else item.frozen if live else frozen
 
 
-def maker_of(obj: Any) -> Callable[[Any, str], Item] | None:
+def maker_of(obj: Any) -> Callable[[Any, str, Plan], Item] | None:
     """Find what makes the item of a declaration; None for data."""
     where = _MAKERS.get(name_of(type(obj)))
     if where is None and issubclass(type(obj), type):
         where = ("classes", "ClassItem")
     elif where is None and isinstance(obj, ModuleType):
-        where = ("modules", "ModuleItem")
+        return _Module
     if where is None:
         return None
     module = __import__(f"icehouse.store.declarations.{where[0]}", fromlist=[where[1]])
-    maker: Callable[[Any, str], Item] = getattr(module, where[1])
+    maker: Callable[[Any, str, Plan], Item] = getattr(module, where[1])
     return maker
 
 
@@ -372,17 +385,23 @@ def _is_declared_frozen(obj: Any) -> bool:
     return _image.is_frozen(obj)
 
 
+def label_of(declaration: Any) -> str:
+    """Name a function or class in paths and errors, without where a local one is defined."""
+    name: str = declaration.__qualname__
+    return name.rpartition("<locals>.")[2]
+
+
 def _root_path(obj: Any) -> str:
-    name = getattr(obj, "__qualname__", None)
-    if isinstance(obj, type):
-        return f"class {name}"
-    return name if isinstance(obj, FunctionType | MethodType) and name else "root"
+    if issubclass(type(obj), type):
+        return f"class {label_of(obj)}"
+    return label_of(obj) if name_of(type(obj)) in _CALLABLES - {"functools.partial"} else "root"
 
 
 def error_of(path: str, obj: Any, reason: str, holder: Any) -> NotFreezableError:
     """Make the error for something that can't be frozen, as the freezer of data makes its own."""
+    kind = name_of(type(obj)).removeprefix("builtins.")
     error = NotFreezableError(
-        f"cannot freeze {path}: an object of type {name_of(type(obj))} has no frozen form: {reason}"
+        f"cannot freeze {path}: an object of type {kind} has no frozen form: {reason}"
     )
     error.__dict__.update(path=path, object=obj, holder=holder, type=type(obj))
     return error

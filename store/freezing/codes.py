@@ -49,6 +49,8 @@ SPARSE: Final = 36
 TORCH: Final = 37
 
 # Declarations.
+FUNCTION: Final = 40  # see declarations/functions.py; needs trust in code
+PARTIAL: Final = 41  # (function, args, keywords, attributes); needs trust in code
 MODULE: Final = 42  # the name of a module; needs trust in code
 
 # Families of MADE objects.

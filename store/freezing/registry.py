@@ -88,6 +88,11 @@ FAMILIES: dict[str, str | tuple[str, str]] = {
     "msgspec.Struct": "made",
     "pydantic.main.BaseModel": "made",
     "icehouse.store.declarations.modules.ImmutableModule": "declarations.modules",
+    "icehouse.FrozenFunction": "declarations.functions",
+    "icehouse.FreezableFunction": ("declarations.functions", "rule_of_function"),
+    "builtins.function": ("declarations.functions", "rule_of_function"),
+    "builtins.method": ("declarations.partials", "rule_of_method"),
+    "icehouse.store.declarations.partials.FrozenPartial": "declarations.partials",
     **ecosystem.FAMILIES,
 }
 
@@ -119,6 +124,8 @@ FROZEN: dict[str, str] = {
     "datetime.timedelta": "dates",
     "datetime.timezone": "dates",
     "icehouse.store.declarations.modules.ImmutableModule": "declarations.modules",
+    "icehouse.store.declarations.partials.FrozenPartial": "declarations.partials",
+    "builtins.method": "declarations.partials",
     **ecosystem.FROZEN,
 }
 
@@ -149,6 +156,8 @@ OPENERS: dict[int, tuple[str, str]] = {
     codes.RECORD: ("builtin", "open_record"),
     codes.FROZENDICT: ("builtin", "open_frozendict"),
     codes.REDUCE: ("reduce", "make"),
+    codes.FUNCTION: ("declarations.functions", "open_function"),
+    codes.PARTIAL: ("declarations.partials", "open_partial"),
     codes.MODULE: ("declarations.modules", "open_module"),
     **ecosystem.OPENERS,
 }
