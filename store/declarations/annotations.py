@@ -1,10 +1,12 @@
 """The annotations of a function, as far as they freeze: else their text."""
 
-import sys
 from types import FunctionType
 from typing import Any
 
-from icehouse.native import _image
+from icehouse.native._image import (
+    _freeze_data,
+    is_frozen,
+)
 from icehouse.store.errors import NotFreezableError
 from icehouse.store.freezing import builtin
 from icehouse.store.freezing.refusal import Refusal
@@ -18,17 +20,18 @@ def annotations_of(function: FunctionType) -> dict[str, Any]:
     return {name: _kept(value) for name, value in _raw(function).items() if type(name) is str}
 
 
-def _raw(function: FunctionType) -> dict[Any, Any]:
-    if sys.version_info < (3, 14):
-        return dict(function.__annotations__)
-    annotate = function.__annotate__
+def _raw(function: Any) -> dict[Any, Any]:
+    annotate = getattr(function, "__annotate__", None)  # from 3.14 on
     if annotate is None:
         return dict(function.__annotations__)
     try:
         # Not `__annotations__`, which would keep what is found now.
         return dict(annotate(1))
     except Exception:
-        from annotationlib import Format, call_annotate_function
+        from annotationlib import (  # type: ignore[import-not-found,unused-ignore]
+            Format,
+            call_annotate_function,
+        )
 
         try:
             return dict(call_annotate_function(annotate, Format.STRING))
@@ -38,16 +41,16 @@ def _raw(function: FunctionType) -> dict[Any, Any]:
 
 def _kept(value: Any) -> Any:
     if issubclass(type(value), type):
-        if _image.is_frozen(value):
+        if is_frozen(value):
             return value
         try:
             builtin.class_payload(value)
         except Refusal:
             return value.__qualname__
         return value
-    if _image.is_frozen(value):
+    if is_frozen(value):
         return value
     try:
-        return _image._freeze_data([value])[0]
+        return _freeze_data([value])[0]
     except NotFreezableError:
         return repr(value)

@@ -4,12 +4,12 @@ A frozen function has globals and cells of its own, and writing them must raise.
 chosen instructions that write a dict or a cell directly, so they are replaced, one for one:
 
 * `STORE_GLOBAL`, and `STORE_DEREF` of a captured cell, become `STORE_NAME`, which calls
-  `__setitem__` of the frame's locals. Code that is not flagged CO_OPTIMIZED runs with its globals as
-  locals, so the flag is taken off and the function gets globals whose `__setitem__` raises. The name
-  that is stored is marked, so that nothing else is taken for such a write: debuggers of 3.11 and
-  3.12 store a frame's variables in its locals too.
-* `DELETE_GLOBAL` and `DELETE_DEREF` become `SETUP_ANNOTATIONS`, the one instruction without operands
-  that reads a name of the frame's locals, for `DELETE_NAME` hides what is raised.
+  `__setitem__` of the frame's locals. Code that is not flagged CO_OPTIMIZED runs with its globals
+  as locals, so the flag is taken off, and the function gets globals whose `__setitem__` raises. The
+  name that is stored is marked, so that nothing else is taken for such a write: debuggers of 3.11
+  and 3.12 store a frame's variables in its locals too.
+* `DELETE_GLOBAL` and `DELETE_DEREF` become `SETUP_ANNOTATIONS`, the one instruction without
+  operands that reads a name of the frame's locals, for `DELETE_NAME` hides what is raised.
 
 Code that writes nothing is left as it is, and its globals are an exact dict. This is the same in
 3.11 to 3.15.
@@ -123,9 +123,7 @@ def _cells(code: CodeType) -> tuple[str, ...]:
 
 def _bound(body: CodeType) -> set[str]:
     """List the names that the body of a class binds itself."""
-    return {
-        body.co_names[arg] for _, op, arg in _instructions(body.co_code) if op == _STORE_NAME
-    }
+    return {body.co_names[arg] for _, op, arg in _instructions(body.co_code) if op == _STORE_NAME}
 
 
 def _instructions(raw: bytes) -> Iterator[tuple[int, int, int]]:
@@ -175,7 +173,7 @@ def _sealed(code: CodeType, captured: frozenset[str]) -> CodeType:
         changed = True
         raw[at], raw[at + 1] = new, number
         while at >= 2 and raw[at - 2] == _EXTENDED:
-            at -= 2  # noqa: PLW2901 - the prefixes of this instruction
+            at -= 2
             raw[at + 1] = 0
     if not changed and all(a is b for a, b in zip(consts, code.co_consts, strict=True)):
         return code

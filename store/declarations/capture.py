@@ -8,7 +8,8 @@ What a name *holds* counts, not how it is written:
 * `NAMED`: a function of a library, held by name likewise.
 * `CLASS`: one that is not frozen: by name, unless it freezes along.
 * `DECLARATION`: a function, method or partial, which freezes along.
-* `STATE`: what can change. It freezes, as a snapshot, only where the function's declaration names it.
+* `STATE`: what can change. It freezes, as a snapshot, only where the function's declaration names
+  it.
 
 Anything else is refused, with what to do instead.
 """
@@ -20,7 +21,10 @@ from collections.abc import Iterator
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from icehouse.native import _image
+from icehouse.native._image import (
+    FreezableFunction,
+    is_frozen,
+)
 from icehouse.store.declarations.bytecode import Names, names_of
 from icehouse.store.freezing import registry
 from icehouse.store.freezing.refusal import Refusal
@@ -122,6 +126,7 @@ def uses(function: FunctionType, *, fresh: bool = False) -> list[Use]:
 
 def _globals(function: FunctionType, names: Names, home: str, fresh: bool) -> Iterator[Use]:
     space = function.__globals__
+    builtin: dict[str, Any] = function.__builtins__  # type: ignore[attr-defined]
     for name in (*names.read, *names.soft):
         soft = name in names.soft
         own = _is_own(function, name)
@@ -131,9 +136,9 @@ def _globals(function: FunctionType, names: Names, home: str, fresh: bool) -> It
             yield Use(GLOBAL, name, ITSELF, None)
         elif name in space:
             yield _use(GLOBAL, name, space[name], home, soft)
-        elif name in function.__builtins__:  # type: ignore[attr-defined]
+        elif name in builtin:
             if not hasattr(builtins, name):
-                yield _use(GLOBAL, name, function.__builtins__[name], home, soft)  # type: ignore[attr-defined]
+                yield _use(GLOBAL, name, builtin[name], home, soft)
         elif not soft:
             yield Use(GLOBAL, name, UNBOUND, None)
 
@@ -173,13 +178,13 @@ def classify(value: Any, home: str) -> tuple[str, Any]:
         return _module(value)
     if issubclass(cls, type):
         return _class(value)
-    if cls in (FunctionType, _image.FreezableFunction):
+    if cls in (FunctionType, FreezableFunction):
         return _function(value, home)
     if cls is _BUILTIN_FUNCTION:
         return _builtin(value)
     if cls is MethodType or name_of(cls) == "functools.partial":
         return DECLARATION, value
-    if _image.is_frozen(value) or name_of(cls) in _MADE_AGAIN:
+    if is_frozen(value) or name_of(cls) in _MADE_AGAIN:
         return CONSTANT, value
     if cls is object:
         return _sentinel(value)
@@ -194,7 +199,7 @@ def _module(module: ModuleType) -> tuple[str, Any]:
     for name in (module.__name__, getattr(spec, "name", None)):
         if type(name) is str and sys.modules.get(name) is module:
             return MODULE, name
-    if type(module) is not ModuleType and _image.is_frozen(module):
+    if type(module) is not ModuleType and is_frozen(module):
         return CONSTANT, module
     raise Refusal(
         f"the module {module.__name__} is not in sys.modules under its name, so that no other "
@@ -203,7 +208,7 @@ def _module(module: ModuleType) -> tuple[str, Any]:
 
 
 def _class(cls: type) -> tuple[str, Any]:
-    return (CONSTANT if _image.is_frozen(cls) else CLASS), cls
+    return (CONSTANT if is_frozen(cls) else CLASS), cls
 
 
 def _function(function: Any, home: str) -> tuple[str, Any]:
@@ -266,7 +271,7 @@ def advice_for_state(use: Use) -> str:
     return (
         f"it can change, and what a function captures is cut off when it is frozen. If a frozen "
         f'copy is meant, name it: @icehouse.freezable("{use.name}"). Else pass it as an argument, '
-        "or keep it in a SharedField (one for all) or an InterpreterLocal (each interpreter its own)"
+        "or keep it in a SharedField (one for all) or an InterpreterLocal (one an interpreter)"
     )
 
 
@@ -292,7 +297,9 @@ def is_library(module: str, home: str) -> bool:
 def _paths() -> tuple[str, ...]:
     global _library_paths
     if _library_paths is None:
-        known = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+        known = (
+            sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+        )
         _library_paths = tuple({f"{path}/" for path in known if path})
     return _library_paths
 

@@ -1,31 +1,20 @@
-"""Frozen functions: how the private function is made, how it is stored, and how it is opened.
+"""Freezing functions: what one captured is planned, and a private function made that holds it.
 
-A FrozenFunction runs a private function with globals and cells of its own, which hold what the
-original's held when it was frozen. What it is made from is its *declaration*: code, names and
-`facts`, whether they were taken from a function here or read from an image. So a function that was
-opened is the same as one that was frozen here.
-
-The payload of FUNCTION is a tuple: an id of 16 bytes, the magic number of the bytecode, the
-version's text, name, qualname, module, doc, code (marshal), its SHA-256, and the facts: a dict, so
-that functions may refer to each other in circles. Its keys, absent where empty:
-
-* `globals`, `closure`: {name: value}; `modules`, `cell_modules`: {name: module's name}; `named`,
-  `cell_named`: {name: (module, qualname)}
-* `unbound`: names of globals that were not bound; `itself`, `cell_itself`: names of the function
-* `defaults`, `kwdefaults`, `attributes`, `annotations`, `type_params`
-* `refused`: why the function can't be called; there is no code then
+See declared.py for what a frozen function is made of.
 """
 
-import builtins
-import os
-import sys
-from collections.abc import Callable, Mapping
-from importlib.util import MAGIC_NUMBER
-from types import CellType, CodeType, FunctionType, MappingProxyType
-from typing import Any, NoReturn
+from types import CodeType, FunctionType
+from typing import Any
 from weakref import ref
 
-from icehouse.native import _image
+from icehouse.native._image import (
+    FreezableFunction,
+    _fill_function,
+    _freeze_in_place,
+    _original_of,
+    _undo_freeze,
+    is_frozen,
+)
 from icehouse.store.declarations import bytecode, capture, identity, together
 from icehouse.store.declarations.annotations import annotations_of
 from icehouse.store.declarations.capture import (
@@ -40,6 +29,7 @@ from icehouse.store.declarations.capture import (
     UNBOUND,
     Use,
 )
+from icehouse.store.declarations.declared import NAMED_RECORD, build, declare
 from icehouse.store.declarations.together import (
     BaseItem,
     Plan,
@@ -47,305 +37,12 @@ from icehouse.store.declarations.together import (
     is_callable_declaration,
     label_of,
 )
-from icehouse.store.errors import FrozenError
-from icehouse.store.freezing import builtin, codes
+from icehouse.store.freezing import builtin, codes, refused
 from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.refusal import Refusal
-from icehouse.store.freezing.trust import Trust, lookup
 
-ID_BYTES = 16
-# The type's name of a record that stands for a library's function among defaults and attributes.
-NAMED_RECORD = "icehouse.named"
 # Attributes of functions that say how they freeze: they mean nothing for what is frozen.
 _NOT_KEPT = frozenset({"__freezable__", "__pre_freeze__"})
-
-
-def _version() -> str:
-    return f"{sys.version_info[0]}.{sys.version_info[1]}"
-
-
-# --- the declaration -----------------------------------------------------------------------------
-
-
-class Declaration:
-    """What a frozen function is made from."""
-
-    __slots__ = ("code", "facts", "id", "magic", "names", "shell", "version")
-
-    def __init__(
-        self,
-        id: bytes,  # noqa: A002 - what it is
-        magic: bytes,
-        version: str,
-        names: tuple[str, str, str | None, str | None],
-        code: CodeType | bytes | None,
-        facts: Mapping[str, Any],
-    ) -> None:
-        self.id = id
-        self.magic = magic
-        self.version = version
-        self.names = names  # name, qualname, module, doc
-        self.code = code  # marshalled in what was opened; None where it can't be called
-        self.facts = facts
-        self.shell: ref[Any] | None = None  # the FrozenFunction that is made from it
-
-    def make(self, refused: str | None = None) -> Any:
-        """Make the FrozenFunction, whose private function is made later."""
-        made = _image._frozen_function(self, None, refused)
-        self.shell = ref(made)
-        return made
-
-    def itself(self) -> Any:
-        """Find the FrozenFunction that it is of."""
-        return None if self.shell is None else self.shell()
-
-    def materialise(self) -> FunctionType:
-        """Make the private function.
-
-        ImportError where the code is of another version of Python or a module or class that it
-        needs can't be imported; CorruptImage for code that is damaged.
-        """
-        return _build(self)
-
-    def payload(self) -> tuple[Any, ...]:
-        """Write it down, for an image. O(size of its code)."""
-        code = self.code
-        if isinstance(code, CodeType):
-            import marshal
-
-            code = marshal.dumps(code)
-        code = code or b""
-        return (
-            *(self.id, self.magic, self.version, *self.names),
-            *(code, _digest(code), self.facts),
-        )
-
-
-def _digest(code: bytes) -> bytes:
-    from icehouse.store.files import sha256
-
-    digest = sha256()
-    digest.update(code)
-    return digest.digest()
-
-
-def _names_of(function: FunctionType) -> tuple[str, str, str | None, str | None]:
-    module, doc = function.__module__, function.__doc__
-    return (
-        function.__name__,
-        function.__qualname__,
-        module if type(module) is str else None,
-        doc if type(doc) is str else None,
-    )
-
-
-def _declaration(function: FunctionType, facts: dict[str, Any], *, callable_: bool) -> Declaration:
-    return Declaration(
-        os.urandom(ID_BYTES),
-        MAGIC_NUMBER,
-        _version(),
-        _names_of(function),
-        function.__code__ if callable_ else None,
-        facts,
-    )
-
-
-def uncallable(function: FunctionType, reason: str) -> Any:
-    """Make the FrozenFunction of one that can't be frozen: calling it raises, saying why."""
-    return _declaration(function, {"refused": reason}, callable_=False).make(reason)
-
-
-# --- making the private function -----------------------------------------------------------------
-
-
-class _Globals(dict[str, Any]):
-    """The globals of a function that writes captured variables, or reads unbound ones."""
-
-    __slots__ = ("label", "unbound")
-    label: str
-    unbound: frozenset[str]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name.endswith(bytecode.MARK):
-            refuse_write(self.label, "write", name.removesuffix(bytecode.MARK))
-        # What else comes here is a debugger's or locals()'s: the variables of a frame.
-
-    def __missing__(self, name: str) -> Any:
-        if name in self.unbound:
-            raise NameError(
-                f"name {name!r} is not defined: it was not bound when {self.label} was frozen. "
-                "Freeze after it is bound, or both together: freeze(f, g)",
-                name=name,
-            )
-        return vars(builtins)[name]
-
-
-class _DeletingGlobals(_Globals):
-    """The same where variables are deleted."""
-
-    __slots__ = ()
-
-    def __getitem__(self, name: str) -> Any:
-        if name == bytecode.DELETED:
-            frame = sys._getframe(1)
-            refuse_write(
-                self.label, "delete", bytecode.deleted_at(frame.f_code, frame.f_lasti)
-            )
-        return dict.__getitem__(self, name) if name in self else self.__missing__(name)
-
-
-def refuse_write(label: str, what: str, name: str) -> NoReturn:
-    """Raise the error for a write of a captured variable."""
-    raise FrozenError(
-        f"{label} can't {what} the variable {name!r}, which it captured: that was cut from its "
-        "scope when the function was frozen. Return the value, or keep it in a SharedField or an "
-        "InterpreterLocal"
-    )
-
-
-def _build(declared: Declaration) -> FunctionType:
-    facts = declared.facts
-    label = f"the frozen function {declared.names[1]}"
-    code = _code_of(declared, label)
-    sealed = bytecode.sealed(code)
-    space = _space(label, code, sealed, frozenset(facts.get("unbound", ())))
-    values = _values(facts, label, "globals", "modules", "named")
-    for name in facts.get("itself", ()):
-        values[name] = declared.itself()
-    dict.update(space, values)
-    dict.__setitem__(space, "__builtins__", vars(builtins))
-    _guard(space, code, sealed is not code, label)
-    cells = _values(facts, label, "closure", "cell_modules", "cell_named")
-    for name in facts.get("cell_itself", ()):
-        cells[name] = declared.itself()
-    closure = tuple(
-        CellType(cells[name]) if name in cells else CellType() for name in code.co_freevars
-    )
-    name, qualname, module, doc = declared.names
-    defaults = tuple(resolved(value, label) for value in facts.get("defaults", ()))
-    made = FunctionType(sealed, space, name, defaults or None, closure or None)
-    made.__qualname__ = qualname
-    made.__module__ = module  # type: ignore[assignment]
-    made.__doc__ = doc
-    if "kwdefaults" in facts:
-        kwdefaults = facts["kwdefaults"].items()
-        made.__kwdefaults__ = {key: resolved(value, label) for key, value in kwdefaults}
-    made.__annotations__ = dict(facts.get("annotations", ()))
-    for key, value in facts.get("attributes", {}).items():
-        made.__dict__[key] = resolved(value, label)
-    if "type_params" in facts:
-        made.__type_params__ = tuple(facts["type_params"])
-    return made
-
-
-def _code_of(declared: Declaration, label: str) -> CodeType:
-    code = declared.code
-    if declared.magic != MAGIC_NUMBER:
-        raise ImportError(
-            f"{label} was frozen by Python {declared.version} and can't run on {_version()}: the "
-            f"code of a function is that of one version. Freeze it with Python {_version()}, or "
-            "send its name instead"
-        )
-    if isinstance(code, CodeType):
-        return code
-    import marshal
-
-    try:
-        found = marshal.loads(code or b"")
-    except (ValueError, EOFError, TypeError) as error:
-        raise _image.CorruptImage(f"the code of {label} is damaged: {error}") from error
-    if type(found) is not CodeType:
-        raise _image.CorruptImage(f"the code of {label} is damaged: it is a {type(found).__name__}")
-    return found
-
-
-def _space(
-    label: str, code: CodeType, sealed: CodeType, unbound: frozenset[str]
-) -> dict[str, Any]:
-    if sealed is code and not unbound:
-        return {}
-    deletes = sealed is not code and bytecode.deletes(sealed)
-    space = _DeletingGlobals() if deletes else _Globals()
-    space.label = label
-    space.unbound = unbound
-    return space
-
-
-def _values(facts: Mapping[str, Any], label: str, plain: str, modules: str, named: str) -> Any:
-    """Collect what names hold: values, modules and functions of libraries."""
-    found = dict(facts.get(plain, ()))
-    for name, value in found.items():
-        if type(value) is Record and value.type_name == "builtins.type":
-            raise ImportError(
-                f"{label} needs the class {value['__module__']}.{value['__qualname__']} as "
-                f"{name!r}, which can't be imported here: freeze it along with the function, "
-                "freeze(f, C), so that it travels by value"
-            )
-    for name, module in facts.get(modules, {}).items():
-        found[name] = _import(module, name, label)
-    for name, (module, qualname) in facts.get(named, {}).items():
-        _import(module, name, label)
-        value = lookup(module, qualname)
-        if value is None:
-            raise ImportError(f"{label} needs {module}.{qualname} as {name!r}: there is none here")
-        found[name] = value
-    return found
-
-
-def resolved(value: Any, label: str) -> Any:
-    """Give a default or attribute; of a library's function the function."""
-    if type(value) is not Record or value.type_name != NAMED_RECORD:
-        return value
-    _import(value["module"], value["qualname"], label)
-    found = lookup(value["module"], value["qualname"])
-    if found is None:
-        raise ImportError(f"{label} needs {value['module']}.{value['qualname']}, which is not here")
-    return found
-
-
-def _import(module: str, name: str, label: str) -> Any:
-    found = sys.modules.get(module)
-    if found is not None:
-        return found
-    try:
-        __import__(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{label} needs the module {module} as {name!r}, which can't be imported here: {error}",
-            name=module,
-        ) from error
-    return sys.modules[module]
-
-
-def _guard(space: dict[str, Any], code: CodeType, is_sealed: bool, label: str) -> None:
-    """Bind what would hand out the private globals to what gives copies."""
-    names = bytecode.names_of(code).read
-    if "globals" in names and "globals" not in space:
-
-        def globals_() -> Any:
-            return MappingProxyType({k: v for k, v in space.items() if k not in ours})
-
-        dict.__setitem__(space, "globals", globals_)
-    ours = {"globals", "__builtins__"} - set(() if "globals" in names else ("globals",))
-    if is_sealed:
-        for name in bytecode.LOCALS:
-            if name in names and name not in space:
-                dict.__setitem__(space, name, _without_locals(name, label))
-
-
-def _without_locals(name: str, label: str) -> Callable[..., Any]:
-    original = getattr(builtins, name)
-
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        wanted = {"vars": 1, "dir": 1, "eval": 2, "exec": 2}.get(name)
-        if wanted is None or len(args) < wanted:
-            raise FrozenError(
-                f"{label} can't use {name}() of its own variables, since it writes variables that "
-                "it captured: give it what it shall look at"
-            )
-        return original(*args, **kwargs)
-
-    return guarded
 
 
 # --- freezing ------------------------------------------------------------------------------------
@@ -359,7 +56,7 @@ class Holder(BaseItem):
     def keep(self, plan: Plan, group: Any, name: Any, value: Any, path: str) -> None:
         """Hold data: as it is if it is frozen, else what the plan's snapshot makes of it."""
         group[name] = value
-        if not _image.is_frozen(value):
+        if not is_frozen(value):
             plan.keep(self, value, path, lambda frozen: group.__setitem__(name, frozen))
 
     def take_value(self, plan: Plan, group: Any, name: Any, value: Any, path: str) -> None:
@@ -384,10 +81,10 @@ class FunctionItem(Holder):
 
     def __init__(self, source: Any, path: str, plan: Plan) -> None:
         super().__init__(source, path, plan)
-        self.in_place = type(source) is _image.FreezableFunction
-        self.function: FunctionType = _image._original_of(source) if self.in_place else source
+        self.in_place = type(source) is FreezableFunction
+        self.function: FunctionType = _original_of(source) if self.in_place else source
         self.facts: dict[str, Any] = {}
-        self.declaration = _declaration(self.function, self.facts, callable_=True)
+        self.declaration = declare(self.function, self.facts, callable_=True)
         if self.in_place:
             self.frozen = source
             self.declaration.shell = ref(source)
@@ -503,23 +200,23 @@ class FunctionItem(Holder):
         """Make the private function."""
         for key in [key for key, value in self.facts.items() if value == {}]:
             del self.facts[key]
-        self._made = _build(self.declaration)
+        self._made = build(self.declaration)
 
     def commit(self) -> None:
         """Show it: fill the shell, or turn the FreezableFunction into it."""
         made = self._made
         assert made is not None
         if self.in_place:
-            _image._freeze_in_place(self.source, self.declaration, made)
+            _freeze_in_place(self.source, self.declaration, made)
         else:
-            _image._fill_function(self.frozen, made)
+            _fill_function(self.frozen, made)
         identity.remember(True, self.declaration.id, self.frozen)  # noqa: FBT003 - our own
 
     def undo(self) -> None:
         """Make it freezable again."""
         identity.forget(self.declaration.id)
         if self.in_place:
-            _image._undo_freeze(self.source, self.function)
+            _undo_freeze(self.source, self.function)
 
 
 class _Indexed:
@@ -544,18 +241,7 @@ def _argument(code: CodeType, from_end: int) -> str:
     return code.co_varnames[: code.co_argcount][from_end]
 
 
-# --- images --------------------------------------------------------------------------------------
-
-
-def rule(cls: type, base: type) -> tuple[Any, ...] | None:
-    """Frozen functions are values of their own."""
-    return ("value", codes.FUNCTION, payload_of) if cls is base else None
-
-
-def payload_of(frozen: Any) -> tuple[Any, ...]:
-    """Write a frozen function down."""
-    payload: tuple[Any, ...] = _image._declaration_of(frozen).payload()
-    return payload
+# --- inside of data ------------------------------------------------------------------------------
 
 
 def rule_of_function(cls: type, base: type) -> tuple[Any, ...] | None:
@@ -566,41 +252,8 @@ def rule_of_function(cls: type, base: type) -> tuple[Any, ...] | None:
 def _planned(function: Any) -> tuple[Any, ...]:
     plan = together.current()
     if plan is None:
-        raise Refusal(together.UNFROZEN)
+        raise Refusal(refused.FUNCTION)
     item = plan.meet_inside(function)
     if not isinstance(item, FunctionItem):
-        raise Refusal(together.UNFROZEN)
+        raise Refusal(refused.FUNCTION)
     return item.declaration.payload()
-
-
-def open_function(payload: Any, trust: Trust) -> Any:
-    """Open a function; a record of its name where trust in code is missing (H21)."""
-    id_, magic, version, name, qualname, module, doc, code, digest, facts = payload
-    for part in (version, name, qualname):
-        if type(part) is not str:
-            raise ValueError("the names of a function are not text")
-    for part in (module, doc):
-        if part is not None and type(part) is not str:
-            raise ValueError("the module of a function is not text")
-    if type(id_) is not bytes or len(id_) != ID_BYTES or type(magic) is not bytes:
-        raise ValueError("the id of a function is not 16 bytes")
-    if not isinstance(facts, Mapping):
-        raise ValueError("what a function captured is not a dict")
-    if not trust.code:
-        return Record(
-            "builtins.function",
-            ("__name__", "__qualname__", "__module__", "__doc__"),
-            (name, qualname, module, doc),
-        )
-    known = identity.find(trust.own, id_)
-    if known is not None:
-        return known
-    # A private copy, so that what was checked is what runs.
-    code = bytes(code)
-    if digest != _digest(code):
-        raise ValueError(f"the code of {qualname} is not what its digest says")
-    refused = facts.get("refused")
-    if refused is not None and type(refused) is not str:
-        raise ValueError("the reason why a function can't be called is not text")
-    declared = Declaration(id_, magic, version, (name, qualname, module, doc), code, facts)
-    return identity.remember(trust.own, id_, declared.make(refused))

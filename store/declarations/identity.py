@@ -9,12 +9,12 @@ _lock = threading.Lock()
 _known: tuple[WeakValueDictionary[bytes, Any], ...] = (WeakValueDictionary(), WeakValueDictionary())
 
 
-def find(own: bool, id_: bytes) -> Any:  # noqa: FBT001 - that of a Trust
+def find(own: bool, id_: bytes) -> Any:
     """Find what has an id; None where it is not here."""
     return _known[own].get(id_)
 
 
-def remember(own: bool, id_: bytes, made: Any) -> Any:  # noqa: FBT001 - that of a Trust
+def remember(own: bool, id_: bytes, made: Any) -> Any:
     """Keep what has an id for as long as it lives; what another thread was quicker to keep."""
     with _lock:
         there = _known[own].get(id_)

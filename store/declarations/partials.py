@@ -8,12 +8,17 @@ import functools
 from types import FunctionType, MappingProxyType, MethodType
 from typing import Any, NoReturn
 
-from icehouse.native import _image
+from icehouse.native._image import (
+    _image_bytes,
+    _load_image,
+    is_frozen,
+)
 from icehouse.store.declarations import together
-from icehouse.store.declarations.functions import NAMED_RECORD, Holder, resolved
+from icehouse.store.declarations.declared import NAMED_RECORD, resolved
+from icehouse.store.declarations.functions import Holder
 from icehouse.store.declarations.together import Plan
 from icehouse.store.errors import FrozenError
-from icehouse.store.freezing import codes
+from icehouse.store.freezing import codes, refused
 from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import Trust, name_of
@@ -27,14 +32,14 @@ class MethodItem(Holder):
     def __init__(self, source: MethodType, path: str, plan: Plan) -> None:
         super().__init__(source, path, plan)
         owner, function = source.__self__, source.__func__
-        if not _image.is_frozen(owner):
+        if not is_frozen(owner):
             raise Refusal(
                 f"it is a method of an object of type {name_of(type(owner))}, which is not frozen: "
                 "freeze the object first, and take the method of what freeze() returned"
             )
         if together.is_callable_declaration(function):
             function = plan.reach(self, function, f"{path} -> {together.label_of(function)}")
-        elif not _image.is_frozen(function):
+        elif not is_frozen(function):
             raise Refusal(f"its function is an object of type {name_of(type(function))}")
         self.frozen = MethodType(function, owner)
 
@@ -46,13 +51,10 @@ def rule_of_method(cls: type, base: type) -> tuple[Any, ...] | None:
 
 def _method_payload(method: Any) -> tuple[Any, ...]:
     plan = together.current()
-    if plan is not None and not _image.is_frozen(method):
+    if plan is not None and not is_frozen(method):
         method = plan.meet_inside(method).frozen
-    if not _image.is_frozen(method):
-        raise Refusal(
-            "a method is code with its object: freeze the object, and take the method where it is "
-            "used; or freeze the method of what freeze() returned, freeze(x.method)"
-        )
+    if not is_frozen(method):
+        raise Refusal(refused.METHOD)
     return ("builtins.method", ("types", "MethodType"), (method.__func__, method.__self__))
 
 
@@ -67,11 +69,12 @@ class FrozenPartial:
 
     __slots__ = ("__weakref__", "_partial")
 
-    @property
-    def __class__(self) -> Any:
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # what isinstance() and inspect ask
         return functools.partial
 
     def __call__(self, /, *args: Any, **keywords: Any) -> Any:
+        """Call the function."""
         return _partial_of(self)(*args, **keywords)
 
     @property
@@ -91,7 +94,7 @@ class FrozenPartial:
         return MappingProxyType(dict(_partial_of(self).keywords))
 
     @property
-    def __dict__(self) -> Any:
+    def __dict__(self) -> Any:  # type: ignore[override]
         return MappingProxyType(dict(vars(_partial_of(self))))
 
     def __getattr__(self, name: str) -> Any:
@@ -119,12 +122,12 @@ class FrozenPartial:
         return self
 
     def __reduce_ex__(self, protocol: object) -> Any:
-        return _image._load_image, (_image._image_bytes(self),)
+        return _load_image, (_image_bytes(self),)
 
 
 # The one way to what it holds; the class has no attribute that leads there.
-_slot: Any = FrozenPartial.__dict__["_partial"]
-del FrozenPartial._partial  # type: ignore[attr-defined]
+_slot: Any = vars(FrozenPartial)["_partial"]
+delattr(FrozenPartial, "_partial")
 
 
 def _partial_of(frozen: FrozenPartial) -> Any:
@@ -180,7 +183,7 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | None:
 def frozen(obj: Any, base: type) -> bool | None:
     """Whether a method is immutable by nature; a frozen partial is."""
     if base is MethodType:
-        return _image.is_frozen(obj.__func__) and _image.is_frozen(obj.__self__)
+        return is_frozen(obj.__func__) and is_frozen(obj.__self__)
     return base is FrozenPartial
 
 

@@ -17,13 +17,17 @@ The frozen form of an item (`Item.frozen`) exists from the beginning, as a shell
 later, so that declarations may refer to each other in circles.
 """
 
-import _thread
+import threading
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Protocol
 
-from icehouse.native import _image
+from icehouse.native._image import (
+    _freeze_data,
+    is_frozen,
+)
 from icehouse.store.errors import NotFreezableError
+from icehouse.store.freezing import refused
 from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import name_of
 
@@ -40,11 +44,6 @@ _MAKERS: dict[str, tuple[str, str]] = {
 
 # How often the data may show functions that were not there before.
 ROUNDS_MAX = 1000
-
-UNFROZEN = (
-    "a function inside of data is not frozen with it: freeze it first, and put what freeze() "
-    "returned in its place, or decorate it with @icehouse.frozen"
-)
 
 _CALLABLES = frozenset(
     {"builtins.function", "icehouse.FreezableFunction", "builtins.method", "functools.partial"}
@@ -135,7 +134,7 @@ class _Datum:
         self.take = take
 
 
-class _Again(Exception):  # noqa: N818 - no error: it never leaves this module
+class _Again(Exception):
     """A function was met inside of data, and is planned now."""
 
 
@@ -179,7 +178,7 @@ class Plan:
         """
         item = self._items.get(id(obj))
         if item is None and self._only_planned:
-            raise Refusal(UNFROZEN)
+            raise Refusal(refused.FUNCTION)
         if item is None:
             self._plan(obj, _root_path(obj), is_root=False)
             raise _Again
@@ -262,7 +261,7 @@ class Plan:
         before, self._inside, self._only_planned = self._inside, [], True
         try:
             with planning(self):
-                return _image._freeze_data(obj), self._inside
+                return _freeze_data(obj), self._inside
         finally:
             self._inside, self._only_planned = before, False
 
@@ -303,7 +302,7 @@ class Plan:
             return True
         try:
             with planning(self):
-                frozen = _image._freeze_data([datum.value for datum in data])
+                frozen = _freeze_data([datum.value for datum in data])
         except _Again:
             return False
         except NotFreezableError as error:
@@ -382,7 +381,7 @@ def is_callable_declaration(obj: Any) -> bool:
 
 
 def _is_declared_frozen(obj: Any) -> bool:
-    return _image.is_frozen(obj)
+    return is_frozen(obj)
 
 
 def label_of(declaration: Any) -> str:
@@ -409,7 +408,7 @@ def error_of(path: str, obj: Any, reason: str, holder: Any) -> NotFreezableError
 
 # --- functions inside data -----------------------------------------------------------------------
 
-_current = _thread._local()
+_current = threading.local()
 
 
 class planning:  # noqa: N801 - a context manager, named as what it does

@@ -26,9 +26,22 @@ _WEAK_CONTAINER = "its items are held weakly, which nobody else could keep: free
 _MODULE = (
     "a module is code and state of this process: freeze its name, and import it where it is used"
 )
-_FUNCTION = (
-    "a function is code, not data: freeze what it returns, or its name (module and qualname), "
-    "and import it where it is used"
+# In data: a function that is an argument of freeze() freezes as a declaration.
+FUNCTION = (
+    "a function inside of data does not freeze with it: freeze it first, and put what freeze() "
+    "returned in its place, or decorate it with @icehouse.frozen"
+)
+METHOD = (
+    "a method is code with its object: freeze the object, and take the method where it is used, "
+    "or freeze the method of what freeze() returned, freeze(x.method)"
+)
+_NATIVE = (
+    "code of C has no meaning elsewhere: freeze the name of what it does, and import it where it "
+    "is used"
+)
+_CACHED = (
+    "its cache is state of one process: freeze the function below it, f.__wrapped__, or keep the "
+    "cache in an InterpreterLocal"
 )
 _CODE = (
     "code and frames belong to this interpreter: freeze text, such as traceback.format_exception()"
@@ -104,12 +117,8 @@ REASONS: dict[str, str] = {
     "_weakrefset.WeakSet": _WEAK_CONTAINER.format("set"),
     "weakref.finalize": "a finalizer is a promise of this process to call something",
     "builtins.module": _MODULE,
-    "builtins.function": _FUNCTION,
-    "builtins.method": (
-        "a method is code with its object: freeze the object, and take the method where it is used"
-    ),
-    "builtins.method-wrapper": _FUNCTION,
-    "functools._lru_cache_wrapper": _FUNCTION,
+    "builtins.method-wrapper": METHOD,
+    "functools._lru_cache_wrapper": _CACHED,
     **dict.fromkeys(("builtins.code", "builtins.frame", "builtins.traceback"), _CODE),
     "builtins.cell": "a cell is a variable of a function: freeze what it holds",
     **dict.fromkeys(
@@ -159,8 +168,8 @@ REASONS: dict[str, str] = {
     "logging.Handler": (
         "a handler writes to what this process has open: configure logging where it runs"
     ),
-    "ctypes._CFuncPtr": _FUNCTION,
-    "_ctypes.CFuncPtr": _FUNCTION,
+    "ctypes._CFuncPtr": _NATIVE,
+    "_ctypes.CFuncPtr": _NATIVE,
     "_ctypes._SimpleCData": "freeze its value",
     "_ctypes._Pointer": "an address has no meaning elsewhere: freeze what it points to",
     "_ctypes._CData": _CTYPES,
