@@ -213,13 +213,9 @@ failed:
     return -1;
 }
 
-int freeze_buffer(freezer *f, PyObject *exporter, int origin, uint32_t *word)
+static int get_array(freezer *f, PyObject *exporter, Py_buffer *buffer, int origin)
 {
-    Py_buffer buffer;
-    *word = memo_find(f, exporter);
-    if (*word != 0)
-        return 0;
-    if (PyObject_GetBuffer(exporter, &buffer, PyBUF_FULL_RO) < 0) {
+    if (PyObject_GetBuffer(exporter, buffer, PyBUF_FULL_RO) < 0) {
         if (PyErr_ExceptionMatches(PyExc_MemoryError))
             return -1;
         PyErr_Clear();
@@ -227,11 +223,30 @@ int freeze_buffer(freezer *f, PyObject *exporter, int origin, uint32_t *word)
             f, exporter,
             "it does not export a buffer (its dtype has no PEP 3118 format, or it was released)");
     }
-    if (check_array(f, exporter, &buffer, origin) < 0) {
-        PyBuffer_Release(&buffer);
+    int result = check_array(f, exporter, buffer, origin);
+    if (result < 0)
+        PyBuffer_Release(buffer);
+    return result;
+}
+
+int freeze_buffer(freezer *f, PyObject *exporter, int origin, uint32_t *word)
+{
+    Py_buffer buffer;
+    *word = memo_find(f, exporter);
+    if (*word != 0)
+        return 0;
+    if (get_array(f, exporter, &buffer, origin) < 0)
         return -1;
-    }
     return freeze_filled(f, exporter, &buffer, origin, word);
+}
+
+int freeze_check_buffer(freezer *f, PyObject *exporter, int origin)
+{
+    Py_buffer buffer;
+    if (get_array(f, exporter, &buffer, origin) < 0)
+        return -1;
+    PyBuffer_Release(&buffer);
+    return 0;
 }
 
 /* A FrozenArray's buffer is its own code. */

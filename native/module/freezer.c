@@ -404,7 +404,7 @@ static freezer *freezer_new(ih_state *state)
 
 /* The interpreter's own freezer, or another while that one is in use (a finalizer or another thread
  * freezes too). */
-static freezer *freezer_take(ih_state *state)
+freezer *freezer_take(ih_state *state)
 {
 #if IH_CACHES
     freezer *f = state->scratch;
@@ -445,7 +445,7 @@ static bool freezer_reset(freezer *f)
     return f->memo_mask < MEMO_KEPT;
 }
 
-static void freezer_give(ih_state *state, freezer *f)
+void freezer_give(ih_state *state, freezer *f)
 {
     bool worth = freezer_reset(f);
     Py_CLEAR(f->offender);

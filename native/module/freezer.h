@@ -17,6 +17,9 @@ int ih_freeze_roots(ih_state *state, ih_store *store, unsigned flags, PyObject *
 /* The same into a bytes object, header included (state, nonce and check zero): tests, fuzzing
  * corpora, files. */
 PyObject *ih_freeze_to_bytes(ih_state *state, PyObject *object);
+/* What freezing into `store` (or NULL) would do with one view or buffer: True, it would be linked
+ * to; False, copied; a str, refused for that reason. NULL with an exception. */
+PyObject *ih_freeze_dry(ih_state *state, ih_store *store, PyObject *object);
 void ih_freezer_free(freezer *scratch);
 
 #endif

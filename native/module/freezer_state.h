@@ -114,6 +114,10 @@ struct freezer {
 #define SHAPE_POOL 16384u  /* key addresses remembered */
 #define RECURSION_MAX 64   /* deeper containers wait in `later`: 1.5 KB of stack a level */
 
+/* The interpreter's own freezer, or another while that one is in use; NULL with an exception. */
+freezer *freezer_take(ih_state *state);
+void freezer_give(ih_state *state, freezer *f);
+
 /* Each encodes one object and gives its word. 0, or -1 with an exception set, f->offender, or
  * f->again. */
 int freeze_value(freezer *f, PyObject *object, int depth, uint32_t *word);
@@ -133,6 +137,8 @@ int freeze_bytes(freezer *f, PyObject *bytes, uint32_t *word);
 int freeze_bytearray(freezer *f, PyObject *bytearray, uint32_t *word);
 int freeze_buffer(freezer *f, PyObject *exporter, int origin, uint32_t *word);
 int freeze_array_view(freezer *f, PyObject *view, uint32_t *word);
+/* Whether its buffer can be frozen, without doing it: 0, or -1 as if it had been tried. */
+int freeze_check_buffer(freezer *f, PyObject *exporter, int origin);
 
 /* freeze_object.c: instances of classes that are no builtins. */
 int freeze_foreign(freezer *f, PyObject *object, int depth, uint32_t *word);

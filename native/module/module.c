@@ -183,6 +183,17 @@ static PyObject *module_image_bytes(PyObject *module, PyObject *object)
     return bytes;
 }
 
+static PyObject *module_freeze_dry(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    ih_state *state = ih_state_of(module);
+    if (nargs != 2 || (args[1] != Py_None && !PyObject_TypeCheck(args[1], state->store_type)))
+        return PyErr_Format(PyExc_TypeError, "_freeze_dry() takes an object and a Store or None");
+    ih_store_object *store = args[1] == Py_None ? NULL : (ih_store_object *)args[1];
+    if (store != NULL && ih_store_alive(store, "explain_freeze") < 0)
+        return NULL;
+    return ih_freeze_dry(state, store == NULL ? NULL : store->shared->store, args[0]);
+}
+
 static PyObject *module_locate(PyObject *module, PyObject *object)
 {
     if (!ih_is_view(ih_state_of(module), object))
@@ -297,6 +308,8 @@ static PyMethodDef functions[] = {
     IH_IMAGE_FILE_METHODS,
     {"_type_name", module_type_name, METH_O,
      "The name of the class of a FrozenObject, \"module.qualname\"; None of anything else."},
+    {"_freeze_dry", (PyCFunction)(void *)module_freeze_dry, METH_FASTCALL,
+     "What freezing would do with one view or buffer: explain_freeze asks."},
     {"_locate", module_locate, METH_O,
      "Where a view lies, for _reopen() in another interpreter: (Handle, word), or None."},
     {"_reopen", (PyCFunction)(void *)module_reopen, METH_FASTCALL,

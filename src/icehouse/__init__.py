@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         frozen,
         unfreezable,
     )
+    from icehouse.store.declarations.explain import explain_freeze
     from icehouse.store.declarations.modules import ImmutableModule
     from icehouse.store.declarations.status import (
         FREEZABLE_EXPLICIT,
@@ -105,6 +106,7 @@ __all__ = [
     "disabled",
     "dumps",
     "enc_hook",
+    "explain_freeze",
     "explicitly_freezable",
     "freezable",
     "freeze",
