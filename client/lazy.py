@@ -11,6 +11,7 @@ LAZY = ("aio", "immutable")
 
 _STATUS = "icehouse.store.declarations.status"
 _DECORATORS = "icehouse.store.declarations.decorators"
+_EXPLAIN = "icehouse.store.declarations.explain"
 _MODULES = "icehouse.store.declarations.modules"
 
 # Public names, and the modules that they come from.
@@ -22,6 +23,7 @@ LAZY_NAMES = {
     "ImmutableModule": _MODULES,
     "NotFreezable": _STATUS,
     "disabled": _STATUS,
+    "explain_freeze": _EXPLAIN,
     "explicitly_freezable": _DECORATORS,
     "freezable": _DECORATORS,
     "frozen": _DECORATORS,

@@ -5,11 +5,24 @@ a whole noted as open, so that rings of such are found, and the refusal that fre
 the first one found here. The freezer stops there; this goes on as if that object were plain.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
 from icehouse.native._image import _freeze_dry
+from icehouse.store.declarations.reading import (
+    ATOMS,
+    CONTAINERS,
+    NDARRAY,
+    Frame,
+    Items,
+    Part,
+    class_names,
+    is_buffer,
+    items_of,
+    size_of,
+    slots_and_dict,
+)
 from icehouse.store.declarations.report import (
     ALIKE_SHOWN,
     CONTENT,
@@ -21,13 +34,14 @@ from icehouse.store.declarations.report import (
     PAYLOAD,
     ROOT,
     VALUE,
+    Graph,
     Node,
     Search,
     Step,
 )
 from icehouse.store.freezing import anatomy, hooks
 from icehouse.store.freezing.refusal import Refusal
-from icehouse.store.freezing.trust import name_of, qualname_of
+from icehouse.store.freezing.trust import name_of
 from icehouse.store.image import VIEW_TYPES
 
 # As in freezer_state.h, freeze_object.c and docs/image-format.md.
@@ -43,68 +57,22 @@ IN_A_RING = "it refers to itself through objects that must be made whole"
 NO_NAME = "its __dict__ has a key that is not a str"
 PLAIN = "replace it by plain data"
 
-# By address: a metaclass may say what it likes about hash and equality of its classes.
-ATOMS = frozenset(
-    map(id, (str, int, float, bool, complex, bytes, type(None), type(...), type(NotImplemented)))
-)
-CONTAINERS = frozenset(map(id, (list, dict, set, frozenset)))
-SIZED = (bytes, bytearray, str)
-NDARRAY = "numpy.ndarray"
-IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 MANY = 16  # items from which on a container is looked at as a whole
-
-Items = Iterator[tuple[Step, Any]]
-
-
-class Frame:
-    """A container or an instance, some of whose children are still to be visited."""
-
-    __slots__ = ("depth", "items", "leave", "node")
-
-    def __init__(self, node: Node, items: Items, depth: int) -> None:
-        self.node = node
-        self.items = items
-        self.depth = depth
-        self.leave: Callable[[], None] | None = None
-
-
-def items_of(obj: Any, base: type) -> Items:
-    """Give what a builtin container holds, as it is now, past what a subclass may define."""
-    if base is dict:
-        return _pairs([*dict.items(obj)])
-    if base in (set, frozenset):
-        return iter([((ITEM, None), item) for item in base.__iter__(obj)])  # type: ignore[misc]
-    return (((INDEX, at), item) for at, item in enumerate([*base.__iter__(obj)]))  # type: ignore[misc]
-
-
-def _pairs(pairs: list[tuple[Any, Any]]) -> Items:
-    for key, value in pairs:
-        if type(key) is not str:
-            yield (KEY, key), key
-        yield (VALUE, key), value
-
-
-class Part:
-    """What the builtin part of an object holds: nobody finds it again by an address."""
-
-    __slots__ = ("base", "items")
-
-    def __init__(self, base: type, items: Items) -> None:
-        self.base = base
-        self.items = items
 
 
 class Walk:
     """One dry run. `nodes` in the order of visits, `refused` in the order of finding."""
 
-    def __init__(self, store: Any, *, run_hooks: bool) -> None:
+    def __init__(self, roots: tuple[Any, ...], store: Any, *, run_hooks: bool) -> None:
+        self.roots = roots
         self.store = store
         self.run_hooks = run_hooks
         self.nodes: list[Node] = []
         self.refused: list[Node] = []
         self.rings: list[Node] = []
+        self.vetoes: list[Node] = []  # those whose __pre_freeze__ was not called
         self.root: Node | None = None
-        self.rules: dict[int, tuple[type, Any]] = {}  # by address, as above
+        self.rules: dict[int, tuple[type, Any, Any]] = {}  # by address, as above
         self.met: dict[int, Node] = {}
         self.words: dict[int, Node] = {}  # what is written for an object that is frozen as another
         self.kept: list[Any] = []
@@ -116,13 +84,12 @@ class Walk:
         self.instead: list[tuple[Any, Any]] = []
         self.uncounted = False
         self.first: tuple[int, frozenset[int]] | None = None  # as it was at the first refusal
-        self.root_object: Any = None
 
     # --- running ---------------------------------------------------------------------------------
 
-    def run(self, obj: Any) -> Node:
-        """Walk all that an object reaches. O(objects); the stack does not grow with their depth."""
-        self.root_object = obj
+    def run(self) -> Graph:
+        """Walk all that the roots reach. O(objects); the stack does not grow with their depth."""
+        obj = self.roots[0] if len(self.roots) == 1 else self.roots
         self.visit(obj, (ROOT, None), None, 0)
         while self.stack or self.later:
             if not self.stack:
@@ -137,7 +104,12 @@ class Walk:
                     frame.leave()
         assert self.root is not None
         self._finish(self.root)
-        return self.root
+        return self.graph()
+
+    def graph(self) -> Graph:
+        """Give what was found so far."""
+        assert self.root is not None
+        return Graph(self.root, self.nodes, self.refused, self.vetoes)
 
     def _finish(self, root: Node) -> None:
         """Put the refusal first that freezing would raise, with its path."""
@@ -158,6 +130,7 @@ class Walk:
         self.refused += self.rings
 
     def note(self, obj: Any, action: str, step: Step, holder: Node | None) -> Node:
+        """Add a node for an object."""
         node = Node(type(obj), action, step, holder, len(self.nodes))
         self.nodes.append(node)
         if holder is None:
@@ -167,8 +140,9 @@ class Walk:
         return node
 
     def _leaf(self, obj: Any, action: str, step: Step, holder: Node | None) -> bool:
-        """Note a value that leads nowhere. Of several beside one another the first have a node
-        each, and the rest one.
+        """Note a value that leads nowhere.
+
+        Of several beside one another the first have a node each, and the rest one.
         """
         cls = type(obj)
         if holder is not None and id(cls) in ATOMS:
@@ -191,6 +165,7 @@ class Walk:
         node.action = "refused"
         node.reason = reason or PLAIN
         node.object = obj
+        self._meet(obj, node)
         if self.first is None:
             self.first = len(self.nodes) - 1, CONTAINERS.union((id(tuple),), self.rules)
         self.refused.append(node)
@@ -337,7 +312,7 @@ class Walk:
         node.items = len(obj)
         try:
             return self._tuple(node, obj, depth)
-        except Exception as error:  # noqa: BLE001 - the class of an item could not be asked
+        except Exception as error:
             return self._raised(node, obj, error)
 
     def _tuple(self, node: Node, obj: Any, depth: int) -> bool:
@@ -376,11 +351,35 @@ class Walk:
         return True
 
     def rule(self, cls: type) -> Any:
-        """Ask for the rule of a class, once."""
+        """Ask for the rule of a class, once: without what is asked before it."""
         known = self.rules.get(id(cls))
         if known is None:
-            known = self.rules[id(cls)] = cls, hooks.rule_of(cls)
+            rule: Any = hooks.rule_of(cls)
+            before = None
+            if type(rule) is tuple and rule[0] == "before":
+                _, before, rule = rule
+            known = self.rules[id(cls)] = cls, rule, before
         return known[1]
+
+    def _ask_before(self, node: Node, obj: Any) -> None:
+        """Ask what comes before an object is read: its status, and perhaps its `__pre_freeze__`."""
+        before = self.rules[id(type(obj))][2]
+        if before is None:
+            return
+        if self.run_hooks:
+            before(obj, self._is_root(obj))
+            return
+        hooks.check_status(obj, self._is_root(obj))
+        if anatomy.class_attribute(type(obj), "__pre_freeze__") is not None:
+            node.reason = "unless its __pre_freeze__ says no, which was not called"
+            self.vetoes.append(node)
+
+    def _check_status(self, obj: Any, names: Iterable[Any]) -> None:
+        if "__freezable__" in names:
+            hooks.check_status(obj, self._is_root(obj))
+
+    def _is_root(self, obj: Any) -> bool:
+        return any(obj is root for root in self.roots)
 
     def _visit_rare(self, obj: Any, step: Step, holder: Node | None, depth: int) -> bool:
         cls = type(obj)
@@ -400,7 +399,7 @@ class Walk:
         return False
 
     def _links(self, obj: Any) -> bool:
-        if self.store is None or self.keys > 0 or obj is self.root_object:
+        if self.store is None or self.keys > 0 or (len(self.roots) == 1 and obj is self.roots[0]):
             return False
         return _freeze_dry(obj, self.store) is True
 
@@ -427,11 +426,12 @@ class Walk:
             rule = self.rule(type(obj))
             if type(rule) is str:
                 return self.refuse(node, obj, rule)
+            self._ask_before(node, obj)
             if depth >= DEPTH_MAX:
                 return self.refuse(node, obj, TOO_DEEP)
             node.late = rule[-1] is not None and rule[0] not in ("tuple", "view")
             return self._by_rule(rule, node, obj, depth)
-        except Exception as error:  # noqa: BLE001 - freezing hands on what rules and users raise
+        except Exception as error:
             return self._raised(node, obj, error)
 
     def _by_rule(self, rule: Any, node: Node, obj: Any, depth: int) -> bool:
@@ -447,17 +447,20 @@ class Walk:
         if form == "made":
             names, values = rule[2](obj)
             self.kept.append(values)
+            self._check_status(obj, names)
             self._meet(obj, node)
             pairs = [((FIELD, name), value) for name, value in zip(names, values, strict=True)]
             return self.whole(node, obj, iter(pairs), depth, is_tuple=False)
         if form == "state":
             names, values, _ = rule[1](obj)
             self.kept.append(values)
+            self._check_status(obj, names)
             self._meet(obj, node)
             return self._fields(node, None, zip(names, values, strict=True), depth)
         if form == "container" and rule[3] is not None:
             content, fields = rule[3](obj)
             self.kept.append((content, fields))
+            self._check_status(obj, fields)
             self._meet(obj, node)
             node.items = len(content)
             return self._fields(node, content, fields.items(), depth)
@@ -467,6 +470,7 @@ class Walk:
         fields = slots_and_dict(obj, rule[-1] if rule[0] == "view" else rule[2])
         if not all(type(name) is str for name, _ in fields):
             return self.refuse(node, obj, NO_NAME)
+        self._check_status(obj, [name for name, _ in fields])
         self._meet(obj, node)
         if rule[0] == "view":
             return self._fields(node, None, fields, depth)
@@ -531,42 +535,3 @@ class Walk:
         frame.leave = leave
         self.stack.append(frame)
         return True
-
-
-def is_buffer(cls: type) -> bool:
-    """Whether the freezer asks objects of a class for their buffer, without its rule."""
-    if cls is memoryview:
-        return True
-    return bool(_flags(cls) & IMMUTABLE) and name_of(cls) in ("array.array", NDARRAY)
-
-
-_flags = type.__dict__["__flags__"].__get__
-_module = type.__dict__["__module__"].__get__
-
-
-def class_names(cls: type) -> None:
-    """Raise as the freezer does where a class has no usable name."""
-    module = _module(cls)
-    if type(module) is not str:
-        raise TypeError(
-            f"cannot freeze: the __module__ of class {qualname_of(cls)} is {module!r}, not text"
-        )
-
-
-def slots_and_dict(obj: Any, slots: Any) -> list[tuple[Any, Any]]:
-    """Read the slots that are set and the `__dict__`, without the object's own code."""
-    found: list[tuple[Any, Any]] = []
-    for name, member in slots:
-        try:
-            found.append((name, member.__get__(obj, type(obj))))
-        except AttributeError:
-            continue
-    attributes = anatomy.dict_descriptor(type(obj))
-    if attributes is not None:
-        found += dict.items(attributes.__get__(obj))
-    return found
-
-
-def size_of(kind: type, values: list[Any], before: int | None = 0) -> int | None:
-    """Add up how long bytes and texts are; None for other types."""
-    return sum(map(len, values)) + (before or 0) if kind in SIZED else None

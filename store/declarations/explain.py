@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from icehouse.store.declarations.report import FreezeReport
 
+AS_IT_IS = "frozen already: freeze() returns it as it is"
+
 
 def explain_freeze(*objects: Any, store: Any = None, run_hooks: bool = False) -> "FreezeReport":
     """Say what `freeze(*objects)` would do, and all that stands in its way; nothing is changed.
@@ -18,8 +20,8 @@ def explain_freeze(*objects: Any, store: Any = None, run_hooks: bool = False) ->
 
     It runs of your code what freezing runs too, once: `__freeze__`, `__reduce__`, `__getstate__`,
     `freeze=` of registrations. What these raise is a refusal here. `__pre_freeze__` exists to
-    change something, so it is not called unless `run_hooks` is true; an entry of action "hook" says
-    where a veto may come from. Whether there is room for the result is not looked at.
+    change something, so it is not called unless `run_hooks` is true; `report.vetoes` has those
+    whose hook may still say no. Whether there is room for the result is not looked at.
 
     TypeError without an argument. O(objects), 1 to 5 µs for each that is no plain value.
     """
@@ -30,9 +32,8 @@ def explain_freeze(*objects: Any, store: Any = None, run_hooks: bool = False) ->
     if not objects:
         raise TypeError("explain_freeze() needs at least one object")
     obj = objects[0] if len(objects) == 1 else objects
-    walk = Walk(store, run_hooks=run_hooks)
-    if store is None and is_frozen(obj):
-        node = walk.note(obj, "by nature", (ROOT, None), None)
-        node.reason = "frozen already: freeze() returns it as it is"
-        return FreezeReport(node, walk.nodes, walk.refused)
-    return FreezeReport(walk.run(obj), walk.nodes, walk.refused)
+    walk = Walk(objects, store, run_hooks=run_hooks)
+    if store is not None or not is_frozen(obj):
+        return FreezeReport(walk.run())
+    walk.note(obj, "by nature", (ROOT, None), None).reason = AS_IT_IS
+    return FreezeReport(walk.graph())

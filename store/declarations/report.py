@@ -70,7 +70,7 @@ def step_text(step: Step) -> str:
 def _repr(key: Any) -> str:
     try:
         return repr(key)
-    except Exception:  # noqa: BLE001 - code of a user; freezing names the type then, too
+    except Exception:
         return f"<{type(key).__name__} object>"
 
 
@@ -96,8 +96,9 @@ def edges(node: Node, *, until: int | None = None) -> Iterator[tuple[Step, Node]
 
 
 def _values_first(children: list[tuple[Step, Node]]) -> list[tuple[Step, Node]]:
-    """Put the value of each pair before its key: freezing writes keys first, and looks for them
-    last.
+    """Put the value of each pair before its key.
+
+    Freezing writes keys first, and looks for them last.
     """
     if not any(step[0] == KEY for step, _ in children):
         return children
@@ -130,8 +131,10 @@ class Search:
                     order.append(child)
 
     def path(self, node: Node) -> str:
-        """Write the way to a node. One that can't be reached is named as the root, as freezing
-        does where the way leads through a copy of its own.
+        """Write the way to a node.
+
+        One that can't be reached is named as the root, as freezing does where the way leads through
+        a copy of its own.
         """
         steps = []
         came = self.from_.get(node)
@@ -144,6 +147,36 @@ class Search:
         """Find what holds a node on that way."""
         came = self.from_.get(node)
         return came[1] if came else None
+
+
+class Graph:
+    """All that was found: nodes in the order of visits, those that are refused, and the root."""
+
+    def __init__(
+        self, root: Node, nodes: list[Node], refused: list[Node], vetoes: list[Node]
+    ) -> None:
+        self.root = root
+        self.nodes = nodes
+        self.refused = refused
+        self.vetoes = vetoes
+        self._search: Search | None = None
+
+    def path(self, node: Node) -> str:
+        """Write the shortest way to a node."""
+        if node.path is not None:
+            return node.path
+        if self._search is None:
+            self._search = Search(self.root)
+        return self._search.path(node)
+
+    def headline(self) -> str:
+        """Say whether freezing would succeed."""
+        total = sum(node.count for node in self.nodes)
+        if not self.refused:
+            return f"{plural(total, 'object')} can be frozen"
+        are = "is" if len(self.refused) == 1 else "are"
+        of = f"{len(self.refused):,} of {plural(total, 'object')}"
+        return f"cannot be frozen: {of} {are} refused"
 
 
 class Entry:
@@ -160,20 +193,19 @@ class Entry:
     * "captured": the variable of a function is cut from its scope, with the value that it has,
     * "unbound": a global that has no value yet: using it will raise NameError,
     * "uncallable": a method that can't be frozen: calling it on the frozen class will raise,
-    * "hook": it has a `__pre_freeze__`, which was not called (`hooks=True` calls it),
     * "refused": it can't be frozen, and so nothing is.
     """
 
-    __slots__ = ("_node", "_report")
+    __slots__ = ("_graph", "_node")
 
-    def __init__(self, node: Node, report: "FreezeReport") -> None:
+    def __init__(self, node: Node, graph: "Graph") -> None:
         self._node = node
-        self._report = report
+        self._graph = graph
 
     @property
     def path(self) -> str:
         """The shortest way from the root: `root['models'][3].weights`. O(its length)."""
-        return self._report._path(self._node)
+        return self._graph.path(self._node)
 
     @property
     def type(self) -> type:
@@ -225,16 +257,13 @@ class FreezeReport:
     the one that `freeze` would name first.
     """
 
-    def __init__(self, root: Node, nodes: list[Node], refused: list[Node]) -> None:
-        self._root = root
-        self._nodes = nodes
-        self._refused = refused
-        self._search: Search | None = None
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
 
     @property
     def ok(self) -> bool:
         """Whether freezing would succeed."""
-        return not self._refused
+        return not self._graph.refused
 
     def __bool__(self) -> bool:
         return self.ok
@@ -242,28 +271,33 @@ class FreezeReport:
     @property
     def refused(self) -> list[Entry]:
         """What can't be frozen. The first has the path and reason that NotFreezableError has."""
-        return [Entry(node, self) for node in self._refused]
+        return [Entry(node, self._graph) for node in self._graph.refused]
+
+    @property
+    def vetoes(self) -> list[Entry]:
+        """What has a `__pre_freeze__` that was not called, and may say no."""
+        return [Entry(node, self._graph) for node in self._graph.vetoes]
 
     def __iter__(self) -> Iterator[Entry]:
-        for node in self._nodes:
-            yield Entry(node, self)
+        for node in self._graph.nodes:
+            yield Entry(node, self._graph)
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._graph.nodes)
 
     def having(self, action: str) -> list[Entry]:
         """Give the entries of one action: `report.having("linked")`."""
-        return [Entry(node, self) for node in self._nodes if node.action == action]
+        return [Entry(node, self._graph) for node in self._graph.nodes if node.action == action]
 
     def totals(self) -> dict[str, int]:
         """Count the objects by what would become of them."""
         counts: dict[str, int] = {}
-        for node in self._nodes:
+        for node in self._graph.nodes:
             counts[node.action] = counts.get(node.action, 0) + node.count
         return counts
 
     def __repr__(self) -> str:
-        return f"<FreezeReport: {self._headline()}>"
+        return f"<FreezeReport: {self._graph.headline()}>"
 
     def __str__(self) -> str:
         return self.tree()
@@ -276,31 +310,15 @@ class FreezeReport:
         """
         from icehouse.store.declarations.tree import draw
 
-        return "\n".join(indent + text for indent, text, _ in draw(self, lines))
+        return "\n".join(indent + text for indent, text, _ in draw(self._graph, lines))
 
     def __rich_console__(self, console: Any, options: Any) -> Iterable[Any]:
         from rich.text import Text
 
         from icehouse.store.declarations.tree import STYLES, draw
 
-        for indent, text, action in draw(self, 60):
+        for indent, text, action in draw(self._graph, 60):
             yield Text(indent + text, style=STYLES.get(action, ""))
-
-    def _headline(self) -> str:
-        total = sum(node.count for node in self._nodes)
-        if self.ok:
-            return f"{plural(total, 'object')} can be frozen"
-        return (
-            f"cannot be frozen: {len(self._refused):,} of {plural(total, 'object')} "
-            f"{'is' if len(self._refused) == 1 else 'are'} refused"
-        )
-
-    def _path(self, node: Node) -> str:
-        if node.path is not None:
-            return node.path
-        if self._search is None:
-            self._search = Search(self._root)
-        return self._search.path(node)
 
 
 def plural(count: int, noun: str) -> str:

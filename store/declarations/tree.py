@@ -11,7 +11,7 @@ from icehouse.store.declarations.report import (
     REASON_SHOWN,
     REFUSED_SHOWN,
     STEP_SHOWN,
-    FreezeReport,
+    Graph,
     Node,
     Step,
     name_of_type,
@@ -26,7 +26,6 @@ STYLES = {
     "refused": "bold red",
     "uncallable": "red",
     "unbound": "yellow",
-    "hook": "yellow",
     "linked": "green",
     "in place": "cyan",
     "captured": "cyan",
@@ -37,26 +36,26 @@ STYLES = {
 Line = tuple[str, str, str]  # indentation, text, action
 
 
-def draw(report: FreezeReport, limit: int) -> Iterator[Line]:
+def draw(graph: Graph, limit: int) -> Iterator[Line]:
     """Give the lines: a headline, what is refused, then the tree."""
-    yield "", report._headline(), "headline"
-    refused = report.refused
-    for entry in refused[:REFUSED_SHOWN]:
-        path, kind = shorten(entry.path, PATH_SHOWN), name_of_type(entry.type)
-        yield "  ", f"{path}: {kind}: {shorten(entry.reason, REASON_SHOWN)}", "refused"
+    yield "", graph.headline(), "headline"
+    refused = graph.refused
+    for node in refused[:REFUSED_SHOWN]:
+        path, kind = shorten(graph.path(node), PATH_SHOWN), name_of_type(node.kind)
+        yield "  ", f"{path}: {kind}: {shorten(node.reason, REASON_SHOWN)}", "refused"
     if len(refused) > REFUSED_SHOWN:
         yield "  ", f"… and {len(refused) - REFUSED_SHOWN:,} more", "more"
-    yield from _Drawing(report, limit).lines()
+    yield from _Drawing(graph, limit).lines()
 
 
 class _Drawing:
-    def __init__(self, report: FreezeReport, limit: int) -> None:
-        self.report = report
+    def __init__(self, graph: Graph, limit: int) -> None:
+        self.graph = graph
         self.left = max(limit, 1)
         self.shown: set[int] = set()
 
     def lines(self) -> Iterator[Line]:
-        pending: list[tuple[int, Step | None, Node | str]] = [(0, None, self.report._root)]
+        pending: list[tuple[int, Step | None, Node | str]] = [(0, None, self.graph.root)]
         while pending:
             depth, step, node = pending.pop()
             if isinstance(node, str):
@@ -77,7 +76,7 @@ class _Drawing:
                 pending += reversed(list(self._below(depth + 1, node)))
 
     def _below(self, depth: int, node: Node) -> Iterator[tuple[int, Step | None, Node | str]]:
-        """What to draw below a node: of siblings that are alike the first, and how many more."""
+        """Give what to draw below a node: of those alike the first, and how many more there are."""
         children = [*_with_content(node)]
         for _, group in groupby(children, key=lambda pair: _look(*pair)):
             alike = [*group]
@@ -92,7 +91,7 @@ class _Drawing:
     def _text(self, step: Step | None, node: Node, *, again: bool) -> str:
         name = "root" if step is None else shorten(step_text(step), STEP_SHOWN).strip()
         if again:
-            return f"{name}: same as {shorten(self.report._path(node), PATH_SHOWN)}"
+            return f"{name}: same as {shorten(self.graph.path(node), PATH_SHOWN)}"
         kind = name_of_type(node.kind)
         if node.items is not None:
             kind = f"{kind}, {plural(node.items, 'item')}"

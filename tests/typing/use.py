@@ -70,6 +70,16 @@ def snapshots() -> None:
     icehouse.thaw(view)
 
 
+def reports(store: icehouse.Store) -> None:
+    report = icehouse.explain_freeze([1], {}, store=store, run_hooks=True)
+    assert_type(report.ok, bool)
+    assert_type(report.tree(lines=10), str)
+    for entry in report:
+        assert_type(entry.path, str)
+        assert_type(entry.reason, str | None)
+    assert_type(report.totals(), dict[str, int])
+
+
 def failures() -> None:
     try:
         icehouse.get("ih1_")
