@@ -316,12 +316,12 @@ class disabled(Generic[_Obj]):  # noqa: N801 - the name that PEP 795 gives it
         self._obj = obj
 
     def __enter__(self) -> _Obj:
-        obj = self._obj
+        obj: Any = self._obj
         watch(obj if issubclass(type(obj), type) else type(obj))
         with _lock:
             _, times = _disabled.get(id(obj), (obj, 0))
             _disabled[id(obj)] = obj, times + 1
-        return obj
+        return self._obj
 
     def __exit__(
         self,

@@ -56,6 +56,11 @@ def class_payload(cls: type) -> tuple[str, str]:
         )
     if resolve_class(module, qualname, OWN) is cls:
         return module, qualname
+    if not module:
+        raise Refusal(
+            f"the __module__ of the class {qualname} is no text, so that no name leads to it: "
+            "set it to the name of the module that holds it"
+        )
     raise Refusal(
         f"{module}.{qualname} is not this class, so that no name leads to it; "
         "set its __module__ and __qualname__ to where it is"
@@ -200,13 +205,17 @@ def open_frozendict(payload: Any, trust: Trust) -> Any:
 
 def rule_of_sequence(cls: type, base: type) -> tuple[Any, ...] | None:
     """time.struct_time, os.stat_result and their like: tuples with names, made in C."""
-    if cls is base and _is_sequence(cls):
+    if cls is base and is_sequence(cls):
         return ("value", codes.STRUCT_SEQUENCE, _sequence_payload)
     return None
 
 
-def _is_sequence(cls: type) -> bool:
-    return tuple in cls.__bases__ and type(namespace_of(cls).get("n_fields")) is int
+def is_sequence(cls: type) -> bool:
+    """Whether a class is a tuple with names that is made in C."""
+    attributes = namespace_of(cls)
+    counts = ("n_fields", "n_sequence_fields", "n_unnamed_fields")
+    made_in_c = cls.__bases__ == (tuple,) and "__slots__" not in attributes
+    return made_in_c and all(type(attributes.get(name)) is int for name in counts)
 
 
 def _sequence_payload(obj: Any) -> tuple[str, str, tuple[Any, ...], dict[str, Any]]:
@@ -227,19 +236,32 @@ _FACES = {"posix": "os"}
 def _found_as(cls: type) -> tuple[str, str]:
     module, qualname = module_of(cls), qualname_of(cls)
     module = _FACES.get(module, module)
-    if lookup(module, qualname) is not cls:
-        raise Refusal(f"{module}.{qualname} can't be made again: freeze tuple(x)")
+    if _sequence_type(module, qualname) is not cls:
+        raise Refusal(f"no name leads to {module}.{qualname}: freeze tuple(x)")
+    if "__new__" not in namespace_of(cls):
+        raise Refusal(f"the interpreter makes no other {module}.{qualname}: freeze tuple(x)")
     return module, qualname
+
+
+def _sequence_type(module: str, qualname: str) -> type | None:
+    """Find the type: `sys` has `float_info` itself under its name."""
+    found = lookup(module, qualname)
+    cls = found if isinstance(found, type) else type(found)
+    return cls if type(cls) is type and is_sequence(cls) and qualname_of(cls) == qualname else None
 
 
 def open_sequence(payload: Any, trust: Trust) -> Any:
     """Make a struct sequence again; a plain record where its type isn't found."""
     module, qualname, items, hidden = payload
     items, hidden = tuple(items), dict(hidden)
-    cls = lookup(module, qualname) if trust.own or module in ("os", "time") else None
-    if isinstance(cls, type) and type(cls) is type and _is_sequence(cls):
+    if type(module) is not str or type(qualname) is not str:
+        raise ValueError("a name is text")
+    harmless = trust.own or module in ("os", "sys", "time")
+    cls = _sequence_type(module, qualname) if harmless else None
+    if cls is not None:
         try:
-            return cls(items, hidden)
+            # One of a single field has a constructor of its own: os.sched_param.
+            return cls(*items) if len(items) == 1 else cls(items, hidden)
         except TypeError:  # another number of fields: another version
             cls = None
     names = [f"item{number}" for number in range(len(items))]

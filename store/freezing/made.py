@@ -36,6 +36,10 @@ PYDANTIC_PRIVATE = "__pydantic_private__"
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
     """Which family a class is of; None where another family of its MRO knows better."""
+    if base is tuple:
+        sequence: tuple[Any, ...] | None = registry.load("builtin", "rule_of_sequence")(cls, cls)
+        if sequence is not None:
+            return sequence
     if declares(cls):
         return None
     if anatomy.has_finalizer(cls):

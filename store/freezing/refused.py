@@ -24,7 +24,8 @@ _WEAK = (
 )
 _WEAK_CONTAINER = "its items are held weakly, which nobody else could keep: freeze {}(x)"
 _MODULE = (
-    "a module is code and state of this process: freeze its name, and import it where it is used"
+    "a module is code and state of this process: freeze icehouse.ImmutableModule(module), which "
+    "holds it by its name"
 )
 # In data: a function that is an argument of freeze() freezes as a declaration.
 FUNCTION = (

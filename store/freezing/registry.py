@@ -22,13 +22,14 @@ from typing import Any
 from icehouse.store.freezing import codes, ecosystem, refused, registrations
 from icehouse.store.freezing.anatomy import dict_descriptor, mro, namespace
 from icehouse.store.freezing.aside import Aside
-from icehouse.store.freezing.trust import name_of
+from icehouse.store.freezing.trust import module_of, name_of, qualname_of
 
 # A type's name, as it is in an MRO -> the file of its family.
 FAMILIES: dict[str, str | tuple[str, str]] = {
     # Members of enumerations are ints, dates and what not, so this is asked first: see FIRST.
     "enum.Enum": "enums",
     "builtins.type": "builtin",
+    "xml.etree.ElementTree.Element": "trees",
     "builtins.range": "builtin",
     "builtins.slice": "builtin",
     "builtins.mappingproxy": "builtin",
@@ -202,12 +203,22 @@ def rule_of(cls: type) -> tuple[Any, ...] | str:
     if type(rule) is not tuple or any(base is type for base in mro(cls)):
         return rule  # classes inside data go by their name: that freezes nothing
     # C sees a field of the name `__freezable__` where the fields are what is frozen.
+    if not module_of(cls) and rule[0] in ("view", "state", "container", "tuple", "made"):
+        return nameless(cls)
     sees = rule[0] in ("view", "made", "tuple") or (rule[0] == "container" and rule[3] is None)
     if _is_asked(cls, sees):
         return ("before", _before, rule)
     if _may_be_marked(rule) and not sees and dict_descriptor(cls) is not None:
         return ("before", _before_if_marked, rule)
     return rule
+
+
+def nameless(cls: type) -> str:
+    """Say why a class whose `__module__` is no text does not freeze, nor its instances."""
+    return (
+        f"the __module__ of its class {qualname_of(cls)} is no text, so that no name leads to the "
+        "class: set it to the name of the module that holds it"
+    )
 
 
 def _may_be_marked(rule: tuple[Any, ...]) -> bool:
