@@ -12,6 +12,7 @@ LAZY = ("aio", "immutable")
 _STATUS = "icehouse.store.declarations.status"
 _DECORATORS = "icehouse.store.declarations.decorators"
 _EXPLAIN = "icehouse.store.declarations.explain"
+_FIELDS = "icehouse.store.declarations.fields"
 _MODULES = "icehouse.store.declarations.modules"
 
 # Public names, and the modules that they come from.
@@ -21,7 +22,9 @@ LAZY_NAMES = {
     "FREEZABLE_PROXY": _STATUS,
     "FREEZABLE_YES": _STATUS,
     "ImmutableModule": _MODULES,
+    "InterpreterLocal": _FIELDS,
     "NotFreezable": _STATUS,
+    "SharedField": _FIELDS,
     "disabled": _STATUS,
     "explain_freeze": _EXPLAIN,
     "explicitly_freezable": _DECORATORS,

@@ -590,6 +590,16 @@ class Store:
     def _wait(
         self, name: str, version: int | None, timeout: float | None, /
     ) -> tuple[Handle | None, int] | None: ...
+    # For store/declarations/fields.py.
+    def _cell_get(self, id: bytes, /) -> Any: ...  # noqa: A002 - positional only
+    def _cell_look(self, id: bytes, /) -> tuple[Any, int]: ...  # noqa: A002 - positional only
+    def _cell_set(
+        self,
+        id: bytes,  # noqa: A002 - positional only
+        value: tuple[Any, ...] | None,
+        expected: int | None,
+        /,
+    ) -> int | None: ...
     def usage(self) -> Usage: ...
     def check(self) -> None: ...
     def trim(self) -> None: ...

@@ -15,6 +15,8 @@ REPLY_BIT = 0x8000
 LINKS_MAX = 2048
 DELETE_SOME_MAX = 256
 NAME_MAX = 512
+CELL_PREFIX = "ih1_cell_"
+CELL_DIGITS = 32
 ANY_VERSION = 2**64 - 1
 PAGE_ENTRIES = 16384
 SESSION_BYTES = 4096 + 16 * PAGE_ENTRIES
@@ -206,7 +208,7 @@ def utf8_text(text: str) -> bytes:
     return data[: FRAME_MAX - 16].decode("utf-8", "ignore").encode()
 
 
-def name_of(data: bytes) -> str:
+def name_of(data: bytes, *, cells: bool = False) -> str:
     """Check a name that a client sent."""
     if not 0 < len(data) <= NAME_MAX:
         raise RefusedError(
@@ -216,12 +218,19 @@ def name_of(data: bytes) -> str:
         name = data.decode("utf-8")
     except UnicodeDecodeError:
         raise RefusedError(Result.INVALID, "a name must be UTF-8") from None
-    check_name(name)
+    check_name(name, cells=cells)
     return name
 
 
-def check_name(name: str) -> None:
-    """Refuse what may not be a name."""
+def is_cell(name: str) -> bool:
+    """Whether a name is that of a cell: see arena.h."""
+    return len(name) == len(CELL_PREFIX) + CELL_DIGITS and name.startswith(CELL_PREFIX)
+
+
+def check_name(name: str, *, cells: bool = False) -> None:
+    """Refuse what may not be a name, nor (with `cells`) one of a cell."""
+    if cells and is_cell(name) and set(name[len(CELL_PREFIX) :]) <= set("0123456789abcdef"):
+        return
     if name.startswith("ih1_") or "\0" in name:
         raise RefusedError(
             Result.INVALID, "a name must not begin with ih1_, as handles do, nor have a NUL"

@@ -206,7 +206,7 @@ class Binary:
         start = frames.BIND_REQUEST.size
         if len(body) != start + length:
             raise ProtocolError("a name is not as long as its frame says")
-        name = frames.name_of(body[start:])
+        name = frames.name_of(body[start:], cells=True)
         handle = (locator, nonce) if (locator, nonce) != (0, 0) else None
         version = self.daemon.bind(name, handle, expected)
         return frames.VERSION_REPLY.pack(version), ()

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from icehouse.server.catalog import Catalog
 from icehouse.server.counters import Counters
 from icehouse.server.failpoints import failpoint
-from icehouse.server.frames import Handle, RefusedError, Result, Why
+from icehouse.server.frames import Handle, RefusedError, Result, Why, is_cell
 from icehouse.server.journal import Journal, Kind, Record
 from icehouse.server.names import Names
 
@@ -54,6 +54,11 @@ class Life:
     def is_plain(self) -> bool:
         """Whether there is nothing to know after all."""
         return not (self.pinned or self.fleeting or self.expires_ns or self.links or self.doomed)
+
+
+def described(name: str) -> str:
+    """Give a name for a message: cells have none that means anything."""
+    return "that of a shared field" if is_cell(name) else repr(name)
 
 
 def now_ns() -> int:
@@ -143,7 +148,7 @@ class Lifetimes:
             raise self.gone(handle, "delete an image")
         if names:
             if not force:
-                shown = ", ".join(repr(name) for name in names[:5])
+                shown = ", ".join(map(described, names[:5]))
                 more = f" and {len(names) - 5} more" if len(names) > 5 else ""
                 raise RefusedError(
                     Result.CONFLICT,
@@ -156,6 +161,14 @@ class Lifetimes:
         failpoint("delete.condemned")
         self._bury(handle, why)
         failpoint("delete.buried")
+
+    def discard(self, handle: Handle) -> None:
+        """Delete an image that nobody was told of: nobody will ask how it went."""
+        if self.of(handle) is None and handle[0] >> 24 not in self.retired:
+            if self.catalog.condemn(handle):
+                self.counters.deletes[NAMES[Why.DELETED]] += 1
+        elif self.catalog.lives(handle):
+            self.delete(handle, force=False)
 
     def _bury(self, handle: Handle, why: int) -> None:
         self.journal.append(Kind.GONE, why, handle)

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator
 
 from icehouse.server.catalog import Board
 from icehouse.server.failpoints import failpoint
-from icehouse.server.frames import ANY_VERSION, Figures, Handle, RefusedError, Result
+from icehouse.server.frames import (
+    ANY_VERSION,
+    Figures,
+    Handle,
+    RefusedError,
+    Result,
+    is_cell,
+)
 from icehouse.server.journal import Journal, Kind, Record
 from icehouse.server.keys import NumberedKey
 
@@ -53,6 +60,10 @@ class Names:
         """Give the names of an image."""
         return self.by_image.get(handle[0], ())
 
+    def told_of(self, handle: Handle) -> tuple[str, ...]:
+        """Give those that users may know: not that of a cell."""
+        return tuple(name for name in self.of(handle) if not is_cell(name))
+
     def lookup(self, name: str) -> tuple[Handle | None, int]:
         """Give what a name is bound to, and its version; (None, the last version) if it is not."""
         handle, version = self.entries.get(name, (NOBODY, 0))
@@ -71,7 +82,7 @@ class Names:
             if not name.startswith(prefix):
                 return
             handle, version = self.entries[name]
-            if handle != NOBODY:
+            if handle != NOBODY and not is_cell(name):
                 count -= 1
                 yield name, handle, version
 

@@ -280,7 +280,7 @@ class Operations(Parts):
 
     def bind(self, name: str, handle: Handle | None, expected: int = ANY_VERSION) -> int:
         """Bind a name to an image, or unbind it (None), by compare-and-swap; the new version."""
-        frames.check_name(name)
+        frames.check_name(name, cells=True)
         if handle is not None:
             self._living(handle, f"bind the name {name!r}")
         before = self.names.lookup(name)[0]
@@ -288,8 +288,20 @@ class Operations(Parts):
         version = self.relieved(lambda: self.names.bind(name, handle, expected))
         self.counters.binds += 1
         if before is not None and before != handle:
-            self.lifetimes.touched_now(before)
+            self._lost(name, before)
         return version
+
+    def _lost(self, name: str, handle: Handle) -> None:
+        """Look after an image that has lost a name; one that a cell has lost goes.
+
+        Should the daemon die between the bind and this, that one image stays until its producer
+        ends, and is an orphan then.
+        """
+        if frames.is_cell(name) and not self.names.of(handle):
+            self.lifetimes.discard(handle)
+            self.reclaimer.kick()
+        else:
+            self.lifetimes.touched_now(handle)
 
     def publish(
         self,
@@ -422,7 +434,9 @@ class Operations(Parts):
         handle = found.handle
         life = self.lifetimes.of(handle)
         lines = []
-        names = self.names.of(handle)
+        names = self.names.told_of(handle)
+        if len(names) < len(self.names.of(handle)):
+            lines.append("A shared field holds it.")
         if names:
             shown = ", ".join(repr(name) for name in names[:10])
             more = f" and {len(names) - 10} more" if len(names) > 10 else ""
@@ -459,7 +473,7 @@ class Operations(Parts):
                 "It is an orphan: its producer has ended and nothing keeps it. It goes"
                 f" {self.config.orphan_ttl:g} s after its last lease."
             )
-        elif not names and not linked and not (life is not None and life.pinned):
+        elif not self.names.of(handle) and not linked and not (life is not None and life.pinned):
             lines.append("It lives until it is deleted, or for a while after its producer ends.")
         return lines
 

@@ -74,7 +74,7 @@ def an_object(daemon: "Daemon", stat: Stat, state: str) -> messages.Object:
     handle = stat.handle
     segment = daemon.segments.by_id.get(handle[0] >> 24)
     life = daemon.lifetimes.of(handle)
-    names = daemon.names.of(handle)
+    names = daemon.names.told_of(handle)
     told = messages.Object(
         HANDLE.pack(*handle),
         stat.size,

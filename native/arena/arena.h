@@ -283,6 +283,14 @@ ih_result ih_lookup(ih_store *store, const char *name, size_t length, ih_handle 
 ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_lease **out,
                        ih_error *error);
 
+/* Cells: names that the library alone binds, for what is changed inside frozen images. They begin
+ * with what no name of a user may begin with, no list shows them, and the image that one loses is
+ * deleted, whoever holds it, by whom it was put and whoever dies in between. */
+#define IH_CELL_PREFIX "ih1_cell_"
+#define IH_CELL_DIGITS 32u /* in hexadecimal, behind the prefix */
+#define IH_CELL_NAME (sizeof IH_CELL_PREFIX - 1u + IH_CELL_DIGITS)
+bool ih_is_cell(const char *name, size_t length);
+
 /* ---- looking --------------------------------------------------------------------------------- */
 
 typedef struct {

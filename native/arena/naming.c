@@ -5,17 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A name that an image of an ephemeral store loses may have been all that kept it. */
-static void lost_name(ih_store *store, ih_handle handle)
+bool ih_is_cell(const char *name, size_t length)
+{
+    return length == IH_CELL_NAME && memcmp(name, IH_CELL_PREFIX, sizeof IH_CELL_PREFIX - 1u) == 0;
+}
+
+/* A name that an image of an ephemeral store loses may have been all that kept it. The cell that
+ * loses its image was: nobody else knows it. */
+static void lost_name(ih_store *store, ih_handle handle, bool cell)
 {
     ih_segment *segment = ih_find_segment(store->process, ih_locator_id(handle.locator));
     uint32_t unit = ih_locator_unit(handle.locator);
     ih_header header;
-    if (!store->ephemeral || ih_names_count(&store->names, handle.locator) > 0 ||
+    if (!(store->ephemeral || cell) || ih_names_count(&store->names, handle.locator) > 0 ||
         !ih_may_hold(segment, unit))
         return;
     const ih_entry *entry = ih_map_find(&store->process->map, handle.locator);
-    bool kept = entry != NULL && (ih_is_held(entry) || entry->linked > 0 || entry->pinned);
+    bool kept = !cell && entry != NULL && (ih_is_held(entry) || entry->linked > 0 || entry->pinned);
     if (!kept && !ih_is_dying(segment, unit) &&
         ih_heap_sealed(&segment->heap, unit, &handle.nonce, &header))
         (void)ih_image_condemn(segment, unit, &header);
@@ -58,7 +64,7 @@ static ih_result bind_locked(ih_store *store, const char *name, size_t length,
     if (version != NULL)
         *version = now;
     if (had)
-        lost_name(store, lost);
+        lost_name(store, lost, ih_is_cell(name, length));
     return IH_OK;
 }
 
@@ -172,7 +178,7 @@ ih_result ih_store_wait(ih_store *store, const char *name, size_t length, uint64
 
 static bool matches(const ih_name_entry *entry, const char *prefix, size_t length)
 {
-    return entry->bound && entry->length >= length &&
+    return entry->bound && entry->length >= length && !ih_is_cell(entry->text, entry->length) &&
            (length == 0 || memcmp(entry->text, prefix, length) == 0);
 }
 

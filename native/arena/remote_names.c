@@ -280,7 +280,7 @@ static bool collect(const ih_board *board, const char *prefix, size_t length, ih
     ih_name found = {0};
     const char *name;
     while (ih_board_next(board, &cursor, &name, &found.length, &found.handle, &found.version)) {
-        if (found.handle.locator == 0 || found.length < length ||
+        if (found.handle.locator == 0 || found.length < length || ih_is_cell(name, found.length) ||
             (length > 0 && memcmp(name, prefix, length) != 0))
             continue;
         if (*count == room) {

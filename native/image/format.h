@@ -10,6 +10,7 @@
 #define IH_IMAGE_MAGIC 0x4849u
 #define IH_IMAGE_VERSION 3u
 #define IH_IMAGE_LINKS 1u /* a flag: the graph ends with a table of links */
+#define IH_IMAGE_CELLS 2u /* a flag: it holds values of code IH_VALUE_CELL */
 #define IH_IMAGE_LINKS_MAX 2048u
 #define IH_LINK_BYTES 16u                /* an entry of the table: a handle */
 #define IH_GRAPH_MAX ((uint64_t)1 << 33) /* 31-bit offsets in units of 4 bytes */
@@ -128,7 +129,8 @@ typedef enum {
     IH_FORM_MADE,
     IH_FORMS
 } ih_form_code;
-#define IH_VALUE_CLASS 1u /* the one code of a VALUE that is known here: (module, qualified name) */
+#define IH_VALUE_CLASS 1u /* the codes of a VALUE that are known here: (module, qualified name) */
+#define IH_VALUE_CELL 43u /* and what is changed inside frozen images, so that no copy keeps it */
 
 /* Where the elements of a packed node start, given where its header (and wide count) ends. */
 static inline uint64_t ih_packed_start(uint64_t after_header, uint64_t bytes, uint32_t width)

@@ -24,6 +24,7 @@ typedef struct {
     uint64_t graph;      /* end of the nodes, <= size, checked */
     uint64_t size;       /* bytes mapped and ours to read */
     uint32_t links;      /* handles in the table behind the nodes, checked */
+    bool cells;          /* it says that it holds values of code IH_VALUE_CELL */
 } ih_image;
 
 typedef struct {
@@ -85,12 +86,12 @@ static inline int ih_image_open(const uint8_t *base, uint64_t size, ih_image *ou
         IH_FAULT(48, "not an image: wrong magic number");
     if (header.version != IH_IMAGE_VERSION)
         IH_FAULT(50, "an image of another format version");
-    if ((header.flags & ~IH_IMAGE_LINKS) != 0)
+    if ((header.flags & ~(IH_IMAGE_LINKS | IH_IMAGE_CELLS)) != 0)
         IH_FAULT(51, "unknown flags");
     if (header.graph_size < IH_IMAGE_START || header.graph_size > size ||
         header.graph_size > IH_GRAPH_MAX || header.graph_size % 4 != 0)
         IH_FAULT(56, "graph size outside the image");
-    *out = (ih_image){base, header.graph_size, size, 0};
+    *out = (ih_image){base, header.graph_size, size, 0, (header.flags & IH_IMAGE_CELLS) != 0};
     *root = header.root;
     if (header.flags & IH_IMAGE_LINKS) {
         uint64_t room = header.graph_size - IH_IMAGE_START;

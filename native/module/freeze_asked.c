@@ -152,6 +152,7 @@ int freeze_as_value(freezer *f, const known_class *class, PyObject *object, int 
     if (result < 0)
         return freeze_failed(result);
     f->writer.size += 4;
+    f->cells |= class->rule->number == IH_VALUE_CELL;
     *word = ih_word_at(at);
     if (memo_add(f, object, *word) < 0 || freeze_open(f, object, *word, false) < 0)
         return -1;

@@ -322,6 +322,25 @@ static int check_value(freezer *f, ih_image_object *image, const ih_node *node)
     return result;
 }
 
+/* ---- cells ---------------------------------------------------------------------------------- */
+
+/* What a cell holds is not in the image: it is asked for what it is now, and for whom (H16). Of an
+ * image that is not ours it has no cell, and is what it was. 1: it is to be copied as it is. */
+static int copy_cell(freezer *f, ih_image_object *image, uint32_t word, uint32_t *copy)
+{
+    f->cells = true;
+    if (image->lease == NULL || !image->lease->trusted)
+        return 1;
+    if (!f->careful)
+        return freeze_again(f, NULL);
+    __atomic_sub_fetch(&f->state->freezing, 1, __ATOMIC_RELAXED);
+    PyObject *field = ih_decode(image, word);
+    __atomic_add_fetch(&f->state->freezing, 1, __ATOMIC_RELAXED);
+    if (field == NULL || freeze_keep(f, field) < 0)
+        return -1;
+    return freeze_value(f, field, 1, copy);
+}
+
 /* ---- one node ------------------------------------------------------------------------------- */
 
 static int copy_node(freezer *f, uint32_t from, uint32_t word, const ih_node *node, uint32_t *copy)
@@ -377,6 +396,9 @@ static int copy_node(freezer *f, uint32_t from, uint32_t word, const ih_node *no
             result = push(f->copies, from, node->capacity, at + 4);
         break;
     case IH_VALUE:
+        result = node->n == IH_VALUE_CELL ? copy_cell(f, image, word, copy) : 1;
+        if (result <= 0)
+            return result;
         result = check_value(f, image, node);
         if (result == 0)
             result = copy_words(f, from, node, 1, 0, &at);

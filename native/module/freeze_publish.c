@@ -38,7 +38,7 @@ static ih_result write_body(const freezer *f, ih_block *block, ih_error *error)
 
 static ih_image_header image_header(const freezer *f, uint32_t root)
 {
-    uint8_t flags = f->link_count > 0 ? IH_IMAGE_LINKS : 0;
+    uint8_t flags = (f->link_count > 0 ? IH_IMAGE_LINKS : 0) | (f->cells ? IH_IMAGE_CELLS : 0);
     return (ih_image_header){IH_IMAGE_MAGIC, IH_IMAGE_VERSION, flags, root, f->writer.size};
 }
 
@@ -98,7 +98,7 @@ bool freeze_is_whole_image(const ih_state *state, PyObject *object)
                 Py_TYPE(object) == state->bytes_type; /* may be slices too */
     return !slice && !part && !ih_word_is_int(root) && ih_word_offset(root) == view->at &&
            view->image->lease != NULL && view->image->lease->trusted &&
-           view->image->image.links == 0;
+           view->image->image.links == 0 && !view->image->image.cells;
 }
 
 /* Seals the image, and tells the store what it links to before anybody knows its handle. */

@@ -430,7 +430,7 @@ static bool freezer_reset(freezer *f)
     Py_CLEAR(f->kept);
     Py_CLEAR(f->derived);
     f->keys = f->open_count = f->barrier = f->as_count = 0;
-    f->again = false;
+    f->again = f->cells = false;
     freeze_forget_links(f);
     ih_writer_reset(&f->writer);
     f->memo_count = f->aliases_known = f->shapes_made = f->shape_hits = f->shape_keys_count = 0;

@@ -86,6 +86,7 @@ struct freezer {
     ih_handle *links;  /* the table of links, and numbers into it plus one by hash; or NULL */
     uint16_t *link_slots;
     uint32_t link_count;
+    bool cells;                   /* a value of code IH_VALUE_CELL was written */
     PyObject *offender;           /* owned: what could not be frozen */
     struct freeze_copies *copies; /* freeze_copy.c; NULL: no view was copied yet */
     bool lasting;                 /* into a store, whose images are believed; else into bytes */

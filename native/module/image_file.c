@@ -36,7 +36,7 @@ PyObject *ih_file_image_of(PyObject *module, PyObject *object)
             return NULL;
         image = image_of_handle(state, handle);
     }
-    if (image && image->image.links > 0)
+    if (image && (image->image.links > 0 || image->image.cells))
         Py_SETREF(image, (ih_image_object *)Py_NewRef(Py_None));
     return (PyObject *)image;
 }

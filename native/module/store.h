@@ -65,6 +65,11 @@ int ih_store_need_daemon(ih_store_object *self, const char *wanted);
 /* Tells the daemon of an image: one round trip. 0; -1 with an exception. */
 int ih_store_publish(ih_store_object *self, ih_handle handle, PyObject *name, uint32_t flags,
                      uint64_t ttl_ns, PyObject *subject);
+/* ... in store_cell.c: what a cell holds, or None; that and its version; a new image for it, or
+ * none, the version being the expected one, else None ... */
+PyObject *ih_store_cell_get(PyObject *self, PyObject *id);
+PyObject *ih_store_cell_look(PyObject *self, PyObject *id);
+PyObject *ih_store_cell_set(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 /* ... in store_build.c ... */
 PyObject *ih_store_build_method(PyObject *self, PyObject *args);
 PyObject *ih_copies_of(PyObject *module, PyObject *object);

@@ -339,6 +339,12 @@ static PyMethodDef store_methods[] = {
     {"_build", ih_store_build_method, METH_VARARGS,
      "_build(shape, format, itemsize, order, evictable, /): memory of an array in the store. For "
      "create()."},
+    {"_cell_get", ih_store_cell_get, METH_O,
+     "_cell_get(id, /): what a cell holds, or None. For store/declarations/fields.py."},
+    {"_cell_look", ih_store_cell_look, METH_O,
+     "_cell_look(id, /): the same, and the version of it."},
+    {"_cell_set", (PyCFunction)(void *)ih_store_cell_set, METH_FASTCALL,
+     "_cell_set(id, value, expected, /): its new version, or None: it had another one."},
     {"_wait", (PyCFunction)(void *)ih_store_wait_method, METH_FASTCALL,
      "_wait(name, version, timeout, /): (Handle or None, version) once the version is another one "
      "(None: at once); None when the time has passed. For watch()."},

@@ -58,7 +58,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
         memcpy(&header, data + 48, sizeof header);
         header.magic = IH_IMAGE_MAGIC;
         header.version = IH_IMAGE_VERSION;
-        header.flags &= IH_IMAGE_LINKS;
+        header.flags &= IH_IMAGE_LINKS | IH_IMAGE_CELLS;
         header.graph_size = size & ~(size_t)3;
         memcpy(data + 48, &header, sizeof header);
     }

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         unfreezable,
     )
     from icehouse.store.declarations.explain import explain_freeze
+    from icehouse.store.declarations.fields import InterpreterLocal, SharedField
     from icehouse.store.declarations.modules import ImmutableModule
     from icehouse.store.declarations.status import (
         FREEZABLE_EXPLICIT,
@@ -91,11 +92,13 @@ __all__ = [
     "IcehouseError",
     "ImmutableModule",
     "InterpreterError",
+    "InterpreterLocal",
     "NotFreezable",
     "NotFreezableError",
     "NotPermitted",
     "ProtocolError",
     "Record",
+    "SharedField",
     "Store",
     "StoreClosed",
     "StoreFull",

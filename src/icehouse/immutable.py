@@ -13,6 +13,7 @@ from icehouse.store.declarations.decorators import (
 from icehouse.store.declarations.decorators import (
     explicitly_freezable as explicitlyFreezable,  # noqa: N812 - the name that the PEP gives it
 )
+from icehouse.store.declarations.fields import InterpreterLocal, SharedField
 from icehouse.store.declarations.modules import ImmutableModule, import_module
 from icehouse.store.declarations.status import (
     FREEZABLE_EXPLICIT,
@@ -35,8 +36,10 @@ __all__ = [
     "FREEZABLE_PROXY",
     "FREEZABLE_YES",
     "ImmutableModule",
+    "InterpreterLocal",
     "NotFreezable",
     "NotFreezableError",
+    "SharedField",
     "deep_freeze",
     "disabled",
     "explicitlyFreezable",

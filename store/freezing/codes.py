@@ -52,6 +52,10 @@ TORCH: Final = 37
 FUNCTION: Final = 40  # see declarations/functions.py; needs trust in code
 PARTIAL: Final = 41  # (function, args, keywords, attributes); needs trust in code
 MODULE: Final = 42  # the name of a module; needs trust in code
+# What is changed inside frozen graphs: see declarations/fields.py. The first is known to C, which
+# has no copy of an image keep it as it is (native/image/format.h).
+SHARED_FIELD: Final = 43  # (id, initial value, place or None), or with the value at the time
+INTERPRETER_LOCAL: Final = 44  # (id, value, None), or (id, None, factory)
 
 # Families of MADE objects.
 STRUCT: Final = 1

@@ -35,6 +35,8 @@ FAMILIES: dict[str, str | tuple[str, str]] = {
     "builtins.mappingproxy": "builtin",
     "builtins.frozendict": "builtin",
     "icehouse.store.freezing.records.Record": "builtin",
+    "icehouse.store.declarations.fields.SharedField": "declarations.fields",
+    "icehouse.store.declarations.fields.InterpreterLocal": "declarations.fields",
     **dict.fromkeys(
         (
             *("builtins.builtin_function_or_method", "builtins.method_descriptor"),
@@ -119,6 +121,8 @@ FROZEN: dict[str, str] = {
         ),
         "builtin",
     ),
+    "icehouse.store.declarations.fields.SharedField": "declarations.fields",
+    "icehouse.store.declarations.fields.InterpreterLocal": "declarations.fields",
     "datetime.date": "dates",
     "datetime.datetime": "dates",
     "datetime.time": "dates",
@@ -160,11 +164,15 @@ OPENERS: dict[int, tuple[str, str]] = {
     codes.FUNCTION: ("declarations.declared", "open_function"),
     codes.PARTIAL: ("declarations.partials", "open_partial"),
     codes.MODULE: ("declarations.modules", "open_module"),
+    codes.SHARED_FIELD: ("declarations.fields", "open_shared"),
+    codes.INTERPRETER_LOCAL: ("declarations.fields", "open_local"),
     **ecosystem.OPENERS,
 }
 # The same for thaw(), where it differs.
 THAWERS: dict[int, tuple[str, str]] = {
     codes.REDUCE: ("reduce", "thaw"),
+    codes.SHARED_FIELD: ("declarations.fields", "thaw_shared"),
+    codes.INTERPRETER_LOCAL: ("declarations.fields", "thaw_local"),
     **ecosystem.THAWERS,
 }
 

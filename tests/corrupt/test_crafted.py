@@ -47,7 +47,7 @@ def refused(forged: bytes, ask: Any = icehouse.thaw) -> None:
         (48, b"XX"),
         (50, b"\1"),
         (51, b"\1"),
-        (51, b"\2"),
+        (51, b"\4"),
         (52, b"\x10\0\0\0"),
         (56, b"\xff" * 8),
         (56, bytes(8)),

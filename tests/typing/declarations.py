@@ -67,6 +67,21 @@ def statuses() -> None:
     print(number, icehouse.FREEZABLE_PROXY)
 
 
+def fields() -> None:
+    counter = icehouse.SharedField(0)
+    assert_type(counter, icehouse.SharedField[int])
+    assert_type(counter.get(), int)
+    assert_type(counter.swap(1), int)
+    assert_type(counter.compare_and_swap(1, 2), bool)
+    counter.set(3)
+    counter.reset()
+    counter.set("3")  # type: ignore[arg-type]  # another type of value
+    cache = icehouse.InterpreterLocal[dict[str, int]](dict)
+    assert_type(cache.get(), dict[str, int])
+    cache.set({})
+    assert_type(icehouse.InterpreterLocal(3).get(), int)
+
+
 def modules() -> None:
     proxy = icehouse.ImmutableModule(json)
     proxy.dumps([1])
