@@ -39,6 +39,7 @@ from icehouse.store.declarations.report import (
     Search,
     Step,
 )
+from icehouse.store.declarations.together import Again
 from icehouse.store.freezing import anatomy, hooks
 from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import name_of
@@ -172,6 +173,8 @@ class Walk:
         return False
 
     def _raised(self, node: Node, obj: Any, error: Exception) -> bool:
+        if isinstance(error, Again):
+            raise error
         if isinstance(error, Refusal):
             return self.refuse(node, obj, str(error))
         return self.refuse(node, obj, f"freezing it raises {type(error).__name__}: {error}")

@@ -28,9 +28,14 @@ def explain_freeze(*objects: Any, store: Any = None, run_hooks: bool = False) ->
     from icehouse.native._image import is_frozen
     from icehouse.store.declarations.dry_run import Walk
     from icehouse.store.declarations.report import ROOT, FreezeReport
+    from icehouse.store.declarations.together import is_declaration
 
     if not objects:
         raise TypeError("explain_freeze() needs at least one object")
+    if any(is_declaration(obj) for obj in objects):
+        from icehouse.store.declarations.dry_plan import DryPlan
+
+        return FreezeReport(DryPlan(run_hooks=run_hooks).run(objects))
     obj = objects[0] if len(objects) == 1 else objects
     walk = Walk(objects, store, run_hooks=run_hooks)
     if store is not None or not is_frozen(obj):

@@ -140,8 +140,11 @@ class Search:
         came = self.from_.get(node)
         while came is not None:
             steps.append(step_text(came[0]))
-            came = self.from_[came[1]]
-        return "root" + "".join(reversed(steps))
+            node = came[1]
+            if node.path is not None:
+                break
+            came = self.from_[node]
+        return (node.path or "root") + "".join(reversed(steps))
 
     def holder(self, node: Node) -> Node | None:
         """Find what holds a node on that way."""
@@ -336,4 +339,5 @@ def name_of_type(kind: type) -> str:
     """Name a class as an error would: builtin ones without their module."""
     from icehouse.store.freezing.trust import name_of
 
-    return name_of(kind).removeprefix("builtins.")
+    name = name_of(kind).removeprefix("builtins.")
+    return "function" if name == "icehouse.FreezableFunction" else name

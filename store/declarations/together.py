@@ -100,7 +100,7 @@ class BaseItem:
         """Have nothing to take back."""
 
 
-class _Data(BaseItem):
+class Data(BaseItem):
     """An argument of freeze() that is data."""
 
     def check(self, plan: "Plan") -> None:
@@ -134,7 +134,7 @@ class _Datum:
         self.take = take
 
 
-class _Again(Exception):
+class Again(Exception):
     """A function was met inside of data, and is planned now."""
 
 
@@ -181,7 +181,7 @@ class Plan:
             raise Refusal(refused.FUNCTION)
         if item is None:
             self._plan(obj, _root_path(obj), is_root=False)
-            raise _Again
+            raise Again
         if item.failure is not None:
             raise Refusal(str(item.failure))
         self._inside.append(item)
@@ -201,13 +201,11 @@ class Plan:
         return item.frozen
 
     def _plan(self, obj: Any, path: str, *, is_root: bool) -> Item:
-        from icehouse.store.declarations import status
-
         maker = maker_of(obj)
         try:
             if maker is not None:  # of data, the freezer asks
-                status.before(obj, is_root)
-            item: Item = (maker or _Data)(obj, path, self)
+                self._ask_before(obj, is_root)
+            item: Item = (maker or Data)(obj, path, self)
         except Refusal as refusal:
             item = BaseItem(obj, path, self)
             item.failure = error_of(path, obj, str(refusal), None)
@@ -216,6 +214,16 @@ class Plan:
                 self._waiting.append(item)
         self._items[id(obj)] = item
         return item
+
+    # --- what a dry run does otherwise (dry_plan.py) ---------------------------------------------
+
+    def _ask_before(self, obj: Any, is_root: bool) -> None:
+        from icehouse.store.declarations import status
+
+        status.before(obj, is_root)
+
+    def _freeze(self, data: Any) -> Any:
+        return _freeze_data(data)
 
     # --- the phases ------------------------------------------------------------------------------
 
@@ -233,7 +241,7 @@ class Plan:
         for _ in range(ROUNDS_MAX):
             self._check_waiting()
             for root in self._roots:
-                if type(root) is _Data and root.frozen is None:
+                if type(root) is Data and root.frozen is None:
                     self._check(root)
             live = self._live()
             if self._snapshot(set(map(id, live))) and len(self._live()) == len(live):
@@ -261,7 +269,7 @@ class Plan:
         before, self._inside, self._only_planned = self._inside, [], True
         try:
             with planning(self):
-                return _freeze_data(obj), self._inside
+                return self._freeze(obj), self._inside
         finally:
             self._inside, self._only_planned = before, False
 
@@ -302,8 +310,8 @@ class Plan:
             return True
         try:
             with planning(self):
-                frozen = _freeze_data([datum.value for datum in data])
-        except _Again:
+                frozen = self._freeze([datum.value for datum in data])
+        except Again:
             return False
         except NotFreezableError as error:
             self._blame(error, data)
@@ -373,6 +381,11 @@ def maker_of(obj: Any) -> Callable[[Any, str, Plan], Item] | None:
     module = __import__(f"icehouse.store.declarations.{where[0]}", fromlist=[where[1]])
     maker: Callable[[Any, str, Plan], Item] = getattr(module, where[1])
     return maker
+
+
+def is_declaration(obj: Any) -> bool:
+    """Whether freeze() plans something, and does not freeze it as data."""
+    return not is_frozen(obj) and maker_of(obj) is not None
 
 
 def is_callable_declaration(obj: Any) -> bool:

@@ -89,7 +89,8 @@ class _Drawing:
                 yield depth, None, f"… and {total - len(shown):,} more like it"
 
     def _text(self, step: Step | None, node: Node, *, again: bool) -> str:
-        name = "root" if step is None else shorten(step_text(step), STEP_SHOWN).strip()
+        name = node.path or "root" if step is None else step_text(step).strip()
+        name = shorten(name, STEP_SHOWN)
         if again:
             return f"{name}: same as {shorten(self.graph.path(node), PATH_SHOWN)}"
         kind = name_of_type(node.kind)
@@ -97,6 +98,8 @@ class _Drawing:
             kind = f"{kind}, {plural(node.items, 'item')}"
         elif node.size is not None and node.count == 1:
             kind = f"{kind}, {plural(node.size, 'byte')}"
+        if node.action == "unbound":
+            kind = "a name"
         why = f" ({shorten(node.reason, REASON_SHOWN)})" if node.reason else ""
         return f"{name}: {kind}: {node.action}{why}"
 
