@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-import icehouse
 from icehouse import (
     FREEZABLE_EXPLICIT,
     FREEZABLE_NO,
@@ -233,13 +232,17 @@ def set_invalid(function: Any) -> Any:
     return function
 
 
+def user_with(child: Any, limits: list[int]) -> Any:
+    return freezable("limits")(lambda: (child(), limits))
+
+
 class World:
     """Two functions, one that both reach, what one captured, and data."""
 
     def __init__(self) -> None:
         self.limits = limits = [1, 2]
-        self.child: Any = child = decorated()
-        self.first: Any = first = freezable("limits")(lambda: (child(), limits))
+        self.child = child = decorated()
+        self.first = first = user_with(child, limits)
         self.second: Any = freezable(lambda: first())
         self.data = {"a": [1], "child": [2]}
         self.roots = [self.first, self.second, self.data]
