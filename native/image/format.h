@@ -129,8 +129,12 @@ typedef enum {
     IH_FORM_MADE,
     IH_FORMS
 } ih_form_code;
-#define IH_VALUE_CLASS 1u /* the codes of a VALUE that are known here: (module, qualified name) */
-#define IH_VALUE_CELL 43u /* and what is changed inside frozen images, so that no copy keeps it */
+/* Codes of VALUEs that are known here. A class: (module, qualified name), or these and a
+ * definition, a dict. From 40 to 63: declarations, which thaw() leaves as they are. */
+#define IH_VALUE_CLASS 1u
+#define IH_VALUE_DECLARATION 40u
+#define IH_VALUE_DECLARATION_LAST 63u
+#define IH_VALUE_CELL 43u /* what is changed inside frozen images, so that no copy keeps it */
 
 /* Where the elements of a packed node start, given where its header (and wide count) ends. */
 static inline uint64_t ih_packed_start(uint64_t after_header, uint64_t bytes, uint32_t width)

@@ -113,6 +113,13 @@ static inline void ih_image_link(const ih_image *image, uint64_t index, uint64_t
     memcpy(handle, image->base + image->graph + index * IH_LINK_BYTES, IH_LINK_BYTES);
 }
 
+/* What a class's definition may be: a dict, here or behind a link. */
+static inline bool ih_is_definition(unsigned kind)
+{
+    return kind == IH_DICT_SHAPED || kind == IH_DICT_PAIRS || kind == IH_DICT_HASHED ||
+           kind == IH_LINK;
+}
+
 /* What a link may lead to: what opens as a view. Not another link, so that chains end. */
 static inline bool ih_may_be_linked(unsigned kind)
 {

@@ -198,7 +198,20 @@ static int check_shape(checker *c, uint64_t where, uint32_t word, uint64_t *n)
     return meet_all(c, shape.data, shape.n, 4, AS_TEXT);
 }
 
-/* The name of a class: a pair of texts. */
+/* A class's definition. */
+static int check_definition(checker *c, uint64_t where, uint32_t word)
+{
+    ih_node node;
+    if (ih_word_is_int(word) || ih_word_is_constant(word))
+        CHECK_FAULT(where, "not a definition");
+    if (ih_read_node(c->image, word, &node, c->fault) < 0)
+        return -1;
+    if (!ih_is_definition(node.kind))
+        CHECK_FAULT(where, "not a definition");
+    return 0;
+}
+
+/* The name of a class: two texts, and a definition. */
 static int check_class_name(checker *c, uint64_t at, uint32_t word)
 {
     ih_node pair;
@@ -206,9 +219,14 @@ static int check_class_name(checker *c, uint64_t at, uint32_t word)
         CHECK_FAULT(at, "a class without a name");
     if (ih_read_node(c->image, word, &pair, c->fault) < 0)
         return -1;
-    if (pair.n != 2 || (pair.kind != IH_TUPLE && pair.kind != IH_TUPLE_STR))
+    if (pair.kind == IH_TUPLE_STR && pair.n == 2)
+        return 0;
+    if (pair.kind != IH_TUPLE || (pair.n != 2 && pair.n != 3))
         CHECK_FAULT(at, "a class without a name");
-    return pair.kind == IH_TUPLE ? meet_all(c, pair.data, 2, 4, AS_TEXT) : 0;
+    if (pair.n == 3 &&
+        check_definition(c, pair.data + 8, ih_load_word(c->image->base + pair.data + 8)) < 0)
+        return -1;
+    return meet_all(c, pair.data, 2, 4, AS_TEXT);
 }
 
 static int check_value(checker *c, uint64_t at, const ih_node *node)

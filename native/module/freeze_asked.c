@@ -131,11 +131,39 @@ int freeze_made(freezer *f, const known_class *class, PyObject *object, int dept
     return result;
 }
 
+/* A frozen class, if it has a definition: 1; 0: it is named as all classes are; -1. */
+static int freeze_definition(freezer *f, PyTypeObject *type, uint32_t *word)
+{
+    bool defined;
+    PyObject *payload = freeze_class_payload(f, type, &defined);
+    if (payload == NULL || !defined) {
+        Py_XDECREF(payload);
+        return payload == NULL ? -1 : 0;
+    }
+    const known_class *known = freeze_met_class(f, type);
+    *word = known != NULL ? known->class_word : 0;
+    int result;
+    if (*word != 0) {
+        ih_mark_shared(&f->writer, *word);
+        result = memo_add(f, (PyObject *)type, *word);
+    } else {
+        result = freeze_defined_class(f, type, payload, word);
+    }
+    Py_DECREF(payload);
+    return result < 0 ? -1 : 1;
+}
+
 int freeze_as_value(freezer *f, const known_class *class, PyObject *object, int depth,
                     uint32_t *word)
 {
     uint64_t at = 0;
     uint32_t inner;
+    if (class->rule->number == IH_VALUE_CLASS && PyType_Check(object) &&
+        ih_is_frozen_class(f->state, (PyTypeObject *)object)) {
+        int defined = freeze_definition(f, (PyTypeObject *)object, word);
+        if (defined != 0)
+            return defined < 0 ? -1 : 0;
+    }
     PyObject *payload = ask(f, class, object);
     if (payload == NULL)
         return -1;

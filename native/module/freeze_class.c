@@ -1,5 +1,6 @@
 /* The classes that one freeze meets: their rules, names and layouts. */
 #include "module/freezer_state.h"
+#include "module/object.h"
 
 /* ---- classes by address --------------------------------------------------------------------- */
 
@@ -97,27 +98,24 @@ void freeze_forget_classes(freezer *f)
 
 /* ---- their names and layouts ---------------------------------------------------------------- */
 
-static int write_class(freezer *f, const freeze_rule *rule, PyTypeObject *type, uint32_t *word)
+int freeze_class_names(freezer *f, PyObject *names, uint64_t n, uint64_t *third, uint32_t *word)
 {
-    PyObject *names = ih_rule_names(rule, type);
-    uint32_t payload = 0, parts[2];
+    uint32_t parts[2];
     uint64_t at = 0;
-    if (names == NULL)
-        return -1;
-    int result = freeze_str(f, PyTuple_GET_ITEM(names, 0), true, &parts[0], NULL);
-    if (result == 0)
-        result = freeze_str(f, PyTuple_GET_ITEM(names, 1), true, &parts[1], NULL);
-    Py_DECREF(names);
-    if (result < 0)
+    if (freeze_str(f, PyTuple_GET_ITEM(names, 0), true, &parts[0], NULL) < 0 ||
+        freeze_str(f, PyTuple_GET_ITEM(names, 1), true, &parts[1], NULL) < 0)
         return -1;
     ih_writer *w = &f->writer;
-    result = ih_begin_node(w, IH_TUPLE, 2, 8, &at);
+    int result = ih_begin_node(w, IH_TUPLE, n, 4 * n, &at);
     if (result < 0)
         return freeze_failed(result);
-    payload = ih_word_at(at);
+    uint32_t payload = ih_word_at(at);
     ih_put_word(w, w->size, parts[0]);
     ih_put_word(w, w->size + 4, parts[1]);
-    w->size += 8;
+    *third = w->size + 8;
+    if (n == 3)
+        ih_put_word(w, *third, IH_NONE);
+    w->size += 4 * n;
     result = ih_begin_node(w, IH_VALUE, IH_VALUE_CLASS, 4, &at);
     if (result < 0)
         return freeze_failed(result);
@@ -125,6 +123,64 @@ static int write_class(freezer *f, const freeze_rule *rule, PyTypeObject *type, 
     w->size += 4;
     *word = ih_word_at(at);
     return 0;
+}
+
+static int write_class(freezer *f, const freeze_rule *rule, PyTypeObject *type, uint32_t *word)
+{
+    uint64_t none;
+    PyObject *names = ih_rule_names(rule, type);
+    int result = names == NULL ? -1 : freeze_class_names(f, names, 2, &none, word);
+    Py_XDECREF(names);
+    return result;
+}
+
+/* A class with its definition, which leads back to it: so its word is known before that is written.
+ * The definition is written as what is nested too deeply is, when everything around it is done:
+ * definitions lead to other definitions without end. */
+int freeze_defined_class(freezer *f, PyTypeObject *type, PyObject *payload, uint32_t *word)
+{
+    uint64_t third;
+    uint32_t definition;
+    known_class *class = f->classes == NULL ? NULL : f->classes[class_slot(f, type)];
+    if (freeze_keep(f, Py_NewRef(payload)) < 0 ||
+        freeze_class_names(f, payload, 3, &third, word) < 0 ||
+        memo_add(f, (PyObject *)type, *word) < 0)
+        return -1;
+    if (class != NULL)
+        class->class_word = *word;
+    uint32_t outside = freeze_enter_lazy(f);
+    int result = freeze_value(f, PyTuple_GET_ITEM(payload, 2), RECURSION_MAX, &definition);
+    freeze_leave_lazy(f, outside);
+    if (result == 0)
+        ih_put_word(&f->writer, third, definition);
+    return result;
+}
+
+PyObject *freeze_class_payload(freezer *f, PyTypeObject *type, bool *defined)
+{
+    PyObject *hook = ih_hook(f->state, "class_payload");
+    PyObject *payload = hook != NULL ? freeze_call(f, hook, (PyObject *)type) : NULL;
+    Py_XDECREF(hook);
+    if (payload != NULL && !ih_is_class_payload(f->state, payload, defined)) {
+        PyErr_Format(PyExc_TypeError, "class_payload(%s) gave %.200R, which is no payload",
+                     type->tp_name, payload);
+        Py_CLEAR(payload);
+    }
+    return payload;
+}
+
+/* The definition is asked for anew, as rules don't keep classes alive. */
+static int ask_definition(freezer *f, PyTypeObject *type, uint32_t *word)
+{
+    bool defined;
+    if (!f->careful)
+        return freeze_again(f, NULL);
+    PyObject *payload = freeze_class_payload(f, type, &defined);
+    int result = payload == NULL ? -1
+                 : defined       ? freeze_defined_class(f, type, payload, word)
+                                 : write_class(f, NULL, type, word);
+    Py_XDECREF(payload);
+    return result;
 }
 
 /* Once for the layouts of its instances and, if it was met as a value, for that. */
@@ -140,7 +196,9 @@ int freeze_class_word(freezer *f, PyTypeObject *type, uint32_t *word)
     uint32_t name = (uint32_t)IH_VALUE_CLASS << 8 | IH_NODE_BIT | (uint32_t)IH_VALUE;
     if (*word < IH_CONSTANTS_END * 2 || (*word & 1) != 0 ||
         (ih_load32(f->writer.bytes + (uint64_t)(*word >> 1) * 4) & ~IH_SHARED_BIT) != name)
-        if (write_class(f, class != NULL ? class->rule : NULL, type, word) < 0)
+        if ((class != NULL && class->rule->defined
+                 ? ask_definition(f, type, word)
+                 : write_class(f, class != NULL ? class->rule : NULL, type, word)) < 0)
             return -1;
     if (class != NULL)
         class->class_word = *word;

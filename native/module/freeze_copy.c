@@ -277,47 +277,57 @@ static int refuse_image(freezer *f)
                          "allow_classes= when you get it, or thaw it first");
 }
 
-/* Whether the class that is named by the first two words of a payload was vouched for. */
-static int check_class(freezer *f, ih_image_object *image, uint32_t payload, PyObject *trust)
+/* Whether the class that is named by the first two words of a payload was vouched for. Its names,
+ * as they were read: what lies there may change. NULL with an exception or f->offender. */
+static PyObject *check_class(freezer *f, ih_image_object *image, uint32_t payload, PyObject *trust)
 {
     ih_node node;
     ih_fault fault = {0, "a class without a name"};
     if (ih_word_is_int(payload) || ih_word_is_constant(payload) ||
         ih_read_node(&image->image, payload, &node, &fault) < 0)
-        return fault_at(image, fault.offset, fault.reason);
+        return fault_at(image, fault.offset, fault.reason), NULL;
     if (node.kind != IH_TUPLE || node.n < 2)
-        return fault_at(image, ih_word_offset(payload), "a class without a name");
+        return fault_at(image, ih_word_offset(payload), "a class without a name"), NULL;
     const uint8_t *words = image->image.base + node.data;
     PyObject *hook = ih_hook_of(f->state, IH_HOOK_RESOLVE_CLASS), *class = NULL;
     PyObject *module = hook == NULL ? NULL : ih_decode(image, ih_load_word(words));
     PyObject *name = module == NULL ? NULL : ih_decode(image, ih_load_word(words + 4));
     if (name != NULL && PyUnicode_CheckExact(module) && PyUnicode_CheckExact(name))
-        class = PyObject_CallFunctionObjArgs(hook, module, name, trust, NULL);
+        class = PyObject_CallFunctionObjArgs(hook, module, name, trust, Py_None, NULL);
     else if (name != NULL)
         fault_at(image, ih_word_offset(payload), "a class without a name");
-    bool unknown = class == Py_None;
+    PyObject *names = NULL;
+    if (class == Py_None)
+        (void)refuse_image(f);
+    else if (class != NULL)
+        names = PyTuple_Pack(2, module, name);
     Py_XDECREF(module);
     Py_XDECREF(name);
     Py_XDECREF(class);
-    return unknown ? refuse_image(f) : class == NULL ? -1 : 0;
+    return names;
 }
 
-static int check_value(freezer *f, ih_image_object *image, const ih_node *node)
+/* 1: it was written as *copy, without what nobody vouched for: a class's definition. 0: it may be
+ * copied. */
+static int check_value(freezer *f, ih_image_object *image, const ih_node *node, uint32_t *copy)
 {
     if (!f->lasting || (image->lease != NULL && image->lease->trusted) || is_harmless(node->n))
         return 0;
     if (!f->careful)
         return freeze_again(f, NULL);
     PyObject *trust = ih_image_trust(image);
-    PyObject *code = trust == NULL ? NULL : PyObject_GetAttrString(trust, "code");
-    int vouched = code == NULL ? -1 : PyObject_IsTrue(code);
-    Py_XDECREF(code);
+    int vouched = trust == NULL ? -1 : ih_trust_has_code(trust);
     if (vouched != 0)
         return vouched < 0 ? -1 : 0;
     if (node->n != IH_VALUE_CLASS && node->n != CODE_ENUM)
         return refuse_image(f);
     Py_INCREF(trust);
-    int result = check_class(f, image, node->shape, trust);
+    uint64_t third;
+    PyObject *names = check_class(f, image, node->shape, trust);
+    int result = names == NULL ? -1 : 0;
+    if (result == 0 && node->n == IH_VALUE_CLASS)
+        result = freeze_class_names(f, names, 2, &third, copy) < 0 ? -1 : 1;
+    Py_XDECREF(names);
     Py_DECREF(trust);
     return result;
 }
@@ -399,7 +409,9 @@ static int copy_node(freezer *f, uint32_t from, uint32_t word, const ih_node *no
         result = node->n == IH_VALUE_CELL ? copy_cell(f, image, word, copy) : 1;
         if (result <= 0)
             return result;
-        result = check_value(f, image, node);
+        result = check_value(f, image, node, copy);
+        if (result == 1)
+            return 0;
         if (result == 0)
             result = copy_words(f, from, node, 1, 0, &at);
         if (result == 0)

@@ -281,6 +281,35 @@ static int keep(ih_state *state, PyTypeObject *class, PyObject *capsule)
     return result;
 }
 
+/* What images call the class. It may refuse to be named. */
+static int take_names(ih_state *state, freeze_rule *rule, PyTypeObject *class)
+{
+    if (!ih_is_frozen_class(state, class)) {
+        rule->names = ih_class_names(class);
+        if (rule->names == NULL)
+            PyErr_Clear(); /* said when they are needed */
+        return 0;
+    }
+    PyObject *hooks = hooks_of(state);
+    PyObject *payload =
+        hooks ? PyObject_CallMethod(hooks, "class_payload", "O", (PyObject *)class) : NULL;
+    if (payload == NULL) {
+        PyObject *reason = ih_rule_refusal(state);
+        if (reason == NULL)
+            return -1;
+        rule->kind = RULE_REFUSED;
+        Py_XSETREF(rule->reason, reason);
+        return 0;
+    }
+    if (ih_is_class_payload(state, payload, &rule->defined))
+        rule->names = PyTuple_GetSlice(payload, 0, 2);
+    else
+        PyErr_Format(PyExc_TypeError, "class_payload(%s) gave %.200R, which is no payload",
+                     class->tp_name, payload);
+    Py_DECREF(payload);
+    return rule->names != NULL ? 0 : -1;
+}
+
 PyObject *ih_rule_ask(ih_state *state, PyTypeObject *class, const freeze_rule **out)
 {
     if (state->rules.known == NULL) {
@@ -302,9 +331,10 @@ PyObject *ih_rule_ask(ih_state *state, PyTypeObject *class, const freeze_rule **
         return NULL;
     rule->version = version;
     rule->generation = now;
-    rule->names = ih_class_names(class);
-    if (rule->names == NULL)
-        PyErr_Clear(); /* said when they are needed */
+    if (take_names(state, rule, class) < 0) {
+        free_rule(rule);
+        return NULL;
+    }
     PyObject *capsule = PyCapsule_New(rule, CAPSULE, destroy);
     if (capsule == NULL) {
         free_rule(rule);
@@ -391,8 +421,30 @@ PyObject *ih_class_names(PyTypeObject *class)
     return names;
 }
 
+bool ih_is_frozen_class(const ih_state *state, PyTypeObject *class)
+{
+    destructor of_class_statement = ((PyTypeObject *)state->errors[IH_ERR_BASE])->tp_dealloc;
+    return PyType_HasFeature(class, Py_TPFLAGS_HEAPTYPE) &&
+           PyType_HasFeature(class, Py_TPFLAGS_IMMUTABLETYPE) &&
+           class->tp_dealloc == of_class_statement;
+}
+
+bool ih_is_class_payload(const ih_state *state, PyObject *payload, bool *defined)
+{
+    Py_ssize_t n = PyTuple_CheckExact(payload) ? PyTuple_GET_SIZE(payload) : 0;
+    *defined = n == 3;
+    if ((n != 2 && n != 3) || !PyUnicode_CheckExact(PyTuple_GET_ITEM(payload, 0)) ||
+        !PyUnicode_CheckExact(PyTuple_GET_ITEM(payload, 1)))
+        return false;
+    PyObject *definition = n == 3 ? PyTuple_GET_ITEM(payload, 2) : NULL;
+    return definition == NULL || PyDict_CheckExact(definition) ||
+           Py_TYPE(definition) == state->dict_type;
+}
+
 PyObject *ih_rule_names(const freeze_rule *rule, PyTypeObject *class)
 {
+    if (rule != NULL && rule->names != NULL && PyType_HasFeature(class, Py_TPFLAGS_IMMUTABLETYPE))
+        return Py_NewRef(rule->names);
     /* Assigning __qualname__ does not count as changing the class. */
     if (rule != NULL && rule->names != NULL && PyType_HasFeature(class, Py_TPFLAGS_HEAPTYPE) &&
         ((PyHeapTypeObject *)class)->ht_qualname == PyTuple_GET_ITEM(rule->names, 1))

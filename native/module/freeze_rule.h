@@ -40,6 +40,7 @@ typedef struct {
     PyObject *before;   /* owned: asked before an object is read; or NULL */
     PyObject *reason;   /* owned, or NULL */
     PyObject *names;    /* owned: ih_class_names() when it was asked; or NULL */
+    bool defined;       /* a definition goes with them, which is asked for each time */
     Py_ssize_t slot_count;
     rule_slot slots[];
 } freeze_rule;
@@ -56,6 +57,12 @@ PyObject *ih_rule_refusal(ih_state *state);
 
 /* The value of a slot; *value is NULL where it is not set, else a new reference. 0 or -1. */
 int ih_rule_slot(const rule_slot *slot, PyObject *object, PyObject **value);
+
+/* Was it made by a class statement, and immutable since? Images say of such a class what
+ * hooks.class_payload() says: its names, or its names and a definition. */
+bool ih_is_frozen_class(const ih_state *state, PyTypeObject *class);
+/* Whether an object is such a payload; *defined: of three parts. */
+bool ih_is_class_payload(const ih_state *state, PyObject *payload, bool *defined);
 
 /* `__module__` and `__qualname__` as the interpreter itself knows them: no code of a metaclass
  * runs. A tuple of two, or NULL with an exception. */

@@ -30,6 +30,7 @@
  */
 #include "module/decode.h"
 #include "module/freezer_state.h"
+#include "module/hooks.h"
 #include "module/process.h"
 #include "module/thaw.h"
 
@@ -526,7 +527,9 @@ static int freeze_once(ih_state *state, ih_store *store, unsigned flags, ih_requ
     f->lasting = true;
     f->roots = request->roots;
     f->asked = request->asked;
+    const ih_store *outside = ih_set_target(store);
     int failed = freeze_graph(f, request->object, &root);
+    (void)ih_set_target(outside);
     request->asked = f->asked;
     f->asked = NULL;
     if (!failed) {
@@ -577,8 +580,10 @@ PyObject *ih_freeze_to_bytes(ih_state *state, PyObject *object)
     PyObject *bytes = NULL;
     f->lasting = false;
     f->roots = -1;
+    const ih_store *outside = ih_set_target(NULL);
     if (freeze_graph(f, object, &root) == 0)
         bytes = freeze_body_to_bytes(f, root);
+    (void)ih_set_target(outside);
     Py_CLEAR(f->asked);
     freezer_give(state, f);
     return bytes;

@@ -2,6 +2,9 @@
 #include "module/hooks.h"
 
 #include "module/image_object.h"
+#include "module/process.h"
+
+#include <stdlib.h>
 
 static const char *const hook_names[IH_HOOKS] = {
     [IH_HOOK_RULE_OF] = "rule_of",
@@ -65,36 +68,114 @@ static PyObject *trust_in(ih_state *state, int own)
 
 PyObject *ih_own_trust(ih_state *state) { return trust_in(state, 1); }
 
+/* The same Trust but for one field. Takes over the value. New reference. */
+static PyObject *replaced(PyObject *trust, const char *field, PyObject *value)
+{
+    PyObject *keywords = value != NULL ? Py_BuildValue("{s:N}", field, value) : NULL;
+    PyObject *replace = keywords != NULL ? PyObject_GetAttrString(trust, "_replace") : NULL;
+    PyObject *none = replace != NULL ? PyTuple_New(0) : NULL;
+    PyObject *made = none != NULL ? PyObject_Call(replace, none, keywords) : NULL;
+    Py_XDECREF(none);
+    Py_XDECREF(replace);
+    Py_XDECREF(keywords);
+    return made;
+}
+
+/* What Store.attach() or Store.connect() needs. *token is 0 where the store has no name. New
+ * reference: a str or None. */
+static PyObject *name_of_store(const ih_store *store, uint64_t *token)
+{
+    char *socket;
+    *token = 0;
+    if (store == NULL || !ih_shared_store_whereabouts(store, token, &socket))
+        Py_RETURN_NONE;
+    if (socket == NULL) {
+        char text[IH_TOKEN_TEXT + 1];
+        PyOS_snprintf(text, sizeof text, IH_TOKEN_PREFIX "%016llx", (unsigned long long)*token);
+        return PyUnicode_FromFormat("token:%s", text);
+    }
+    PyObject *path = PyUnicode_DecodeFSDefault(socket);
+    PyObject *name = path != NULL ? PyUnicode_FromFormat("socket:%U", path) : NULL;
+    Py_XDECREF(path);
+    free(socket);
+    return name;
+}
+
+#define STORE_TRUSTS_MAX 64
+
+/* The Trust in an image of a store that others can find, one for all such images, so that caches
+ * know it by its address. New reference. */
+static PyObject *trust_in_store(ih_image_object *image, PyObject *plain, bool own)
+{
+    ih_state *state = image->state;
+    uint64_t token = 0;
+    PyObject *store = name_of_store(image->lease != NULL ? image->lease->store : NULL, &token);
+    if (store == NULL || token == 0) {
+        Py_XDECREF(store);
+        return store != NULL ? Py_NewRef(plain) : NULL;
+    }
+    PyObject *known = __atomic_load_n(&state->store_trusts, __ATOMIC_ACQUIRE);
+    if (known == NULL)
+        known = publish(&state->store_trusts, PyDict_New());
+    PyObject *key = known != NULL ? Py_BuildValue("Ki", (unsigned long long)token, (int)own) : NULL;
+    PyObject *made = NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    if (key != NULL)
+        (void)PyDict_GetItemRef(known, key, &made);
+#else
+    if (key != NULL)
+        made = Py_XNewRef(PyDict_GetItemWithError(known, key));
+#endif
+    if (made == NULL && key != NULL && !PyErr_Occurred()) {
+        if (PyDict_GET_SIZE(known) >= STORE_TRUSTS_MAX)
+            PyDict_Clear(known); /* of stores that have come and gone */
+        made = replaced(plain, "store", Py_NewRef(store));
+        if (made != NULL && PyDict_SetItem(known, key, made) < 0)
+            Py_CLEAR(made);
+    }
+    Py_XDECREF(key);
+    Py_DECREF(store);
+    return made;
+}
+
 PyObject *ih_image_trust(ih_image_object *image)
 {
     PyObject *known = __atomic_load_n(&image->trust, __ATOMIC_ACQUIRE);
     if (known != NULL)
         return known;
     known = trust_in(image->state, is_own(image));
-    return known != NULL ? publish(&image->trust, Py_NewRef(known)) : NULL;
+    if (known != NULL)
+        known = trust_in_store(image, known, is_own(image));
+    return publish(&image->trust, known);
 }
 
 PyObject *ih_trust_without_code(ih_image_object *image)
 {
     PyObject *trust = ih_image_trust(image);
-    PyObject *replace = trust != NULL ? PyObject_GetAttrString(trust, "_replace") : NULL;
-    PyObject *keywords = replace != NULL ? Py_BuildValue("{s:O}", "code", Py_False) : NULL;
-    PyObject *none = keywords != NULL ? PyTuple_New(0) : NULL;
-    PyObject *made = none != NULL ? PyObject_Call(replace, none, keywords) : NULL;
-    Py_XDECREF(none);
-    Py_XDECREF(keywords);
-    Py_XDECREF(replace);
-    return made;
+    return trust != NULL ? replaced(trust, "code", Py_NewRef(Py_False)) : NULL;
+}
+
+int ih_trust_has_code(PyObject *trust)
+{
+    PyObject *code = PyObject_GetAttrString(trust, "code");
+    int has = code != NULL ? PyObject_IsTrue(code) : -1;
+    Py_XDECREF(code);
+    return has;
 }
 
 int ih_trust_give(ih_image_object *image, PyObject *allow_classes, bool code)
 {
     PyObject *make = import_from("icehouse.store.freezing.trust", "trust_of");
-    PyObject *made = make != NULL
-                         ? PyObject_CallFunction(make, "OOO", is_own(image) ? Py_True : Py_False,
+    uint64_t token;
+    PyObject *store = make != NULL
+                          ? name_of_store(image->lease != NULL ? image->lease->store : NULL, &token)
+                          : NULL;
+    PyObject *made = store != NULL
+                         ? PyObject_CallFunction(make, "OOOO", is_own(image) ? Py_True : Py_False,
                                                  allow_classes != NULL ? allow_classes : Py_None,
-                                                 code ? Py_True : Py_False)
+                                                 code ? Py_True : Py_False, store)
                          : NULL;
+    Py_XDECREF(store);
     Py_XDECREF(make);
     if (made == NULL)
         return -1;
@@ -123,6 +204,24 @@ int ih_trust_inherit(ih_image_object *image, const ih_image_object *from)
     return result;
 }
 
+/* ---- where an image is written --------------------------------------------------------------- */
+
+static _Thread_local const ih_store *target;
+
+const ih_store *ih_set_target(const ih_store *store)
+{
+    const ih_store *before = target;
+    target = store;
+    return before;
+}
+
+PyObject *ih_target(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    uint64_t token;
+    return name_of_store(target, &token);
+}
+
 void ih_hooks_clear(ih_state *state)
 {
     for (int i = 0; i < IH_QUICK; i++)
@@ -135,6 +234,7 @@ void ih_hooks_clear(ih_state *state)
 #endif
     for (int i = 0; i < IH_HOOKS; i++)
         Py_CLEAR(state->hook_functions[i]);
+    Py_CLEAR(state->store_trusts);
     Py_CLEAR(state->trusts[0]);
     Py_CLEAR(state->trusts[1]);
 }

@@ -25,6 +25,15 @@ int ih_trust_give(ih_image_object *image, PyObject *allow_classes, bool code);
  * else follows from its own segment (H10). 0 or -1. */
 int ih_trust_inherit(ih_image_object *image, const ih_image_object *from);
 
+/* Whether a Trust trusts code. 1, 0, -1. */
+int ih_trust_has_code(PyObject *trust);
+
+/* The store into which this thread is freezing, for getters; NULL: into none that has a name.
+ * Returns what it was. */
+const ih_store *ih_set_target(const ih_store *store);
+/* Its name, as Trust.store has it, or None: a function of the module. */
+PyObject *ih_target(PyObject *module, PyObject *unused);
+
 void ih_hooks_clear(ih_state *state);
 
 #endif

@@ -304,6 +304,9 @@ static PyMethodDef functions[] = {
      "_freeze_all(objects, roots): the frozen forms of all items of a tuple, in one image, "
      "whatever "
      "is frozen already; the first `roots` of them count as arguments of freeze()."},
+    {"_target", ih_target, METH_NOARGS,
+     "The store that the object which a rule is asked about is being frozen into, as Trust.store "
+     "names it; or None."},
     {"_image_bytes", module_image_bytes, METH_O, "The image of an object as bytes: for tests."},
     IH_IMAGE_FILE_METHODS,
     {"_type_name", module_type_name, METH_O,
@@ -412,6 +415,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
         Py_VISIT(state->hook_functions[i]);
     for (int i = 0; i < IH_QUICK; i++)
         Py_VISIT(state->quick[i]);
+    Py_VISIT(state->store_trusts);
     Py_VISIT(state->trusts[0]);
     Py_VISIT(state->trusts[1]);
     Py_VISIT(state->numpy_asarray);

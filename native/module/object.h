@@ -19,6 +19,7 @@ struct ih_layout {
     uint32_t number; /* VIEW, CONTAINER: how many of the first names are slots, at most n; MADE: the
                            family */
     uint8_t form;    /* ih_form_code */
+    bool defined;    /* its class has a definition */
     PyObject *names; /* tuple of n distinct interned str */
     PyObject *index; /* dict of name to position; NULL for few names, which are compared */
     PyObject *module, *qualname, *type_name; /* str; type_name is "module.qualname" */
@@ -59,13 +60,16 @@ PyObject *ih_make_object(ih_image_object *image, uint64_t at, const ih_node *nod
 
 /* An attribute of the module of hooks, imported at the first use. New reference. */
 PyObject *ih_hook(ih_state *state, const char *name);
-/* The class of a name, None where it may not or can't be resolved. New reference. */
-PyObject *ih_resolve_class(ih_state *state, PyObject *module, PyObject *qualname, PyObject *trust);
+/* The class of a name, None where it may not or can't be resolved. `definition`: a FrozenDict, or
+ * NULL. New reference. */
+PyObject *ih_resolve_class(ih_state *state, PyObject *module, PyObject *qualname, PyObject *trust,
+                           PyObject *definition);
 /* The text that a word stands for, never anything else; *left bounds its bytes. New reference. */
 PyObject *ih_decode_name(ih_image_object *image, uint32_t word, uint64_t where, uint64_t *left);
-/* The (module, qualified name) of a VALUE of code CLASS. 0, or -1 with CorruptImage. */
+/* The (module, qualified name) of a VALUE of code CLASS, and the word of its definition: IH_NONE
+ * where it has none. 0, or -1 with CorruptImage. */
 int ih_read_class(ih_image_object *image, uint32_t word, uint64_t where, PyObject **module,
-                  PyObject **qualname);
+                  PyObject **qualname, uint32_t *definition);
 
 /* ---- parts of FrozenObject ------------------------------------------------------------------- */
 

@@ -33,12 +33,14 @@ PyObject *ih_hook(ih_state *state, const char *name)
     return PyObject_GetAttrString(state->hooks, name);
 }
 
-PyObject *ih_resolve_class(ih_state *state, PyObject *module, PyObject *qualname, PyObject *trust)
+PyObject *ih_resolve_class(ih_state *state, PyObject *module, PyObject *qualname, PyObject *trust,
+                           PyObject *definition)
 {
     PyObject *resolve = ih_hook_of(state, IH_HOOK_RESOLVE_CLASS);
     if (resolve == NULL)
         return NULL;
-    PyObject *found = PyObject_CallFunctionObjArgs(resolve, module, qualname, trust, NULL);
+    PyObject *found = PyObject_CallFunctionObjArgs(resolve, module, qualname, trust,
+                                                   definition != NULL ? definition : Py_None, NULL);
     if (found != NULL && found != Py_None && !PyType_Check(found)) {
         PyErr_Format(PyExc_TypeError, "resolve_class() found %.100s, not a class",
                      Py_TYPE(found)->tp_name);
@@ -87,13 +89,27 @@ static PyObject *pair_item(ih_image_object *image, const ih_node *pair, uint64_t
     return ih_decode_text(image, base + from, size, pair->ascii, from);
 }
 
+static int read_definition(ih_image_object *image, uint64_t at, uint32_t *word)
+{
+    ih_node node = {0};
+    ih_fault fault;
+    *word = ih_load_word(image->image.base + at);
+    bool nothing = ih_word_is_int(*word) || ih_word_is_constant(*word);
+    if (!nothing && ih_read_node(&image->image, *word, &node, &fault) < 0)
+        return (ih_raise_fault(image->state, &fault), -1);
+    if (nothing || !ih_is_definition(node.kind))
+        return fault_at(image, at, "the definition of a class is not a dict");
+    return 0;
+}
+
 int ih_read_class(ih_image_object *image, uint32_t word, uint64_t where, PyObject **module,
-                  PyObject **qualname)
+                  PyObject **qualname, uint32_t *definition)
 {
     ih_node value, pair;
     ih_fault fault;
     uint64_t left = image->image.graph;
     *module = *qualname = NULL;
+    *definition = IH_NONE;
     if (ih_word_is_int(word) || ih_word_is_constant(word))
         return fault_at(image, where, "the class of a layout is not one");
     if (ih_read_node(&image->image, word, &value, &fault) < 0)
@@ -103,8 +119,11 @@ int ih_read_class(ih_image_object *image, uint32_t word, uint64_t where, PyObjec
         return fault_at(image, where, "the class of a layout is not one");
     if (ih_read_node(&image->image, value.shape, &pair, &fault) < 0)
         return (ih_raise_fault(image->state, &fault), -1);
-    if ((pair.kind != IH_TUPLE && pair.kind != IH_TUPLE_STR) || pair.n != 2)
+    bool three = pair.kind == IH_TUPLE && pair.n == 3;
+    if (!three && ((pair.kind != IH_TUPLE && pair.kind != IH_TUPLE_STR) || pair.n != 2))
         return fault_at(image, where, "the name of a class is not two texts");
+    if (three && read_definition(image, pair.data + 8, definition) < 0)
+        return -1;
     *module = pair_item(image, &pair, 0, &left);
     *qualname = *module ? pair_item(image, &pair, 1, &left) : NULL;
     if (*qualname != NULL)
@@ -173,10 +192,44 @@ static bool is_told_by_layout(PyTypeObject *cls, uint8_t form)
            (form == IH_FORM_CONTAINER && (flags & whole) != 0);
 }
 
-static int resolve(ih_layout *layout, ih_image_object *image)
+/* The FrozenDict of a class's definition, which holds code: NULL without an exception where nobody
+ * trusts it. Making the view looks no further than the dict. New reference. */
+static PyObject *open_definition(ih_image_object *image, uint32_t word, uint64_t at,
+                                 PyObject *trust)
 {
+    ih_node node;
+    ih_fault fault;
+    int trusted = word != IH_NONE ? ih_trust_has_code(trust) : 0;
+    if (trusted <= 0)
+        return NULL;
+    if (ih_read_node(&image->image, word, &node, &fault) < 0)
+        return ih_raise_fault(image->state, &fault);
+    /* Once more: it may have changed. */
+    PyObject *found = ih_is_definition(node.kind) ? ih_decode(image, word) : NULL;
+    if (found == NULL && PyErr_Occurred())
+        return NULL;
+    if (found == NULL || Py_TYPE(found) != image->state->dict_type) {
+        Py_XDECREF(found);
+        fault_at(image, at, "the definition of a class is not a dict");
+        return NULL;
+    }
+    /* Behind a link it is another image's, and trusted as that one is. */
+    ih_image_object *holder = ((ih_view *)found)->image;
+    PyObject *other = holder != image ? ih_image_trust(holder) : trust;
+    trusted = other != NULL ? ih_trust_has_code(other) : -1;
+    if (trusted <= 0)
+        Py_CLEAR(found);
+    return found;
+}
+
+static int resolve(ih_layout *layout, ih_image_object *image, uint64_t at, uint32_t word)
+{
+    PyObject *definition = open_definition(image, word, at, layout->trust);
+    if (definition == NULL && PyErr_Occurred())
+        return -1;
     PyObject *found =
-        ih_resolve_class(image->state, layout->module, layout->qualname, layout->trust);
+        ih_resolve_class(image->state, layout->module, layout->qualname, layout->trust, definition);
+    Py_XDECREF(definition);
     if (found == NULL)
         return -1;
     /* A class that has become a str, an int, ... since is not what was frozen: a record. */
@@ -223,14 +276,17 @@ static ih_layout *read_layout(ih_image_object *image, uint32_t word, uint64_t at
     layout->form = (uint8_t)node.n;
     layout->number = node.seed;
     layout->trust = Py_NewRef(trust);
+    uint32_t definition = IH_NONE;
     int result = read_shape(layout, image, here, node.shape);
     if (result == 0 && node.n != IH_FORM_MADE && layout->number > layout->n)
         result = fault_at(image, here, "more slots than names");
     if (result == 0)
-        result = ih_read_class(image, node.capacity, here, &layout->module, &layout->qualname);
+        result = ih_read_class(image, node.capacity, here, &layout->module, &layout->qualname,
+                               &definition);
     if (result == 0) {
+        layout->defined = definition != IH_NONE;
         layout->type_name = PyUnicode_FromFormat("%U.%U", layout->module, layout->qualname);
-        result = layout->type_name ? resolve(layout, image) : -1;
+        result = layout->type_name ? resolve(layout, image, here, definition) : -1;
     }
     if (result < 0)
         Py_CLEAR(layout);
@@ -254,8 +310,10 @@ static int is_current(const ih_layout *layout, ih_image_object *image)
         if (PyErr_Occurred())
             return -1;
     }
+    if (layout->defined) /* what it says is in the image, and the rules know the class by it */
+        return 0;
     PyObject *found =
-        ih_resolve_class(image->state, layout->module, layout->qualname, layout->trust);
+        ih_resolve_class(image->state, layout->module, layout->qualname, layout->trust, NULL);
     if (found == NULL)
         return -1;
     bool same = found == (layout->cls ? (PyObject *)layout->cls : Py_None);

@@ -231,6 +231,24 @@ ih_shared_store *ih_shared_store_find(uint64_t token)
     return found;
 }
 
+bool ih_shared_store_whereabouts(const ih_store *store, uint64_t *token, char **socket)
+{
+    *socket = NULL;
+    if (store == __atomic_load_n(&shared.private_store, __ATOMIC_ACQUIRE))
+        return false;
+    pthread_mutex_lock(&shared.lock);
+    const ih_shared_store *found = shared.stores;
+    while (found && (found->store != store || __atomic_load_n(&found->closed, __ATOMIC_ACQUIRE)))
+        found = found->next;
+    if (found && found->socket)
+        *socket = strdup(found->socket);
+    bool known = found && (!found->socket || *socket);
+    if (known)
+        *token = found->token;
+    pthread_mutex_unlock(&shared.lock);
+    return known;
+}
+
 void ih_shared_store_close(ih_shared_store *closed)
 {
     if (!__atomic_exchange_n(&closed->closed, 1, __ATOMIC_ACQ_REL))

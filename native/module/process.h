@@ -31,6 +31,10 @@ typedef struct ih_shared_store {
     struct ih_shared_store *next;
 } ih_shared_store;
 
+/* A token as text: the prefix and 16 hexadecimal digits. */
+#define IH_TOKEN_PREFIX "ihs1_"
+#define IH_TOKEN_TEXT 21
+
 /* The process's arena, made at first use and never freed. */
 ih_result ih_process_get(ih_process **out, ih_error *error);
 /* The store of freeze(): ephemeral, of the default capacity, never closed. */
@@ -47,6 +51,10 @@ ih_shared_store *ih_shared_store_find(uint64_t token);
  * and its reference is kept, so that the connection stays for the views that it has given out, and
  * for the next connect(). */
 bool ih_shared_store_linger(ih_shared_store *left);
+/* How others find a store: its token, and a copy of the path of its daemon's socket (NULL: it is
+ * embedded), which the caller frees. False: the store of freeze(), or one that is closed, or no
+ * memory. */
+bool ih_shared_store_whereabouts(const ih_store *store, uint64_t *token, char **socket);
 /* Closes the store for everybody; references stay valid. Idempotent. */
 void ih_shared_store_close(ih_shared_store *shared);
 /* One user less: of a connected store the last one closes it. An embedded one stays as it is. */

@@ -214,6 +214,7 @@ struct ih_state {
     PyObject *hook_functions[IH_HOOKS]; /* see hooks.h; NULL: not asked for yet */
     PyObject *quick[IH_QUICK];          /* see value_quick.c */
     PyObject *trusts[2];                /* in images of other users; in those of our own */
+    PyObject *store_trusts;             /* {token of a store: {own: Trust}}; or NULL */
     PyObject *numpy_asarray; /* numpy.asarray, None where numpy doesn't load; NULL: not tried yet */
     PyObject *hooks;         /* the module store.freezing.hooks; NULL: not imported yet */
     PyObject *module;        /* borrowed */

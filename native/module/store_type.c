@@ -7,9 +7,6 @@
 
 #include "module/arguments.h"
 
-#define TOKEN_PREFIX "ihs1_"
-#define TOKEN_TEXT 21 /* the prefix and 16 hexadecimal digits */
-
 static ih_store_object *self_of(PyObject *self) { return (ih_store_object *)self; }
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -69,7 +66,7 @@ static PyObject *store_attach(PyTypeObject *type, PyObject *token)
         return NULL;
     uint64_t number = 0;
     ih_shared_store *shared = NULL;
-    if (size == TOKEN_TEXT && memcmp(text, TOKEN_PREFIX, 5) == 0 &&
+    if (size == IH_TOKEN_TEXT && memcmp(text, IH_TOKEN_PREFIX, 5) == 0 &&
         strspn(text + 5, "0123456789abcdef") == 16) {
         number = strtoull(text + 5, NULL, 16);
         shared = ih_shared_store_find(number);
@@ -88,8 +85,8 @@ static PyObject *store_attach(PyTypeObject *type, PyObject *token)
 
 static PyObject *store_token(PyObject *self, void *Py_UNUSED(closure))
 {
-    char text[TOKEN_TEXT + 1];
-    PyOS_snprintf(text, sizeof text, TOKEN_PREFIX "%016llx",
+    char text[IH_TOKEN_TEXT + 1];
+    PyOS_snprintf(text, sizeof text, IH_TOKEN_PREFIX "%016llx",
                   (unsigned long long)self_of(self)->shared->token);
     return PyUnicode_FromString(text);
 }

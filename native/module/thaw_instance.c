@@ -149,8 +149,27 @@ PyObject *ih_thaw_object(thawer *t, uint32_t word, const ih_node *node)
     return push_whole(t, word, node, node->n, layout) ? IH_THAW_PENDING : NULL;
 }
 
+/* One that is opened as views show it. */
+static PyObject *whole_value(thawer *t, uint32_t word, const ih_node *node)
+{
+    if (ih_thaw_spend(t, ih_word_offset(word), 8) < 0)
+        return NULL;
+    PyObject *made = ih_decode(t->here->image, word);
+    if (made == NULL)
+        return NULL;
+    t->steps = ih_thaw_hash_steps(made);
+    memo_entry entry = {.object = made, .steps = t->steps, .weight = 1};
+    if (node->shared && ih_memo_add(t, word, entry) < 0)
+        Py_CLEAR(made);
+    return made;
+}
+
 PyObject *ih_thaw_value_node(thawer *t, uint32_t word, const ih_node *node)
 {
+    /* Functions and classes have no mutable form: what they hold stays frozen. */
+    if (node->n == IH_VALUE_CLASS ||
+        (node->n >= IH_VALUE_DECLARATION && node->n <= IH_VALUE_DECLARATION_LAST))
+        return whole_value(t, word, node);
     uint64_t at = ih_word_offset(word);
     if (ih_thaw_spend(t, at, 8) < 0)
         return NULL;

@@ -8,7 +8,7 @@ rule returns when freezing, and what the opener gets.
 from typing import Final
 
 # What refers to something importable. A class is named by module and qualified name.
-CLASS: Final = 1  # (module, qualname)
+CLASS: Final = 1  # (module, qualname), or with a definition: (module, qualname, dict)
 GLOBAL: Final = 2  # (module, qualname): a builtin function; needs trust in code
 ENUM: Final = 3  # (module, qualname, name or None, value or None)
 

@@ -38,7 +38,9 @@ from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.registry import rule_of
 from icehouse.store.freezing.trust import (
     Trust,
+    module_of,
     name_of,
+    qualname_of,
     reduce_foreign,
     resolve_class,
     trust_of,
@@ -49,6 +51,7 @@ __all__ = [
     "Refusal",
     "Trust",
     "check_status",
+    "class_payload",
     "freeze_declarations",
     "frozen_by_nature",
     "generation",
@@ -105,6 +108,15 @@ def check_status(obj: Any, is_root: bool) -> None:
     Refusal where its status forbids it; ValueError for what is no status.
     """
     registry.load("declarations.status", "check")(obj, is_root)
+
+
+def class_payload(cls: type) -> tuple[str, str] | tuple[str, str, Mapping[str, Any]]:
+    """Say what images call a class that is frozen: by its names, or these and a definition.
+
+    Asked about classes of instances and about classes that are frozen themselves. The definition is
+    a dict or a FrozenDict.
+    """
+    return module_of(cls), qualname_of(cls)
 
 
 def frozen_by_nature(obj: Any) -> bool:

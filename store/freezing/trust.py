@@ -41,32 +41,35 @@ class Trust(NamedTuple):
 
     `own`: its producer has our uid, so all that can be imported resolves. Otherwise only
     `classes` do, by "module.qualname". `code`: what runs code when it is made may be made.
+    `store`: where the image is, as `Store.attach` or `Store.connect` finds it ("token:..." or
+    "socket:PATH"); None for the store of freeze() and for bytes.
     """
 
     own: bool
     classes: Mapping[str, type] | None
     code: bool
+    store: str | None = None
 
 
 OWN = Trust(own=True, classes=None, code=True)
 NONE = Trust(own=False, classes=None, code=False)
 
 
-def trust_of(own: bool, allow_classes: Iterable[type] | None, code: bool) -> Trust:
+def trust_of(
+    own: bool, allow_classes: Iterable[type] | None, code: bool, store: str | None = None
+) -> Trust:
     """Make the trust for an image from what the caller of `get` said.
 
     TypeError where `allow_classes` holds something that is no class.
     """
     if allow_classes is None:
-        if own:
-            return OWN
-        return Trust(own=False, classes=None, code=True) if code else NONE
+        return Trust(own=own, classes=None, code=own or code, store=store)
     classes: dict[str, type] = {}
     for cls in allow_classes:
         if not isinstance(cls, type):
             raise TypeError(f"allow_classes= takes classes, not {cls!r}")
         classes[name_of(cls)] = cls
-    return Trust(own=own, classes=classes, code=own or code)
+    return Trust(own=own, classes=classes, code=own or code, store=store)
 
 
 def reduce_foreign(data: Any, trust: Trust) -> tuple[Any, ...]:
@@ -113,11 +116,14 @@ def name_of(cls: type) -> str:
     return f"{module_of(cls)}.{qualname_of(cls)}"
 
 
-def resolve_class(module: str, qualname: str, trust: Trust) -> type | None:
+def resolve_class(
+    module: str, qualname: str, trust: Trust, definition: Mapping[str, Any] | None = None
+) -> type | None:
     """Find a class by its name, None where it may not or cannot be found.
 
     Only where the trust allows it is anything imported. The result is a class that itself says
-    this very name; no code of it or of its metaclass runs.
+    this very name; no code of it or of its metaclass runs. Where an image that is trusted with code
+    has a definition of the class (a FrozenDict), the class is the one that it defines.
     """
     _check_names(module, qualname)
     module = FACES.get(module, module)
@@ -125,6 +131,13 @@ def resolve_class(module: str, qualname: str, trust: Trust) -> type | None:
         allowed = trust.classes.get(f"{module}.{qualname}")
         if allowed is not None:
             return allowed
+    if definition is not None and trust.code:
+        from icehouse.store.freezing.registry import load
+
+        rebuilt: type | None = load("declarations.rebuild", "rebuild")(
+            module, qualname, definition, trust
+        )
+        return rebuilt
     if not trust.own and (module, qualname) not in HARMLESS:
         return None
     found = lookup(module, qualname)
