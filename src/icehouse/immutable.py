@@ -14,6 +14,12 @@ from icehouse.store.declarations.decorators import (
     explicitly_freezable as explicitlyFreezable,  # noqa: N812 - the name that the PEP gives it
 )
 from icehouse.store.declarations.fields import InterpreterLocal, SharedField
+from icehouse.store.declarations.fields import (
+    InterpreterLocal as local,  # noqa: N813 - the name that a draft of the PEP gives it
+)
+from icehouse.store.declarations.fields import (
+    SharedField as shared,  # noqa: N813 - the name that a draft of the PEP gives it
+)
 from icehouse.store.declarations.modules import ImmutableModule, import_module
 from icehouse.store.declarations.status import (
     FREEZABLE_EXPLICIT,
@@ -51,7 +57,9 @@ __all__ = [
     "is_deep_frozen",
     "is_frozen",
     "isfrozen",
+    "local",
     "register_freezable",
     "set_freezable",
+    "shared",
     "unfreezable",
 ]
