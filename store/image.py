@@ -70,11 +70,16 @@ VIEW_TYPES = (
 def enc_hook(obj: Any) -> Any:
     """Tell msgspec how to encode a view: `msgspec.json.Encoder(enc_hook=enc_hook)`.
 
-    The view is thawed as a whole: O(size of what it reaches). NotImplementedError, as msgspec
-    expects, for anything that is no view.
+    The view is thawed as a whole: O(size of what it reaches). A SharedField is its value.
+    NotImplementedError, as msgspec expects, for anything else.
     """
     if isinstance(obj, VIEW_TYPES):
         return thaw(obj)
+    if type(obj).__name__ == "SharedField":
+        from icehouse.store.declarations.fields import SharedField
+
+        if isinstance(obj, SharedField):
+            return obj.get()
     raise NotImplementedError(f"{type(obj).__name__} is no view of icehouse")
 
 

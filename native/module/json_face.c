@@ -47,10 +47,26 @@ const char *ih_json_type_name(uint32_t word, const ih_node *node)
     }
 }
 
+/* Whether it is a SharedField, which stands for the value that it holds. 1, 0, -1. */
+static int is_field(PyObject *object)
+{
+    PyObject *name = PyUnicode_InternFromString("icehouse.store.declarations.fields");
+    PyObject *loaded = name ? PyImport_GetModule(name) : NULL;
+    PyObject *type = loaded ? PyObject_GetAttrString(loaded, "SharedField") : NULL;
+    int result = type ? Py_IS_TYPE(object, (PyTypeObject *)type) : PyErr_Occurred() ? -1 : 0;
+    Py_XDECREF(type);
+    Py_XDECREF(loaded);
+    Py_XDECREF(name);
+    return result;
+}
+
 PyObject *ih_json_default(ih_state *state, PyObject *object)
 {
     if (ih_is_view(state, object))
         return ih_thaw(state, object);
+    int field = is_field(object);
+    if (field != 0)
+        return field < 0 ? NULL : PyObject_CallMethod(object, "get", NULL);
     return PyErr_Format(PyExc_TypeError, "Object of type %.200s is not JSON serializable",
                         Py_TYPE(object)->tp_name);
 }
@@ -60,8 +76,9 @@ static PyObject *call_default(PyObject *self, PyObject *object)
 {
     ih_state *state = ih_state_of(PyTuple_GET_ITEM(self, 0));
     PyObject *user = PyTuple_GET_ITEM(self, 1);
-    if (user == Py_None || ih_is_view(state, object))
-        return ih_json_default(state, object);
+    int ours = user == Py_None || ih_is_view(state, object) ? 1 : is_field(object);
+    if (ours != 0)
+        return ours < 0 ? NULL : ih_json_default(state, object);
     return PyObject_CallOneArg(user, object);
 }
 

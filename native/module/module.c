@@ -279,7 +279,8 @@ PyDoc_STRVAR(json_default_doc,
              "json_default(object, /)\n--\n\n"
              "For encoders that ask what to do with a foreign object: json.dumps(x, "
              "default=json_default).\n\n"
-             "A view is thawed, one level or as a whole; TypeError for anything else.");
+             "A view is thawed, one level or as a whole, a SharedField is its value; TypeError for "
+             "anything else.");
 PyDoc_STRVAR(
     get_doc,
     "get(handle, default=<unset>, /, *, type=None, native=False, allow_classes=None, trust=False)\n"

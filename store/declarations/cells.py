@@ -37,6 +37,8 @@ lock = threading.RLock()
 # Stores by their place: as long as a field of them lives.
 _stores: WeakValueDictionary[str, Store] = WeakValueDictionary()
 _own: tuple[int, Store] | None = None
+# Tokens of stores that interpreters made for fields.
+_private: set[str] = set()
 
 
 class Elsewhere(Exception):
@@ -86,12 +88,17 @@ def _open(place: str) -> Store:
         path = place[len(SOCKET) :]
         try:
             return Store.connect(path)
+        except ValueError:
+            raise Elsewhere(f"{path!r} is no socket") from None
         except StoreUnavailable:
             if os.path.exists(path):  # noqa: PTH110 - pathlib takes 5 ms to import
                 raise
             raise Elsewhere(f"there is no socket {path}") from None
+    token = place.partition(":")[2]
+    if place.startswith(PROCESS):
+        _private.add(token)
     try:
-        return Store.attach(place.partition(":")[2])
+        return Store.attach(token)
     except StoreClosed:
         raise Elsewhere("its store is closed, or in another process") from None
 
@@ -102,9 +109,17 @@ def own_place() -> str:
     with lock:
         if _own is None or _own[0] != os.getpid():
             _own = (os.getpid(), Store())
+            _private.add(_own[1].token)
         place = PROCESS + _own[1].token
         _stores[place] = _own[1]
         return place
+
+
+def of_somebody(store: str | None) -> str | None:
+    """Give the place that C tells of a store, None for one that only fields use."""
+    if store is None or (is_embedded(store) and store.partition(":")[2] in _private):
+        return None
+    return store
 
 
 def same_store(left: str, right: str) -> bool:

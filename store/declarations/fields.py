@@ -17,7 +17,17 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, NoReturn, TypeVar, final
 
 from icehouse.native import _image
-from icehouse.native._image import FrozenArray, Store, _image_bytes, freeze, is_frozen, same
+from icehouse.native._image import (
+    FrozenArray,
+    FrozenBytes,
+    FrozenSet,
+    FrozenTuple,
+    Store,
+    _image_bytes,
+    freeze,
+    is_frozen,
+    same,
+)
 from icehouse.store.declarations import cells
 from icehouse.store.declarations.cells import Elsewhere
 from icehouse.store.errors import HandleGone, StoreUnavailable
@@ -303,9 +313,9 @@ def _holds(current: Any, old: Any) -> bool:
         one, other = pairs.pop()
         if one is other or same(one, other):
             continue
-        if type(one) is not type(other):
+        if not (type(one) is type(other) or (type(one), type(other)) in _STORED_AS):
             return False
-        if type(one) is tuple:
+        if type(one) is type(other) is tuple:
             if len(one) != len(other):
                 return False
             pairs.extend(zip(one, other, strict=True))
@@ -314,8 +324,16 @@ def _holds(current: Any, old: Any) -> bool:
     return True
 
 
+# What comes back as another type, which is equal to it.
+_STORED_AS = ((FrozenSet, frozenset), (FrozenTuple, tuple), (FrozenBytes, bytes))
+
+
 def _are_equal(one: Any, other: Any) -> bool:
-    equal = one == other
+    try:
+        equal = one == other
+    except Exception:
+        # Arrays of other shapes.
+        return False
     if type(equal) is bool:
         return equal or (one != one and other != other)
     # Arrays and frames compare item by item.
@@ -464,7 +482,7 @@ def _shared_payload(field: SharedField[Any]) -> tuple[Any, ...]:
 
 def _target() -> str | None:
     asked: Callable[[], str | None] | None = getattr(_image, "_target", None)
-    return None if asked is None else asked()
+    return None if asked is None else cells.of_somebody(asked())
 
 
 def open_shared(payload: Any, trust: Trust) -> Any:
@@ -477,7 +495,7 @@ def open_shared(payload: Any, trust: Trust) -> Any:
         return _record(SharedField, initial)
     # Who follows a place may fall back on the value only if it is one that came along.
     last = payload[3] if len(payload) == 4 else _UNSET
-    origin: str | None = getattr(trust, "store", None)
+    origin = cells.of_somebody(getattr(trust, "store", None))
     if origin is not None and (place is None or cells.plain(place) != cells.plain(origin)):
         initial, place, last = initial if last is _UNSET else last, origin, _UNSET
     return _shared(id_, initial, place, last)

@@ -161,3 +161,31 @@ def test_a_producer_puts_and_is_not_trusted(shared: Any) -> None:
         as_user(PRODUCER, work)
         assert store.get("theirs") == {"from": "another user", "rows": list(range(100))}
         store.delete("theirs")
+
+
+def test_h20_fields_of_another_user(shared: Any) -> None:
+    """A field of a stranger is a record, and writes nowhere; with trust it does what a role may."""
+    field = icehouse.SharedField("first")
+    with icehouse.connect(shared.socket) as store:
+        store.put({"field": field}, name="ours")
+        field.set("second")
+
+        def read() -> None:
+            with icehouse.connect(shared.socket) as mine:
+                assert type(mine.get("ours")["field"]) is icehouse.Record
+                assert mine.get("ours")["field"].value == "first"
+                trusted = mine.get("ours", trust=True)["field"]
+                assert trusted.get() == "second"
+                refused(icehouse.NotPermitted, lambda: trusted.set("third"))
+
+        def write() -> None:
+            with icehouse.connect(shared.socket) as mine:
+                mine.get("ours", trust=True)["field"].set(icehouse.freeze({"by": "a producer"}))
+                mine.put({"field": icehouse.SharedField(1)}, name="theirs")
+
+        as_user(READER, read)
+        as_user(PRODUCER, write)
+        assert field.get() == {"by": "a producer"}
+        assert type(store.get("theirs")["field"]) is icehouse.Record
+        refused(icehouse.NotFreezableError, lambda: store.put([store.get("theirs")]))
+        store.check()
