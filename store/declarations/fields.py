@@ -481,8 +481,7 @@ def _shared_payload(field: SharedField[Any]) -> tuple[Any, ...]:
 
 
 def _target() -> str | None:
-    asked: Callable[[], str | None] | None = getattr(_image, "_target", None)
-    return None if asked is None else cells.of_somebody(asked())
+    return cells.of_somebody(_image._target())  # noqa: SLF001 - made for getters
 
 
 def open_shared(payload: Any, trust: Trust) -> Any:
@@ -491,11 +490,11 @@ def open_shared(payload: Any, trust: Trust) -> Any:
     A stranger's image must not have us write where it says.
     """
     id_, initial, place = _checked(payload)
-    if not trust.own and not trust.code:
-        return _record(SharedField, initial)
     # Who follows a place may fall back on the value only if it is one that came along.
     last = payload[3] if len(payload) == 4 else _UNSET
-    origin = cells.of_somebody(getattr(trust, "store", None))
+    if not trust.own and not trust.code:
+        return _record(SharedField, initial if last is _UNSET else last)
+    origin = cells.of_somebody(trust.store)
     if origin is not None and (place is None or cells.plain(place) != cells.plain(origin)):
         initial, place, last = initial if last is _UNSET else last, origin, _UNSET
     return _shared(id_, initial, place, last)

@@ -165,10 +165,15 @@ def test_a_producer_puts_and_is_not_trusted(shared: Any) -> None:
 
 def test_h20_fields_of_another_user(shared: Any) -> None:
     """A field of a stranger is a record, and writes nowhere; with trust it does what a role may."""
-    field = icehouse.SharedField("first")
-    with icehouse.connect(shared.socket) as store:
-        store.put({"field": field}, name="ours")
+
+    def begin() -> None:
+        field = icehouse.SharedField("first")
+        icehouse.connect(shared.socket).put({"field": field}, name="ours", pin=True)
         field.set("second")
+
+    # Who is forked from the producer has its memory.
+    as_user(os.getuid(), begin)
+    with icehouse.connect(shared.socket) as store:
 
         def read() -> None:
             with icehouse.connect(shared.socket) as mine:
@@ -185,7 +190,7 @@ def test_h20_fields_of_another_user(shared: Any) -> None:
 
         as_user(READER, read)
         as_user(PRODUCER, write)
-        assert field.get() == {"by": "a producer"}
+        assert store.get("ours")["field"].get() == {"by": "a producer"}
         assert type(store.get("theirs")["field"]) is icehouse.Record
         refused(icehouse.NotFreezableError, lambda: store.put([store.get("theirs")]))
         store.check()

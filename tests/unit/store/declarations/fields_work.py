@@ -51,6 +51,13 @@ def value_of(field: icehouse.SharedField[Any]) -> Any:
     return field.get()
 
 
+HELD: list[Any] = []
+
+
+def hold(what: Any) -> None:
+    HELD.append(what)
+
+
 def set_field(field: icehouse.SharedField[Any], value: Any) -> None:
     field.set(value)
 

@@ -148,11 +148,12 @@ def test_fields_travel_to_processes(shared: icehouse.Store) -> None:
         assert field.get() == "third"
 
 
-def test_what_was_never_put_is_one_cell_a_process() -> None:
+def test_what_was_never_put_is_another_cell_in_another_process() -> None:
     field = icehouse.SharedField(1)
     field.set(2)
     with SPAWN.Pool(1) as pool:
         assert pool.apply(work.value_of, (field,)) == 2
+        pool.apply(work.hold, (field,))
         pool.apply(work.set_field, (field, 3))
         assert pool.apply(work.value_of, (field,)) == 3
     assert field.get() == 2
@@ -285,8 +286,7 @@ def test_the_daemon_s_death_keeps_the_value(daemon: Any, shared: icehouse.Store)
     counting.start()
     wait_until(lambda: field.get() > 20, "some counting")
     for _ in range(2):
-        daemon.kill()
-        daemon.wait_for_another()
+        daemon.wait_for_another(daemon.kill())
         work.count(field, 10)
     counting.join(100)
     assert counting.exitcode == 0
