@@ -29,7 +29,7 @@ GRACE_SECONDS = 30
 SKIP_STATUS = 77
 
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
-hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=20_000)
+hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=2_000)
 hypothesis.settings.load_profile("soak" if SOAKING else "default")
 
 

@@ -254,6 +254,9 @@ def scalar_payload(scalar: Any) -> dict[str, Any]:
         return {"dtype": description, "value": int(scalar.view("i8"))}
     value = scalar.item()
     if dtype.kind in "biufcSU" and type(value) in (bool, int, float, complex, str, bytes):
+        if value != value:
+            # The bits of a NaN mean something to some, and conversions between widths change them.
+            return {"dtype": description, "value": value, "bytes": scalar.tobytes()}
         return {"dtype": description, "value": value}
     return {"dtype": description, "bytes": scalar.tobytes()}
 
