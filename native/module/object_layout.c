@@ -7,6 +7,7 @@
 #include "module/decode.h"
 #include "module/hooks.h"
 #include "module/object_parts.h"
+#include "module/value.h"
 #include "module/view.h"
 
 #define FEW_NAMES 8u /* compared one by one */
@@ -229,6 +230,8 @@ static int resolve(ih_layout *layout, ih_image_object *image, uint64_t at, uint3
         return -1;
     PyObject *found =
         ih_resolve_class(image->state, layout->module, layout->qualname, layout->trust, definition);
+    if (found == NULL && definition != NULL)
+        ih_value_failed(image, at, "a class that can't be made");
     Py_XDECREF(definition);
     if (found == NULL)
         return -1;

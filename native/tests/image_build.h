@@ -149,6 +149,11 @@ static inline size_t build_objects(ih_writer *w, uint32_t key, uint32_t list, ui
     out[n++] = build_object(w, build_layout(w, IH_FORM_TUPLE, class, 0, IH_NONE),
                             (uint32_t[]){one, key}, 2);
     out[n] = build_object(w, build_layout(w, IH_FORM_MADE, class, 3, shape), &out[n - 3], 1);
+    n++;
+    uint32_t defined[] = {build_text(w, "module"), build_text(w, "Local"),
+                          build_words(w, IH_DICT_PAIRS, 1, (uint32_t[]){key, one}, 2)};
+    out[n++] = build_value(w, IH_VALUE_CLASS, build_words(w, IH_TUPLE, 3, defined, 3));
+    out[n] = build_object(w, build_layout(w, IH_FORM_VIEW, out[n - 1], 0, shape), &one, 1);
     return n + 1;
 }
 
@@ -174,7 +179,7 @@ static inline void build_links(ih_writer *w)
 /* One image with every kind of node in it, a shared list, and a cycle. */
 static inline void build_everything(ih_writer *w)
 {
-    uint32_t words[48];
+    uint32_t words[64];
     size_t n = 0;
     uint64_t at;
     ih_writer_reset(w);

@@ -183,6 +183,25 @@ static void test_h20_layouts_and_classes_that_are_none(void)
     CHECK_VERDICT(build_value(&writer, IH_VALUE_CLASS, build_text_run(&writer, IH_TUPLE_STR)),
                   "a class without a name");
     CHECK_VERDICT(build_value(&writer, 1 << 20, IH_NONE), "fine"); /* a later reader's code */
+    const struct {
+        ih_kind kind;
+        size_t n;
+        unsigned third; /* 0: None, 1: an int, 2: a text, 3: a dict */
+        const char *reason;
+    } defined[] = {
+        {IH_TUPLE, 3, 0, "not a definition"},       {IH_TUPLE, 3, 1, "not a definition"},
+        {IH_TUPLE, 3, 2, "not a definition"},       {IH_TUPLE, 3, 3, "fine"},
+        {IH_TUPLE, 4, 3, "a class without a name"}, {IH_LIST, 3, 3, "a class without a name"},
+    };
+    for (size_t i = 0; i < sizeof defined / sizeof *defined; i++) {
+        ih_writer_reset(&writer);
+        uint32_t text = build_text(&writer, "m");
+        uint32_t thirds[] = {IH_NONE, build_int(3), text,
+                             build_words(&writer, IH_DICT_PAIRS, 0, NULL, 0)};
+        uint32_t payload[] = {text, text, thirds[defined[i].third], IH_NONE};
+        word = build_words(&writer, defined[i].kind, defined[i].n, payload, defined[i].n);
+        CHECK_VERDICT(build_value(&writer, IH_VALUE_CLASS, word), defined[i].reason);
+    }
 }
 
 static void test_h20_containers_hold_one(void)

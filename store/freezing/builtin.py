@@ -71,7 +71,8 @@ def open_class(payload: Any, trust: Trust) -> Any:
     """Find the class again; a record of its name where that may not or can't be."""
     module, qualname, *rest = payload
     definition = rest[0] if rest else None
-    if len(rest) > 1 or (rest and type(definition) is not FrozenDict):
+    defined = type(payload) is tuple and len(rest) == 1 and type(definition) is FrozenDict
+    if rest and not defined:
         raise ValueError("a class is stored as its names and a definition, which is a dict")
     found = resolve_class(module, qualname, trust, definition)
     if found is None:
