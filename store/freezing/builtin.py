@@ -69,10 +69,11 @@ def class_payload(cls: type) -> tuple[str, str]:
 
 def open_class(payload: Any, trust: Trust) -> Any:
     """Find the class again; a record of its name where that may not or can't be."""
+    if type(payload) is not tuple:
+        raise ValueError("a class is stored as a tuple")
     module, qualname, *rest = payload
     definition = rest[0] if rest else None
-    defined = type(payload) is tuple and len(rest) == 1 and type(definition) is FrozenDict
-    if rest and not defined:
+    if len(rest) > 1 or (rest and type(definition) is not FrozenDict):
         raise ValueError("a class is stored as its names and a definition, which is a dict")
     found = resolve_class(module, qualname, trust, definition)
     if found is None:
