@@ -6,6 +6,7 @@
 #include "module/bare.h"
 #include "module/declare.h"
 #include "module/decode.h"
+#include "module/door.h"
 #include "module/freeze_rule.h"
 #include "module/freezer.h"
 #include "module/frozen.h"
@@ -329,6 +330,7 @@ static PyMethodDef functions[] = {
      "Adds to the number of open scopes: only while it is not 0 does put() look at _scope."},
     IH_TRAVEL_METHODS,
     IH_FUNCTION_METHODS,
+    IH_DOOR_METHODS,
     {NULL, NULL, 0, NULL},
 };
 

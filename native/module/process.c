@@ -11,6 +11,7 @@ static struct {
     ih_process *process;
     ih_store *private_store;
     ih_shared_store *stores;
+    ih_doors doors;
 } shared = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Held while a connection is made or given up, so that nobody gets a store that is being closed. */
@@ -47,6 +48,7 @@ static void after_fork_in_child(void)
     /* Views of it stay readable through their leases, which keep it alive; nothing can be put into
      * it any more. */
     shared.private_store = NULL;
+    shared.doors.first = NULL;
     /* Whoever held it is not here. What it was making is lost, and nothing knows of it. */
     pthread_mutex_init(&connecting, NULL);
     pthread_mutex_unlock(&shared.lock);
@@ -102,6 +104,14 @@ ih_result ih_private_store(ih_store **out, ih_error *error)
     pthread_mutex_unlock(&shared.lock);
     return result;
 }
+
+ih_doors *ih_doors_lock(void)
+{
+    pthread_mutex_lock(&shared.lock);
+    return &shared.doors;
+}
+
+void ih_doors_unlock(void) { pthread_mutex_unlock(&shared.lock); }
 
 static void free_shared(ih_shared_store *freed)
 {

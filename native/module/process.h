@@ -1,5 +1,5 @@
 /* What all interpreters of the process share: the one ih_process, the private store of freeze(),
- * the list of open and connected stores.
+ * the list of open and connected stores, the doors between interpreters.
  *
  * Purpose.   Interpreters keep their types apart, but an image that one of them freezes can be
  *            opened by all. The compiled module is loaded once however many interpreters import
@@ -61,6 +61,15 @@ void ih_shared_store_close(ih_shared_store *shared);
 void ih_shared_store_leave(ih_shared_store *shared);
 /* The last release closes the store; what is leased stays readable. */
 void ih_shared_store_release(ih_shared_store *shared);
+
+/* The doors (door.h). A forked child has none: the interpreters that they led to are gone. */
+typedef struct {
+    struct ih_door *first;
+    uint64_t made; /* the number of the last one that was made */
+} ih_doors;
+/* Only who has locked them may follow or change them. No Python runs meanwhile. */
+ih_doors *ih_doors_lock(void);
+void ih_doors_unlock(void);
 
 /* Whether this process was ever connected to a daemon: before that nothing waits for one. */
 extern int ih_ever_connected; /* atomic */
