@@ -22,13 +22,16 @@ import threading
 import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from icehouse.native._image import Store, _locate, _reopen
 from icehouse.store.errors import InterpreterError
 from icehouse.store.runtime import PlainFailure, runtime
 
-__all__ = ["Interpreter", "InterpreterError", "own_gil", "run", "run_in", "supported"]
+if TYPE_CHECKING:
+    from icehouse.store.pool import Pool
+
+__all__ = ["Interpreter", "InterpreterError", "own_gil", "pool", "run", "run_in", "supported"]
 
 _Result = TypeVar("_Result")
 
@@ -276,3 +279,41 @@ def run_in(count: int, function: Callable[..., _Result], /, *args: Any) -> list[
 
     with ThreadPoolExecutor(count, thread_name_prefix="icehouse-interpreter") as pool:
         return list(pool.map(one, range(count)))
+
+
+def pool(
+    max_workers: int | None = None,
+    *,
+    processes: bool = False,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    freeze_results: bool = False,
+) -> "Pool":
+    """Make a concurrent.futures.Executor whose workers are interpreters, or processes.
+
+    It calls importable and frozen functions (`icehouse.freeze(function)`). Arguments and results
+    that are frozen go by reference, others by pickle: what a function returns is what comes back,
+    or a frozen one of it with freeze_results=True. What it raises is raised by the Future, with an
+    InterpreterError as cause that has the other traceback. A worker that can't start, whose
+    initializer(*initargs) fails or that ends breaks the pool: BrokenPool, a BrokenExecutor.
+
+    max_workers: one for each processor, if not given; they are made when they are needed.
+    processes=True: worker processes (by spawn, or the start method that was set), for functions
+    that need modules which load in no other interpreter, as NumPy; submit() names those.
+    ValueError for a number below 1; InterpreterError where this Python makes no interpreters.
+    """
+    from icehouse.store.pool import Pool
+
+    if max_workers is None:
+        max_workers = len(os.sched_getaffinity(0))
+    if max_workers < 1:
+        raise ValueError(f"max_workers must be greater than 0, not {max_workers}")
+    if not processes and not supported():
+        raise InterpreterError("this Python has no interpreters to make; use processes=True")
+    return Pool(
+        max_workers,
+        processes=processes,
+        initializer=initializer,
+        initargs=initargs,
+        freeze_results=freeze_results,
+    )

@@ -3,11 +3,12 @@
 It is imported by every worker, so it imports little. Worker and pool have the same Python, so what
 goes between them is pickle, and a request or an answer is:
 
-    request   (kind, key, function, args, kwargs), with kind one of CALL, EACH and FORGET
-    answer    (succeeded, value, text), and after the pickle one byte: whether views are kept here
+    request   (kind, key, function, args, kwargs), with kind one of CALL, EACH and FORGET; between
+              interpreters also the places of the args that are views, by their index
+    answer    (succeeded, value, text); between interpreters one byte more: what is kept for it
 
-Frozen things go by reference. A frozen function comes once, in a box that is a view, under a key
-by which it is called from then on.
+Frozen things go by reference. A function comes once, in a box (of a frozen one a view), under a key
+by which it is called from then on; what else can be called comes each time.
 """
 
 import io
@@ -15,14 +16,18 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from icehouse.native._image import Store, _locate, _reopen, freeze, is_frozen
+from icehouse.native._image import Handle, Store, _door_open, _locate, _reopen, freeze, is_frozen
 
 CALL, EACH, FORGET = range(3)
 
 # What no pickler has to be asked about: it refers to nothing.
 _ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes))
-_NONE_KEPT, _KEPT = b"\0", b"\1"
-_ARGUMENTS_LOST = "the arguments could not be opened in the worker:\n"
+# The byte after an answer. KEPT: the worker keeps the views in it until it is told to let them go.
+# PLACE: that, and the value is the place of a view.
+_NOTHING, KEPT, PLACE = b"\0", b"\1", b"\2"
+
+_Request = tuple[int, Any, Any, Any, Any]
+_Answer = tuple[bool, Any, str]
 
 
 class _Pickler(pickle.Pickler):
@@ -41,40 +46,65 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def pack(value: Any) -> Any:
-    """Pickle a value for another interpreter of this process: a bytes-like object."""
+def _pack(value: Any) -> bytes:
     target = io.BytesIO()
     pickler = _Pickler(target, protocol=5)
     pickler.dump(value)
-    target.write(_KEPT if pickler.views else _NONE_KEPT)
-    return target.getbuffer()
+    target.write(KEPT if pickler.views else _NOTHING)
+    return target.getvalue()  # the very bytes that were written, not a copy
 
 
-def pack_request(kind: int, key: Any, function: Any, args: Any, kwargs: Any) -> Any:
-    """Pickle a request, quickly if its arguments are few and refer to nothing."""
-    request = (kind, key, function, args, kwargs)
-    if key is not None and function is None and not kwargs and kind == CALL:
-        for each in args:
-            if type(each) not in _ATOMS:
-                break
-        else:
-            return pickle.dumps(request, 5)
-    return pack(request)
+def _place(view: Any) -> tuple[bytes, int] | None:
+    place = _locate(view)
+    return None if place is None else (bytes(place[0]), place[1])
 
 
-def _pack_answer(value: Any) -> Any:
+def _open(place: tuple[bytes, int]) -> Any:
+    return _reopen(Handle(place[0]), place[1])
+
+
+def pack_request(request: _Request) -> bytes:
+    """Pickle a request for another interpreter of this process.
+
+    Quickly, if the function is known there and the arguments themselves are all it refers to.
+    """
+    kind, key, function, args, kwargs = request
+    if kwargs or function is not None:
+        return _pack((*request, ()))
+    places = []
+    for index, each in enumerate(args):
+        if type(each) not in _ATOMS:
+            place = _place(each)
+            if place is None:
+                return _pack((*request, ()))
+            places.append((index, place))
+    if places:
+        args = list(args)
+        for index, _ in places:
+            args[index] = None
+    return pickle.dumps((kind, key, function, args, kwargs, places), 5)
+
+
+def _pack_answer(answer: _Answer) -> bytes:
+    succeeded, value, text = answer
     if type(value) in _ATOMS:
-        return pickle.dumps((True, value, ""), 5) + _NONE_KEPT
-    return pack((True, value, ""))
+        return pickle.dumps(answer, 5) + _NOTHING
+    place = _place(value)
+    if place is not None:
+        return pickle.dumps((succeeded, place, text), 5) + PLACE
+    return _pack(answer)
 
 
-def keeps_views(answer: Any) -> bool:
-    """Whether the worker keeps the views of an answer until it is told to let them go."""
-    return bool(answer[-1])
+def open_answer(answer: Any) -> _Answer:
+    """Read what an interpreter answered."""
+    opened: _Answer = pickle.loads(answer)
+    if answer[-1] == PLACE[0]:
+        return opened[0], _open(opened[1]), opened[2]
+    return opened
 
 
-def process_pack(value: Any) -> Any:
-    """Pickle a value for another process, as multiprocessing does: views by reference."""
+def pack_for_process(value: Any) -> Any:
+    """Pickle a request or an answer as multiprocessing does: views as store/travel.py has it."""
     from multiprocessing.reduction import ForkingPickler
 
     dumps: Callable[[Any], Any] = ForkingPickler.dumps
@@ -84,34 +114,27 @@ def process_pack(value: Any) -> Any:
 # --- the worker -----------------------------------------------------------------------------------
 
 
-class Server:
+class _Server:
     """Answers requests in a worker."""
 
-    def __init__(self, pack: Callable[[Any], Any], *, frozen: bool) -> None:
-        """`frozen`: results are frozen before they go."""
-        self._pack = pack
+    def __init__(self, *, frozen: bool) -> None:
         self._frozen = frozen
         self._functions: dict[int, Any] = {}
-        self._kept: Any = None
 
-    def __call__(self, request: Any) -> Any:
-        """Return the answer; None to None, which lets the views of the last answer go."""
-        self._kept = None
-        if request is None:
-            return None
+    def answer(self, request: Any) -> _Answer:
         try:
-            kind, key, function, args, kwargs = pickle.loads(request)
+            kind, key, function, args, kwargs, *more = pickle.loads(request)
+            for index, place in more[0] if more else ():
+                args[index] = _open(place)
         except BaseException as error:
-            return self._failure(error, _ARGUMENTS_LOST)
+            return self.fail(error, "the call could not be opened in the worker:\n\n")
         try:
             result = self._act(kind, key, function, args, kwargs)
-            del args, kwargs, function
             if self._frozen and not is_frozen(result):
                 result = freeze(result)
-            self._kept = result
-            return self._pack(result)
         except BaseException as error:
-            return self._failure(error)
+            return self.fail(error)
+        return True, result, ""
 
     def _act(self, kind: int, key: Any, function: Any, args: Any, kwargs: Any) -> Any:
         if kind == FORGET:
@@ -126,41 +149,58 @@ class Server:
             return [function(*each) for each in args]
         return function(*args, **kwargs)
 
-    def _failure(self, error: BaseException, before: str = "") -> Any:
+    def fail(self, error: BaseException, before: str = "") -> _Answer:
+        """Say what was raised, and raise it at the other side if it can be pickled."""
         import traceback
 
         text = before + "".join(traceback.format_exception(error)).rstrip()
+        # What it was raised from, or while, is in the text.
         error = error.with_traceback(None)
-        # What it was raised from or during is in the text.
-        self._kept = error
         try:
-            answer = self._pack_failure((False, error, text))
-            pickle.loads(answer)
+            pickle.loads(pickle.dumps(error, 5))
         except Exception:
-            answer = self._pack_failure((False, None, text))
-        return answer
+            return False, None, text
+        return False, error, text
 
-    def _pack_failure(self, failure: Any) -> Any:
-        return pack(failure) if self._pack is _pack_answer else self._pack(failure)
+
+class _Interpreter(_Server):
+    """In another interpreter: what a door calls."""
+
+    _kept: Any = None
+
+    def __call__(self, request: Any) -> Any:
+        """Return the answer; None to None, which lets go what was kept for the last answer."""
+        self._kept = None
+        if request is None:
+            return None
+        answer = self.answer(request)
+        try:
+            packed = _pack_answer(answer)
+        except BaseException as error:
+            answer = self.fail(error)
+            packed = _pack_answer(answer)
+        if packed[-1] != _NOTHING[0]:
+            self._kept = answer
+        return packed
 
 
 def begin(door: int, *, frozen: bool) -> None:
     """Serve the calls of a door from here on: run in a new interpreter."""
-    from icehouse.native._image import _door_open
-
-    _door_open(door, Server(_pack_answer, frozen=frozen))
-
-
-def _process_pack_answer(value: Any) -> Any:
-    return process_pack((True, value, ""))
+    _door_open(door, _Interpreter(frozen=frozen))
 
 
 def serve_process(connection: Any, frozen: bool) -> None:
     """Serve what comes over a connection until it ends: the main function of a worker process."""
-    server = Server(_process_pack_answer, frozen=frozen)
+    server = _Server(frozen=frozen)
     while True:
         try:
             request = connection.recv_bytes()
         except (EOFError, ConnectionError, KeyboardInterrupt):
             return
-        connection.send_bytes(server(request))
+        answer = server.answer(request)
+        try:
+            packed = pack_for_process(answer)
+        except BaseException as error:
+            packed = pack_for_process(server.fail(error))
+        del answer
+        connection.send_bytes(packed)

@@ -1,0 +1,151 @@
+"""Whether a function can run in a worker of `icehouse.interpreters.pool`: asked when it is given.
+
+A function goes by name or frozen. What it needs of modules is tried out in an interpreter of its
+own, once for each module and process: some refuse to be imported there (NumPy, cffi, msgspec).
+"""
+
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from icehouse.native._image import FrozenFunction
+from icehouse.store.errors import InterpreterError
+
+_IMPORT = """
+import importlib
+_refused = {{}}
+for _name in {names!r}:
+    try:
+        importlib.import_module(_name)
+    except ModuleNotFoundError as _error:
+        if _error.name is not None and _name.partition(".")[0] != _error.name.partition(".")[0]:
+            _refused[_name] = repr(_error)
+    except BaseException as _error:
+        _refused[_name] = repr(_error)
+import os
+os.write({file}, repr(_refused).encode())
+"""
+
+_lock = threading.Lock()
+_reasons: dict[str, str | None] = {}  # why a module does not load; None: it does, or is not found
+
+
+def name_of(function: Any) -> str:
+    """Name a function in a message: "module.qualname", else its repr()."""
+    function = _inner(function)
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", None)
+    return f"{module}.{name}" if module and name else repr(function)
+
+
+def _inner(function: Any) -> Any:
+    """Return what a partial or a bound method calls in the end."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif hasattr(function, "__func__"):
+            function = function.__func__
+        else:
+            return function
+
+
+def modules_of(function: Any) -> list[str]:
+    """Return the names of the modules that a function needs where it is called.
+
+    Of a frozen function: those that it captured, or that hold what it captured by name, and so on
+    through the functions and classes that it holds; of any other the one that it is found in.
+    """
+    function = _inner(function)
+    if isinstance(function, FrozenFunction):
+        return []
+    module = getattr(function, "__module__", None)
+    if not isinstance(module, str):
+        module = type(function).__module__
+    return [module]
+
+
+def check_importable(function: Any, *, main: bool = False) -> None:
+    """TypeError for a function that another interpreter can't find by name, if it isn't frozen.
+
+    `main`: functions of `__main__` are found there, as multiprocessing sees to it.
+    """
+    function = _inner(function)
+    if isinstance(function, FrozenFunction):
+        return
+    name = getattr(function, "__qualname__", "")
+    lost = "<locals>" in name or "<lambda>" in name
+    if lost or (not main and getattr(function, "__module__", None) == "__main__"):
+        raise TypeError(
+            f"{function!r} can't be called in another interpreter, which imports it by name:"
+            " define it at the top level of a module, or pass icehouse.freeze(function)"
+        )
+
+
+def check_modules(function: Any) -> None:
+    """InterpreterError for a function that needs what loads in no other interpreter.
+
+    The first time for a module this takes an interpreter and what importing takes there.
+    """
+    names = [name for name in modules_of(function) if name not in _ALWAYS]
+    for name in names:
+        if name not in _reasons:
+            _ask(names)
+            break
+    for name in names:
+        reason = _reasons.get(name)
+        if reason is not None:
+            raise InterpreterError(
+                f"{name_of(function)} can't be called in another interpreter: it needs the module"
+                f" {name}, which does not load there ({reason}); use"
+                " icehouse.interpreters.pool(..., processes=True)"
+            )
+
+
+# They are in every interpreter, or come from the one that asks.
+_ALWAYS = frozenset(("builtins", "sys", "__main__", "icehouse", "operator", "math", "time", "os"))
+
+
+def _ask(names: Iterable[str]) -> None:
+    """Find out about modules that nobody has asked for yet."""
+    import os
+
+    from icehouse.store.interpreters import Interpreter
+
+    with _lock:
+        unknown = [name for name in names if name not in _reasons]
+        if not unknown:
+            return
+        reading, writing = os.pipe()
+        try:
+            with Interpreter() as probe:
+                probe.run(_IMPORT.format(names=unknown, file=writing))
+            refused = _parse(os.read(reading, 1 << 16))
+        finally:
+            os.close(reading)
+            os.close(writing)
+        for name in unknown:
+            _reasons[name] = refused.get(name)
+
+
+def _parse(text: bytes) -> dict[str, str]:
+    import ast
+
+    parsed: dict[str, str] = ast.literal_eval(text.decode())
+    return parsed
+
+
+Check = Callable[[Any], None]
+
+
+def check_for_interpreters(function: Any) -> None:
+    """All of it, for a worker that is an interpreter."""
+    check_importable(function)
+    if sys.version_info >= (3, 12):
+        check_modules(function)
+
+
+def check_for_processes(function: Any) -> None:
+    """All of it, for a worker that is a process."""
+    check_importable(function, main=True)
