@@ -6,8 +6,9 @@
 Each worker is a thread of this process that holds one interpreter (it calls into it through a door,
 native/module/door.h) or one process (over a socket pair), and takes calls from one queue. A pool
 that is dropped, or left at the end of the program, finishes what was submitted and ends its
-workers. A forked child can't use its parent's pool: submit() raises there, and nothing else of it
-touches the child.
+workers. A forked child can't use its parent's pool: submit() raises there. While interpreters live,
+no child of os.fork() does: it hangs (3.11, 3.12) or aborts (3.13) in Python itself, with any
+interpreter, so fork before, or not at all. Starting programs and spawning are no such forks.
 """
 
 import contextlib
@@ -70,7 +71,10 @@ class _State:
     """What the threads of a pool share; they don't refer to the Pool itself, which may go."""
 
     def __init__(
-        self, count: int, make: Callable[[], Worker], initializer: tuple[Any, tuple[Any, ...]] | None
+        self,
+        count: int,
+        make: Callable[[], Worker],
+        initializer: tuple[Any, tuple[Any, ...]] | None,
     ) -> None:
         self.count = count
         self.make = make

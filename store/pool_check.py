@@ -7,10 +7,11 @@ own, once for each module and process: some refuse to be imported there (NumPy, 
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Iterable
 from typing import Any
 
-from icehouse.native._image import FrozenFunction
+from icehouse.native._image import FrozenFunction, _declaration_of
 from icehouse.store.errors import InterpreterError
 
 _IMPORT = """
@@ -51,7 +52,7 @@ def _inner(function: Any) -> Any:
             return function
 
 
-def modules_of(function: Any) -> list[str]:
+def modules_of(function: Any) -> tuple[str, ...]:
     """Return the names of the modules that a function needs where it is called.
 
     Of a frozen function: those that it captured, or that hold what it captured by name, and so on
@@ -59,11 +60,54 @@ def modules_of(function: Any) -> list[str]:
     """
     function = _inner(function)
     if isinstance(function, FrozenFunction):
-        return []
+        known = _modules.get(function)
+        if known is None:
+            found: set[str] = set()
+            _add_frozen(function, found, set())
+            known = _modules[function] = tuple(sorted(found))
+        return known
     module = getattr(function, "__module__", None)
-    if not isinstance(module, str):
-        module = type(function).__module__
-    return [module]
+    return (module if isinstance(module, str) else type(function).__module__,)
+
+
+_modules: weakref.WeakKeyDictionary[FrozenFunction, tuple[str, ...]] = weakref.WeakKeyDictionary()
+
+
+def _add(value: Any, found: set[str], seen: set[int]) -> None:
+    """Add the modules that a captured value needs."""
+    value = _inner(value)
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, FrozenFunction):
+        _add_frozen(value, found, seen)
+    elif isinstance(value, type):
+        _add_class(value, found, seen)
+    elif isinstance(value, property):
+        for each in (value.fget, value.fset, value.fdel):
+            _add(each, found, seen)
+
+
+def _add_frozen(function: FrozenFunction, found: set[str], seen: set[int]) -> None:
+    facts: Any = getattr(_declaration_of(function), "facts", {})
+    for key in ("modules", "cell_modules"):
+        found.update(facts.get(key, {}).values())
+    for key in ("named", "cell_named"):
+        found.update(module for module, _ in facts.get(key, {}).values())
+    for key in ("globals", "closure", "kwdefaults", "attributes"):
+        for value in facts.get(key, {}).values():
+            _add(value, found, seen)
+    for value in facts.get("defaults", ()):
+        _add(value, found, seen)
+
+
+def _add_class(cls: type, found: set[str], seen: set[int]) -> None:
+    """Add the module of a class, or of one that goes by value what its methods need."""
+    if cls.__module__ != "__main__" and "<locals>" not in cls.__qualname__:
+        found.add(cls.__module__)
+        return
+    for each in (*cls.__bases__, type(cls), *vars(cls).values()):
+        _add(each, found, seen)
 
 
 def check_importable(function: Any, *, main: bool = False) -> None:
@@ -134,9 +178,6 @@ def _parse(text: bytes) -> dict[str, str]:
 
     parsed: dict[str, str] = ast.literal_eval(text.decode())
     return parsed
-
-
-Check = Callable[[Any], None]
 
 
 def check_for_interpreters(function: Any) -> None:

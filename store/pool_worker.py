@@ -13,7 +13,6 @@ by which it is called from then on; what else can be called comes each time.
 
 import io
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 from icehouse.native._image import Handle, Store, _door_open, _locate, _reopen, freeze, is_frozen
@@ -71,7 +70,7 @@ def pack_request(request: _Request) -> bytes:
     kind, key, function, args, kwargs = request
     if kwargs or function is not None:
         return _pack((*request, ()))
-    places = []
+    places: list[tuple[int, tuple[bytes, int]]] = []
     for index, each in enumerate(args):
         if type(each) not in _ATOMS:
             place = _place(each)
@@ -97,18 +96,20 @@ def _pack_answer(answer: _Answer) -> bytes:
 
 def open_answer(answer: Any) -> _Answer:
     """Read what an interpreter answered."""
-    opened: _Answer = pickle.loads(answer)
+    opened: _Answer = pickle.loads(answer)  # noqa: S301 - from a worker of ours
     if answer[-1] == PLACE[0]:
         return opened[0], _open(opened[1]), opened[2]
     return opened
 
 
-def pack_for_process(value: Any) -> Any:
+def pack_for_process(value: Any) -> memoryview:
     """Pickle a request or an answer as multiprocessing does: views as store/travel.py has it."""
     from multiprocessing.reduction import ForkingPickler
 
-    dumps: Callable[[Any], Any] = ForkingPickler.dumps
-    return dumps(value)
+    # Its stub leaves the method without types.
+    dumps: Any = ForkingPickler.dumps
+    packed: memoryview = dumps(value)
+    return packed
 
 
 # --- the worker -----------------------------------------------------------------------------------
@@ -123,7 +124,8 @@ class _Server:
 
     def answer(self, request: Any) -> _Answer:
         try:
-            kind, key, function, args, kwargs, *more = pickle.loads(request)
+            call: Any = pickle.loads(request)  # noqa: S301 - from the pool
+            kind, key, function, args, kwargs, *more = call
             for index, place in more[0] if more else ():
                 args[index] = _open(place)
         except BaseException as error:
@@ -157,7 +159,7 @@ class _Server:
         # What it was raised from, or while, is in the text.
         error = error.with_traceback(None)
         try:
-            pickle.loads(pickle.dumps(error, 5))
+            pickle.loads(pickle.dumps(error, 5))  # noqa: S301 - what was made here
         except Exception:
             return False, None, text
         return False, error, text
@@ -203,4 +205,5 @@ def serve_process(connection: Any, frozen: bool) -> None:
         except BaseException as error:
             packed = pack_for_process(server.fail(error))
         del answer
-        connection.send_bytes(packed)
+        with packed:
+            connection.send_bytes(packed)

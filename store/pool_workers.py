@@ -1,7 +1,9 @@
-"""The two kinds of workers of `icehouse.interpreters.pool`, as the thread that has one sees them."""
+"""The two kinds of workers of `icehouse.interpreters.pool`, as the pool's threads see them."""
 
+import os
 import pickle
 import signal
+import weakref
 from typing import Any, Protocol
 
 from icehouse.native._image import _door, _door_call, _door_close
@@ -28,9 +30,11 @@ class Worker(Protocol):
 
     def call(self, request: _Request) -> Answer:
         """Make a call. WorkerLost; what pickling raises, if the request or the answer can't go."""
+        ...
 
     def where(self) -> str:
         """Say where the calls are made."""
+        ...
 
     def stop(self) -> None:
         """End it, if it was started."""
@@ -90,6 +94,7 @@ class ProcessWorker:
         self._frozen = frozen
         self._process: Any = None
         self._connection: Any = None
+        _processes.add(self)
 
     def start(self) -> None:
         """See Worker."""
@@ -109,18 +114,28 @@ class ProcessWorker:
 
     def call(self, request: _Request) -> Answer:
         """See Worker."""
-        packed = pool_worker.pack_for_process(request)
+        # A memoryview that the collector finds with what is below it makes noise.
+        with pool_worker.pack_for_process(request) as packed:
+            answer = self._ask(packed)
+        opened: Answer = pickle.loads(answer)  # noqa: S301 - from a worker of ours
+        return opened
+
+    def _ask(self, packed: memoryview) -> bytes:
         try:
             self._connection.send_bytes(packed)
-            answer = self._connection.recv_bytes()
+            answer: bytes = self._connection.recv_bytes()
         except (EOFError, OSError) as error:
             raise WorkerLost(self._obituary()) from error
-        opened: Answer = pickle.loads(answer)
-        return opened
+        return answer
 
     def where(self) -> str:
         """See Worker."""
         return f"in the worker process {self._process.pid}"
+
+    def abandon(self) -> None:
+        """In a forked child: both are the parent's, and the worker must see the parent's end."""
+        if self._connection is not None:
+            self._connection.close()
 
     def _obituary(self) -> str:
         self._process.join()
@@ -140,3 +155,14 @@ class ProcessWorker:
         if self._process is not None and self._process.pid is not None:
             self._process.join()
             self._process.close()
+
+
+_processes: "weakref.WeakSet[ProcessWorker]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for worker in list(_processes):
+        worker.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -14,10 +14,10 @@ typedef struct ih_door {
     uint64_t number;
     PyInterpreterState *interpreter; /* where it leads; NULL: not opened yet */
     PyObject *serve;                 /* owned, of that interpreter */
-    PyThreadState *there;            /* of that interpreter and of `thread`; NULL: not entered yet */
-    unsigned long thread;            /* who uses it; meaningful with `there` */
-    Py_buffer answer;                /* held over there; obj is NULL without one */
-    bool busy;                       /* a call or the end of it is going on */
+    PyThreadState *there; /* of that interpreter and of `thread`; NULL: not entered yet */
+    unsigned long thread; /* who uses it; meaningful with `there` */
+    Py_buffer answer;     /* held over there; obj is NULL without one */
+    bool busy;            /* a call or the end of it is going on */
 } ih_door;
 
 static ih_door *find(ih_door *first, uint64_t number)
@@ -125,8 +125,8 @@ static bool serve(ih_door *door, const Py_buffer *request, char **error)
     drop_answer(door);
     PyObject *shown = show(request);
     PyObject *answer = shown ? PyObject_CallOneArg(door->serve, shown) : NULL;
-    bool good = answer && (answer == Py_None ||
-                           PyObject_GetBuffer(answer, &door->answer, PyBUF_SIMPLE) == 0);
+    bool good = answer &&
+                (answer == Py_None || PyObject_GetBuffer(answer, &door->answer, PyBUF_SIMPLE) == 0);
     if (!good)
         *error = take_error();
     Py_XDECREF(answer);

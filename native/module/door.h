@@ -24,16 +24,16 @@ PyObject *ih_door_open(PyObject *module, PyObject *const *args, Py_ssize_t nargs
 PyObject *ih_door_call(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *ih_door_close(PyObject *module, PyObject *number);
 
-#define IH_DOOR_METHODS                                                                         \
-    {"_door", ih_door_make, METH_NOARGS, "The number of a new door to another interpreter."},   \
-        {"_door_open", (PyCFunction)(void *)ih_door_open, METH_FASTCALL,                        \
-         "_door_open(number, serve): calls of that door call serve(memoryview or None) here."}, \
-        {"_door_call", (PyCFunction)(void *)ih_door_call, METH_FASTCALL,                        \
-         "_door_call(number, request): what serve() answers, as bytes or, until the next call, " \
-         "as a memoryview; None as request and answer. LookupError: no such door, or not open; " \
-         "RuntimeError: serve() raised."},                                                      \
-    {                                                                                           \
-        "_door_close", ih_door_close, METH_O,                                                   \
+#define IH_DOOR_METHODS                                                                           \
+    {"_door", ih_door_make, METH_NOARGS, "The number of a new door to another interpreter."},     \
+        {"_door_open", (PyCFunction)(void *)ih_door_open, METH_FASTCALL,                          \
+         "_door_open(number, serve): calls of that door call serve(memoryview or None) here."},   \
+        {"_door_call", (PyCFunction)(void *)ih_door_call, METH_FASTCALL,                          \
+         "_door_call(number, request): what serve() answers, as bytes or, until the next call, "  \
+         "as a memoryview; None as request and answer. LookupError: no such door, or not open; "  \
+         "RuntimeError: serve() raised."},                                                        \
+    {                                                                                             \
+        "_door_close", ih_door_close, METH_O,                                                     \
             "Ends a door, by the thread that has called through it. Unknown numbers are ignored." \
     }
 
