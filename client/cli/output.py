@@ -5,18 +5,24 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any
 
 import typer
 
 import icehouse
-from icehouse.client.bench.run import Progress
+
+Progress = Callable[[str], None]
 
 # How wide a table may be where there is no terminal to tell.
 PIPE_COLUMNS = 200
 PROSE_COLUMNS = 100
+MIN_COLUMNS = 20
+# Rows that decide how wide the columns are where there is no terminal.
+ROWS_MEASURED = 256
 
 
 class ExitCode(enum.IntEnum):
@@ -57,6 +63,13 @@ class CommandError(Exception):
         self.code = code
 
 
+def code_of(error: BaseException) -> ExitCode:
+    """Say which exit code an error means."""
+    if isinstance(error, CommandError):
+        return error.code
+    return next((code for kind, code in CODES if isinstance(error, kind)), ExitCode.ERROR)
+
+
 def complain(message: str) -> None:
     """Print one line on stderr."""
     print(f"icehouse: {message}", file=sys.stderr)
@@ -85,14 +98,13 @@ def guarded() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.ERROR) from None
     except tuple(kind for kind, _ in CODES) as error:
-        code = next(code for kind, code in CODES if isinstance(error, kind))
         complain(message_of(error))
-        raise typer.Exit(code) from None
+        raise typer.Exit(code_of(error)) from None
 
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document on stdout."""
-    print(json.dumps(document, indent=2))
+    print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def text_columns() -> int:
@@ -104,7 +116,7 @@ def print_table(*parts: Any) -> None:
     """Print Rich renderables and prose on stdout, as wide and coloured as its terminal allows."""
     from rich.console import Console
 
-    console = Console(width=text_columns())
+    console = Console(width=text_columns(), emoji=False)
     for part in parts:
         width = min(console.width, PROSE_COLUMNS) if isinstance(part, str) else None
         console.print(part, width=width, highlight=False, markup=False)
@@ -128,3 +140,83 @@ def progress() -> Iterator[Progress]:
         yield tell
     finally:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def print_line(document: Any) -> None:
+    """Print one JSON document on a line of its own."""
+    print(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+
+
+def note(message: str) -> None:
+    """Say something beside the data."""
+    print(f"icehouse: {message}", file=sys.stderr)
+
+
+def plain(text: str) -> str:
+    """Take from a text what a terminal would obey: names and commands are anybody's."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def make_table(*columns: str, title: str | None = None) -> Any:
+    """Make a Rich table; a column that begins with `>` is aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column in columns:
+        right = column.startswith(">")
+        made.add_column(
+            column.removeprefix(">"),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=right,
+        )
+    return made
+
+
+def print_pairs(pairs: Mapping[str, str]) -> None:
+    """Print names and values in two columns; what is too long for a terminal goes on below."""
+    key_width = max(map(len, pairs))
+    room = max(text_columns() - key_width - 2, MIN_COLUMNS)
+    for key, value in pairs.items():
+        lines = []
+        for line in map(plain, value.split("\n")):
+            lines += textwrap.wrap(line, room, break_on_hyphens=False) or [""]
+        print(f"{key.ljust(key_width)}  {lines[0]}".rstrip())
+        for line in lines[1:]:
+            print(f"{'':{key_width}}  {line}")
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Print a table as its rows come; a column that begins with `>` is aligned to the right.
+
+    On a terminal Rich draws it, as wide as that is. Else each row is one line and no cell is cut,
+    so that other programs can read it; widths are those of the first rows. Returns how many rows
+    there were.
+    """
+    cells = (tuple(map(plain, row)) for row in rows)
+    count = 0
+    if sys.stdout.isatty():
+        made = make_table(*columns)
+        for row in cells:
+            made.add_row(*row)
+            count += 1
+        print_table(made)
+        return count
+    first = list(islice(cells, ROWS_MEASURED))
+    widths = [
+        max([len(name.removeprefix(">")), *(len(row[at]) for row in first)])
+        for at, name in enumerate(columns)
+    ]
+    right = [name.startswith(">") for name in columns]
+
+    def line(row: Sequence[str]) -> str:
+        parts = zip(row, widths, right, strict=True)
+        made = "  ".join(cell.rjust(w) if r else cell.ljust(w) for cell, w, r in parts)
+        return made.rstrip()
+
+    print(line([name.removeprefix(">").upper() for name in columns]))
+    for row in chain(first, cells):
+        print(line(row))
+        count += 1
+    return count

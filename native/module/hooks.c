@@ -186,10 +186,19 @@ int ih_trust_give(ih_image_object *image, PyObject *allow_classes, bool code)
     return 0;
 }
 
+void ih_trust_bound(ih_image_object *image, PyObject *trust)
+{
+    Py_XSETREF(image->trust, Py_NewRef(trust));
+    image->given = image->wary = true;
+    image->identity = ih_fresh_identity(image->state);
+}
+
 int ih_trust_inherit(ih_image_object *image, const ih_image_object *from)
 {
     image->native = from->native;
-    if (!from->given)
+    if (from->wary)
+        ih_trust_bound(image, from->trust);
+    if (from->wary || !from->given)
         return 0;
     PyObject *allowed = NULL, *classes = PyObject_GetAttrString(from->trust, "classes");
     if (classes == NULL)

@@ -21,6 +21,9 @@ PyObject *ih_trust_without_code(ih_image_object *image);
 /* Sets what a reader said: `allow_classes` (an iterable of classes, or NULL) and trust in code.
  * Only before anything of the image was opened. 0 or -1. */
 int ih_trust_give(ih_image_object *image, PyObject *allow_classes, bool code);
+/* Sets all that a reader trusts the image with, whoever made it, and what its links lead to. Only
+ * before anything of the image was opened. */
+void ih_trust_bound(ih_image_object *image, PyObject *trust);
 /* The image that `from` links to: the classes that the reader allows are allowed there too; all
  * else follows from its own segment (H10). 0 or -1. */
 int ih_trust_inherit(ih_image_object *image, const ih_image_object *from);

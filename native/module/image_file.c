@@ -3,6 +3,7 @@
 
 #include "module/decode.h"
 #include "module/handle.h"
+#include "module/hooks.h"
 #include "module/image_object.h"
 #include "module/process.h"
 #include "module/store.h"
@@ -39,6 +40,23 @@ PyObject *ih_file_image_of(PyObject *module, PyObject *object)
     if (image && (image->image.links > 0 || image->image.cells))
         Py_SETREF(image, (ih_image_object *)Py_NewRef(Py_None));
     return (PyObject *)image;
+}
+
+PyObject *ih_file_open_wary(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    ih_state *state = ih_state_of(module);
+    ih_handle handle;
+    if (nargs != 2 || !Py_IS_TYPE(args[0], state->handle_type))
+        return PyErr_Format(PyExc_TypeError, "_open_wary() takes a Handle and a Trust");
+    if (ih_handle_parse(state, args[0], &handle) < 0)
+        return NULL;
+    ih_image_object *image = image_of_handle(state, handle);
+    if (image == NULL)
+        return NULL;
+    ih_trust_bound(image, args[1]);
+    PyObject *root = ih_decode(image, image->root);
+    Py_DECREF(image);
+    return root;
 }
 
 PyObject *ih_file_open_buffer(PyObject *module, PyObject *const *args, Py_ssize_t nargs)

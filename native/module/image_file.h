@@ -7,6 +7,7 @@
 /* Functions of the module. */
 PyObject *ih_file_image_of(PyObject *module, PyObject *view);
 PyObject *ih_file_open_buffer(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *ih_file_open_wary(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *ih_file_validate(PyObject *module, PyObject *bytes);
 PyObject *ih_file_census(PyObject *module, PyObject *bytes);
 PyObject *ih_file_put_image(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
@@ -18,6 +19,9 @@ PyObject *ih_file_put_image(PyObject *module, PyObject *const *args, Py_ssize_t 
         {"_open_buffer", (PyCFunction)(void *)ih_file_open_buffer, METH_FASTCALL,                 \
          "_open_buffer(buffer, fixed=False, trust=None): the root of an image in a buffer; "      \
          "fixed: nobody can change its bytes."},                                                  \
+        {"_open_wary", (PyCFunction)(void *)ih_file_open_wary, METH_FASTCALL,                     \
+         "_open_wary(handle, trust): the root of an image that is trusted with no more than "     \
+         "this, whoever made it, and neither is what its links lead to."},                        \
         {"_validate", ih_file_validate, METH_O,                                                   \
          "Checks every byte of an image: None, or CorruptImage."},                                \
         {"_census", ih_file_census, METH_O,                                                       \

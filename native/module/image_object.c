@@ -30,7 +30,7 @@ static ih_image_object *new_image(ih_state *state)
     image->lease = NULL;
     image->owner = image->trust = NULL;
     image->linked = NULL;
-    image->native = image->given = image->fixed = false;
+    image->native = image->given = image->wary = image->fixed = false;
     image->vouched = 0;
 #if IH_CACHES
     image->serial = ++state->next_serial;

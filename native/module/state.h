@@ -37,6 +37,7 @@ typedef struct ih_image_object {
     bool fixed;        /* without a lease: nobody can change these bytes (H4) */
     bool native;       /* bytes and tuples come back real, whatever their size */
     bool given;        /* `trust` is what a reader said */
+    bool wary;         /* what its links lead to is trusted with no more than it is */
     struct ih_image_object **linked; /* owned: where links were followed to (link.c); or NULL */
     PyObject *trust;  /* owned: store/freezing/trust.py; NULL until something asks (hooks.h) */
     uint64_t serial;  /* of this object alone: what a name leads to may change for the next */

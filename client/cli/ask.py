@@ -1,0 +1,77 @@
+"""Asking the daemon: one plain connection of the control family, and what a user calls an image."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from icehouse.client.cli.output import CommandError, ExitCode
+from icehouse.client.connect import default_socket
+from icehouse.client.control import Control
+from icehouse.store.errors import UnknownName
+from icehouse.store.handle import Handle
+from icehouse.store.wire import messages
+
+PAGE = messages.LIMIT_MAX
+
+
+def socket_of(given: str | None) -> str:
+    """Give the path of the socket to connect to."""
+    return os.path.abspath(given) if given else default_socket()  # noqa: PTH100 - no pathlib for it
+
+
+def connect(given: str | None) -> Control:
+    """Connect to the daemon; StoreUnavailable, NotPermitted."""
+    return Control(socket_of(given))
+
+
+def parse(reference: str) -> Handle | None:
+    """Give the handle that a text is; None if it is a name. CommandError if it is neither."""
+    if not reference.startswith("ih1_"):
+        return None
+    try:
+        return Handle.from_text(reference)
+    except ValueError as error:
+        raise CommandError(str(error), ExitCode.USAGE) from None
+
+
+def lookup(control: Control, name: str) -> messages.Name:
+    """Find a name; UnknownName."""
+    # Names are told in their order, so it comes before those that only begin with it.
+    told = control.ask(messages.AskNames(prefix=name, limit=1), messages.Names)
+    if told.items and told.items[0].name == name:
+        return told.items[0]
+    raise UnknownName(
+        f"look up {name!r}: the name is not bound; `icehouse names` lists those that are"
+    )
+
+
+def resolve(control: Control, reference: str) -> bytes:
+    """Give the packed handle that a text is or that a name is bound to."""
+    handle = parse(reference)
+    return bytes(handle) if handle is not None else lookup(control, reference).handle
+
+
+def references(given: Iterable[str]) -> Iterator[str]:
+    """Give the references of a command line; `-` stands for those on stdin, one a line."""
+    for reference in given:
+        if reference == "-":
+            yield from filter(None, (line.strip() for line in sys.stdin))
+        else:
+            yield reference
+
+
+def everything(ask: Callable[[str], Any]) -> Iterator[Any]:
+    """Give the items of a list, asked for a page at a time by the cursor of the one before."""
+    cursor = ""
+    while True:
+        page = ask(cursor)
+        yield from page.items
+        cursor = page.cursor
+        if not cursor:
+            return
+
+
+def text_of(packed: bytes) -> str:
+    """Write a handle."""
+    return str(Handle.from_bytes(packed))

@@ -1,0 +1,1 @@
+"""The commands and their options, in modules that are loaded when one of theirs is used."""
