@@ -127,6 +127,26 @@ def name_of(cls: type) -> str:
     )
 
 
+def field_name(name: str) -> str:
+    """Name a field so that it can't be taken for a word of ours; a bare value has no name."""
+    return "$value" if not name else f"${name}" if name.startswith("$") else name
+
+
+def quick(value: Any) -> str | None:
+    """Give the compact text of JSON-like data straight from its image; None for what isn't that.
+
+    The text is held as a whole.
+    """
+    if type(value) not in (icehouse.FrozenDict, icehouse.FrozenList):
+        return None
+    try:
+        return icehouse.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, icehouse.CorruptImage):
+            raise
+        return None
+
+
 def step_text(key: Any) -> str:
     """Write a key as a step of a selector."""
     if isinstance(key, str) and key.isidentifier():
@@ -282,7 +302,7 @@ class Writer:
             if self._is_enough(shown):
                 break
             # A field may be called anything.
-            yield self._key(f"${key}" if key.startswith("$") else key), step_text(key), part
+            yield self._key(field_name(key)), step_text(key), part
             shown += 1
         if shown < len(fields):
             self.is_partial = True

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import icehouse
-from icehouse.native._image import _locate, _open_wary
+from icehouse.native._image import _image_of, _locate, _open_wary
 from icehouse.store.freezing.trust import NONE
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Arrays and tables are shown from their bytes. A library that made objects of them would copy them
 # whole, and run code of its own that is meant for its own user's data.
 LIBRARIES = ("numpy", "pandas", "polars", "pyarrow", "scipy", "torch")
+# Bytes of an image whose text may be held as a whole.
+SMALL = 64 * 2**20
 VIEW_NAMES: dict[type, str] = {
     icehouse.FrozenArray: "array",
     icehouse.FrozenBytes: "bytes",
@@ -50,6 +52,12 @@ def open_image(handle: "Handle[Any]") -> Any:
     """Open an image whose maker is trusted with nothing, be it this very user."""
     forget_libraries()
     return _open_wary(handle, NONE)
+
+
+def is_small(handle: "Handle[Any]") -> bool:
+    """Whether an image, with nothing that it links to, is small enough to be held as text."""
+    image = _image_of(handle)
+    return image is not None and memoryview(image).nbytes <= SMALL
 
 
 def fields_of(value: Any) -> Mapping[str, Any] | None:

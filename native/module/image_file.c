@@ -82,8 +82,37 @@ static int take_aligned(const Py_buffer *buffer, uint8_t **copy)
     return 0;
 }
 
+static int raise_census(ih_state *state, int result, const ih_fault *fault)
+{
+    if (result == -2)
+        PyErr_NoMemory();
+    else if (result < 0)
+        ih_raise_fault(state, fault);
+    return result;
+}
+
+/* Of an image where it lies. */
+static int take_census_of_handle(ih_state *state, PyObject *object, ih_census *census)
+{
+    ih_handle handle;
+    ih_fault fault;
+    int result;
+    if (ih_handle_parse(state, object, &handle) < 0)
+        return -1;
+    ih_image_object *image = image_of_handle(state, handle);
+    if (image == NULL)
+        return -1;
+    Py_BEGIN_ALLOW_THREADS
+    result = ih_validate_census(&image->image, image->root, census, &fault);
+    Py_END_ALLOW_THREADS
+    Py_DECREF(image);
+    return raise_census(state, result, &fault);
+}
+
 static int take_census(PyObject *module, PyObject *bytes, ih_census *census)
 {
+    if (Py_IS_TYPE(bytes, ih_state_of(module)->handle_type))
+        return take_census_of_handle(ih_state_of(module), bytes, census);
     Py_buffer buffer;
     ih_image image;
     uint32_t root;
@@ -104,11 +133,7 @@ static int take_census(PyObject *module, PyObject *bytes, ih_census *census)
     free(copy);
     Py_END_ALLOW_THREADS
     PyBuffer_Release(&buffer);
-    if (result == -2)
-        PyErr_NoMemory();
-    else if (result < 0)
-        ih_raise_fault(ih_state_of(module), &fault);
-    return result;
+    return raise_census(ih_state_of(module), result, &fault);
 }
 
 PyObject *ih_file_validate(PyObject *module, PyObject *bytes)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from icehouse.client.cli.options import Json, Socket
+from icehouse.client.cli.options import Json, Lines, Quiet, Socket
 from icehouse.client.cli.output import guarded
 
 
@@ -47,3 +47,30 @@ def import_(
 
     with guarded():
         import_file(file, socket, name=name, pin=pin, trust=trust, as_json=json)
+
+
+def verify(
+    *,
+    things: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[HANDLE|NAME|FILE...]",
+            help="What to check; - reads them from stdin.",
+            show_default="the whole store",
+        ),
+    ] = None,
+    socket: Socket = None,
+    json: Lines = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check every byte of objects, of image files, or of the whole store.
+
+    A word with a slash, or that ends in .ih, is a file: its digest is compared too. For the whole
+    store its books are checked as well: segments, names, lifetimes. Exit code 7: there is damage.
+    """
+    from icehouse.client.cli.verify import Report, verify_all
+
+    with guarded():
+        report = Report(json=json, quiet=quiet)
+        verify_all(things, socket, report)
+        report.end()

@@ -29,13 +29,12 @@ def is_selector(text: str) -> bool:
     return text.startswith("$")
 
 
-def opened(store: Any, reference: str) -> Any:
-    """Open an image by handle or name, trusting its maker with nothing."""
-    from icehouse.client.cli import nodes
+def handle_of(store: Any, reference: str) -> Any:
+    """Give the handle that a text is or that a name is bound to."""
     from icehouse.client.cli.ask import parse
 
     handle = parse(reference)
-    return nodes.open_image(handle if handle is not None else store.lookup(reference)[0])
+    return handle if handle is not None else store.lookup(reference)[0]
 
 
 def cat(
@@ -95,7 +94,7 @@ def print_parts(
     indent: str | None,
 ) -> bool:
     """Print the chosen parts of images; True if some of it was left out."""
-    from icehouse.client.cli import document, selector
+    from icehouse.client.cli import document, nodes, selector
     from icehouse.client.cli.ask import references as each
     from icehouse.client.cli.ask import socket_of
     from icehouse.client.connect import connect
@@ -103,9 +102,13 @@ def print_parts(
     is_partial = False
     with connect(socket_of(socket)) as store:
         for reference in each(references):
-            for part in selector.select(opened(store, reference), chosen):
+            handle = handle_of(store, reference)
+            # A terminal obeys what the quick way leaves in texts.
+            is_quick = not (bounded or indent or sys.stdout.isatty()) and nodes.is_small(handle)
+            for part in selector.select(nodes.open_image(handle), chosen):
+                text = document.quick(part) if is_quick else None
                 writer = document.Writer(document.SOME if bounded else document.ALL, indent)
-                write_text(writer.pieces(part))
+                write_text(iter([text]) if text is not None else writer.pieces(part))
                 is_partial |= writer.is_partial
     return is_partial
 
@@ -166,7 +169,7 @@ def get(
 
     It is what put reads again. `icehouse export` saves an object with its types instead.
     """
-    from icehouse.client.cli import selector
+    from icehouse.client.cli import nodes, selector
     from icehouse.client.cli.ask import socket_of
     from icehouse.client.connect import connect
 
@@ -180,7 +183,7 @@ def get(
         if form in ("msgpack", "npy", "raw") and output == "-" and sys.stdout.isatty():
             raise CommandError(f"{form} is not for a terminal: name a file with -o", ExitCode.USAGE)
         with connect(socket_of(socket)) as store:
-            [part] = selector.select(opened(store, reference), chosen)
+            [part] = selector.select(nodes.open_image(handle_of(store, reference)), chosen)
             with target(output) as stream:
                 write(part, form, stream)
         if output != "-" and not quiet:
