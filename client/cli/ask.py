@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from icehouse.client.cli.output import CommandError, ExitCode
+from icehouse.client.cli.output import CommandError, ExitCode, code_of, message_of
 from icehouse.client.connect import default_socket
 from icehouse.client.control import Control
-from icehouse.store.errors import UnknownName
+from icehouse.store.errors import CorruptImage, HandleGone, UnknownName
 from icehouse.store.handle import Handle
 from icehouse.store.wire import messages
 
@@ -50,6 +51,17 @@ def resolve(control: Control, reference: str) -> bytes:
     """Give the packed handle that a text is or that a name is bound to."""
     handle = parse(reference)
     return bytes(handle) if handle is not None else lookup(control, reference).handle
+
+
+@contextmanager
+def about(reference: str) -> Iterator[None]:
+    """Let what goes wrong inside say which image it is about."""
+    try:
+        yield
+    except (HandleGone, CorruptImage) as error:
+        # The daemon was asked by a handle, and says which request it was.
+        text = message_of(error).partition(": ")[2]
+        raise CommandError(f"{reference}: {text}", code_of(error)) from None
 
 
 def references(given: Iterable[str]) -> Iterator[str]:

@@ -88,7 +88,7 @@ class Process:
 
     def _user(self) -> str | None:
         try:
-            return user_text(os.stat(f"/proc/{self.pid}").st_uid)  # noqa: PTH116 - no pathlib for it
+            return user_text(os.stat(f"/proc/{self.pid}").st_uid)  # noqa: PTH116 - no pathlib
         except OSError:
             return None
 

@@ -23,7 +23,8 @@ PyObject *ih_file_put_image(PyObject *module, PyObject *const *args, Py_ssize_t 
          "_open_wary(handle, trust): the root of an image that is trusted with no more than "     \
          "this, whoever made it, and neither is what its links lead to."},                        \
         {"_validate", ih_file_validate, METH_O,                                                   \
-         "Checks every byte of an image, by its handle or in a buffer: None, or CorruptImage."},                                \
+         "Checks every byte of an image, by its handle or in a buffer: None, or "                 \
+         "CorruptImage."},                                                                        \
         {"_census", ih_file_census, METH_O,                                                       \
          "Checks every byte of an image: four bit masks, of the kinds of nodes (bit 63: short "   \
          "strings), of the forms of objects and of the codes of values and of families (bit 63: " \

@@ -31,14 +31,15 @@ def for_each(
     quiet: bool,
 ) -> None:
     """Change images one by one, whatever fails; the first failure gives the exit code."""
-    from icehouse.client.cli.ask import connect, references
+    from icehouse.client.cli.ask import about, connect, references
     from icehouse.store.errors import IcehouseError, StoreUnavailable
 
     first: BaseException | None = None
     with guarded(), connect(socket) as control:
         for reference in references(given):
             try:
-                handle = change(control, reference)
+                with about(reference):
+                    handle = change(control, reference)
             except StoreUnavailable:
                 raise
             except (IcehouseError, CommandError) as error:

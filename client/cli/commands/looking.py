@@ -116,11 +116,12 @@ def status_words(told: dict[str, Any], started: float) -> dict[str, str]:
 
 def one_object(control: "Control", reference: str) -> "messages.Object":
     """Ask about an image, by handle or name."""
-    from icehouse.client.cli.ask import resolve
+    from icehouse.client.cli.ask import about, resolve
     from icehouse.store.wire import messages
 
     handle = resolve(control, reference)
-    return control.ask(messages.AskObject(handle=handle), messages.OneObject).item
+    with about(reference):
+        return control.ask(messages.AskObject(handle=handle), messages.OneObject).item
 
 
 def stat(*, references: References, socket: Socket = None, json: Lines = False) -> None:
