@@ -241,8 +241,8 @@ PyObject *ih_rule_known(ih_state *state, PyTypeObject *class, const freeze_rule 
     freeze_rule *rule = capsule == NULL ? NULL : PyCapsule_GetPointer(capsule, CAPSULE);
     if (rule == NULL)
         return NULL;
-    if (rule->version != version_of(class) || !is_of(rule->class, class) ||
-        rule->generation != generation(state)) {
+    if (rule->version != version_of(class) || rule->frozen != ih_is_frozen_class(state, class) ||
+        !is_of(rule->class, class) || rule->generation != generation(state)) {
         Py_DECREF(capsule);
         return NULL;
     }
@@ -284,7 +284,8 @@ static int keep(ih_state *state, PyTypeObject *class, PyObject *capsule)
 /* What images call the class. It may refuse to be named. */
 static int take_names(ih_state *state, freeze_rule *rule, PyTypeObject *class)
 {
-    if (!ih_is_frozen_class(state, class)) {
+    rule->frozen = ih_is_frozen_class(state, class);
+    if (!rule->frozen) {
         rule->names = ih_class_names(class);
         if (rule->names == NULL)
             PyErr_Clear(); /* said when they are needed */

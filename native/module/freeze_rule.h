@@ -40,6 +40,7 @@ typedef struct {
     PyObject *before;   /* owned: asked before an object is read; or NULL */
     PyObject *reason;   /* owned, or NULL */
     PyObject *names;    /* owned: ih_class_names() when it was asked; or NULL */
+    bool frozen;        /* ih_is_frozen_class() when it was asked: 3.11 has no version for that */
     bool defined;       /* a definition goes with them, which is asked for each time */
     Py_ssize_t slot_count;
     rule_slot slots[];
