@@ -15,7 +15,7 @@ from types import FunctionType, ModuleType, TracebackType
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from icehouse.native._image import FreezableFunction, _original_of, is_frozen
-from icehouse.store.freezing import anatomy, hooks, registrations, registry
+from icehouse.store.freezing import anatomy, asked, hooks, registrations, registry
 from icehouse.store.freezing.aside import Aside
 from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import name_of
@@ -259,6 +259,7 @@ def remember(
 def _set_of_instance(obj: Any, status: FreezableStatus) -> None:
     try:
         object.__setattr__(obj, ATTRIBUTE, int(status))
+        aside = not registry.finds_attribute(type(obj))
     except (AttributeError, TypeError):
         if not is_asked(type(obj)):
             raise _has_no_place(obj) from None
@@ -266,6 +267,8 @@ def _set_of_instance(obj: Any, status: FreezableStatus) -> None:
             _statuses.set(obj, status)
         except TypeError:
             raise _has_no_place(obj) from None
+        aside = True
+    if aside:
         watch(type(obj))
 
 
@@ -285,8 +288,8 @@ def is_asked(cls: type) -> bool:
 
 def watch(cls: type) -> None:
     """Have the freezer ask about each instance of a class from now on."""
-    if registry.watched.get(cls) is None:
-        registry.watched.set(cls, value=True)
+    if asked.watched.get(cls) is None:
+        asked.watched.set(cls, value=True)
         hooks.generation += 1
 
 
@@ -380,6 +383,11 @@ def before(obj: Any, is_root: bool) -> None:
     What that raises goes to the caller of `freeze`: it is a veto.
     """
     check(obj, is_root)
+    pre_freeze(obj)
+
+
+def pre_freeze(obj: Any) -> None:
+    """Call the `__pre_freeze__` of an object, a function, or the metaclass of a class."""
     function = function_of(obj)
     hook: Any
     if function is not None:

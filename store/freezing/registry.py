@@ -16,12 +16,10 @@ Names are looked up before anything is imported, so a family is loaded when its 
 """
 
 from collections.abc import Callable
-from types import MemberDescriptorType
 from typing import Any
 
-from icehouse.store.freezing import codes, ecosystem, refused, registrations
-from icehouse.store.freezing.anatomy import dict_descriptor, mro, namespace
-from icehouse.store.freezing.aside import Aside
+from icehouse.store.freezing import asked, codes, ecosystem, refused, registrations
+from icehouse.store.freezing.anatomy import mro
 from icehouse.store.freezing.trust import module_of, name_of, qualname_of
 
 # A type's name, as it is in an MRO -> the file of its family.
@@ -187,10 +185,6 @@ MAKERS: dict[int, tuple[str, str]] = {
 
 _loaded: dict[tuple[str, str], Callable[..., Any]] = {}
 
-# Classes whose instances are asked for their status each, since one of them has it elsewhere than
-# where C would see it.
-watched: Aside[bool] = Aside()
-
 
 def load(file: str, function: str) -> Callable[..., Any]:
     """Import a family's file and get a function of it; one with a dot lies below `store`."""
@@ -210,15 +204,17 @@ def rule_of(cls: type) -> tuple[Any, ...] | str:
     rule = plain_rule_of(cls)
     if type(rule) is not tuple or any(base is type for base in mro(cls)):
         return rule  # classes inside data go by their name: that freezes nothing
-    # C sees a field of the name `__freezable__` where the fields are what is frozen.
     if not module_of(cls) and rule[0] in ("view", "state", "container", "tuple", "made"):
         return nameless(cls)
-    sees = rule[0] in ("view", "made", "tuple") or (rule[0] == "container" and rule[3] is None)
-    if _is_asked(cls, sees):
-        return ("before", _before, rule)
-    if _may_be_marked(rule) and not sees and dict_descriptor(cls) is not None:
-        return ("before", _before_if_marked, rule)
-    return rule
+    hook = asked.hook_of(cls, rule, known=name_of(cls) in FAMILIES)
+    return rule if hook is None else ("before", hook, rule)
+
+
+def finds_attribute(cls: type) -> bool:
+    """Whether an attribute `__freezable__` of instances of the class is found when they freeze."""
+    rule = plain_rule_of(cls)
+    known = name_of(cls) in FAMILIES
+    return type(rule) is not tuple or asked.finds_attribute(cls, rule, known=known)
 
 
 def nameless(cls: type) -> str:
@@ -227,37 +223,6 @@ def nameless(cls: type) -> str:
         f"the __module__ of its class {qualname_of(cls)} is no text, so that no name leads to the "
         "class: set it to the name of the module that holds it"
     )
-
-
-def _may_be_marked(rule: tuple[Any, ...]) -> bool:
-    """Whether it is a rule of classes of users that does not freeze the fields as they are."""
-    codes_of_users = (codes.REDUCE, codes.REGISTERED, codes.THAWED, codes.EXCEPTION)
-    by_code = rule[0] == "value" and rule[1] in codes_of_users
-    return by_code or rule[0] in ("state", "as", "container")
-
-
-def _is_asked(cls: type, sees_fields: bool) -> bool:
-    """Whether something must be asked about each instance of a class before it is read."""
-    for base in mro(cls):
-        attributes = namespace(base)
-        if "__pre_freeze__" in attributes or watched.get(base) is not None:
-            return True
-        status = attributes.get("__freezable__")
-        is_slot = type(status) is MemberDescriptorType
-        if status is None or status is True or (is_slot and sees_fields):
-            continue
-        if type(status) is bool or not isinstance(status, int) or status not in (0, 3):
-            return True
-    return False
-
-
-def _before(obj: Any, is_root: bool) -> None:
-    load("declarations.status", "before")(obj, is_root)
-
-
-def _before_if_marked(obj: Any, is_root: bool) -> None:
-    if "__freezable__" in object.__getattribute__(obj, "__dict__"):
-        load("declarations.status", "check")(obj, is_root)
 
 
 def plain_rule_of(cls: type) -> tuple[Any, ...] | str:
