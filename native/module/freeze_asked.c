@@ -135,7 +135,7 @@ int freeze_made(freezer *f, const known_class *class, PyObject *object, int dept
 static int freeze_definition(freezer *f, PyTypeObject *type, uint32_t *word)
 {
     bool defined;
-    PyObject *payload = freeze_class_payload(f, type, &defined);
+    PyObject *payload = freeze_class_payload(f, type, "class_value", &defined);
     if (payload == NULL || !defined) {
         Py_XDECREF(payload);
         return payload == NULL ? -1 : 0;

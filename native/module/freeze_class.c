@@ -156,13 +156,13 @@ int freeze_defined_class(freezer *f, PyTypeObject *type, PyObject *payload, uint
     return result;
 }
 
-PyObject *freeze_class_payload(freezer *f, PyTypeObject *type, bool *defined)
+PyObject *freeze_class_payload(freezer *f, PyTypeObject *type, const char *name, bool *defined)
 {
-    PyObject *hook = ih_hook(f->state, "class_payload");
+    PyObject *hook = ih_hook(f->state, name);
     PyObject *payload = hook != NULL ? freeze_call(f, hook, (PyObject *)type) : NULL;
     Py_XDECREF(hook);
     if (payload != NULL && !ih_is_class_payload(f->state, payload, defined)) {
-        PyErr_Format(PyExc_TypeError, "class_payload(%s) gave %.200R, which is no payload",
+        PyErr_Format(PyExc_TypeError, "%s(%s) gave %.200R, which is no payload", name,
                      type->tp_name, payload);
         Py_CLEAR(payload);
     }
@@ -175,7 +175,7 @@ static int ask_definition(freezer *f, PyTypeObject *type, uint32_t *word)
     bool defined;
     if (!f->careful)
         return freeze_again(f, NULL);
-    PyObject *payload = freeze_class_payload(f, type, &defined);
+    PyObject *payload = freeze_class_payload(f, type, "class_payload", &defined);
     int result = payload == NULL ? -1
                  : defined       ? freeze_defined_class(f, type, payload, word)
                                  : write_class(f, NULL, type, word);

@@ -17,7 +17,7 @@ def annotations_of(function: FunctionType) -> dict[str, Any]:
 
     From 3.14 on they are computed here, and what can't be computed is text.
     """
-    return {name: _kept(value) for name, value in _raw(function).items() if type(name) is str}
+    return {name: kept(value) for name, value in _raw(function).items() if type(name) is str}
 
 
 def _raw(function: Any) -> dict[Any, Any]:
@@ -39,7 +39,8 @@ def _raw(function: Any) -> dict[Any, Any]:
             return {}
 
 
-def _kept(value: Any) -> Any:
+def kept(value: Any) -> Any:
+    """Give an annotation as it freezes, or its text."""
     if issubclass(type(value), type):
         if is_frozen(value):
             return value

@@ -70,6 +70,12 @@ _LRU = (
     "its cache is mutable state: keep the cache in an InterpreterLocal, or freeze the function "
     "below it, f.__wrapped__"
 )
+# Marks that code of dataclasses is compared with: these names hold them.
+MARKS = {
+    "dataclasses._MISSING_TYPE": ("dataclasses", "MISSING"),
+    "dataclasses._HAS_DEFAULT_FACTORY_CLASS": ("dataclasses", "_HAS_DEFAULT_FACTORY"),
+}
+
 _WITHIN = "pass it as an argument, or have each interpreter make its own: InterpreterLocal(factory)"
 # What to say of types whose own reason would not help in a function.
 _ADVICE: dict[str, str] = {
@@ -188,6 +194,8 @@ def classify(value: Any, home: str) -> tuple[str, Any]:
         return CONSTANT, value
     if cls is object:
         return _sentinel(value)
+    if name_of(cls) in MARKS:
+        return NAMED, MARKS[name_of(cls)]
     return _state(value)
 
 

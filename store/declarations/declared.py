@@ -37,7 +37,8 @@ ID_BYTES = 16
 NAMED_RECORD = "icehouse.named"
 
 
-def _version() -> str:
+def version() -> str:
+    """Give the version of this Python, as far as code depends on it."""
     return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -121,7 +122,7 @@ def declare(function: FunctionType, facts: dict[str, Any], *, callable_: bool) -
     return Declaration(
         os.urandom(ID_BYTES),
         MAGIC_NUMBER,
-        _version(),
+        version(),
         _names_of(function),
         function.__code__ if callable_ else None,
         facts,
@@ -219,8 +220,8 @@ def _code_of(declared: Declaration, label: str) -> CodeType:
     code = declared.code
     if declared.magic != MAGIC_NUMBER:
         raise ImportError(
-            f"{label} was frozen by Python {declared.version} and can't run on {_version()}: the "
-            f"code of a function is that of one version. Freeze it with Python {_version()}, or "
+            f"{label} was frozen by Python {declared.version} and can't run on {version()}: the "
+            f"code of a function is that of one version. Freeze it with Python {version()}, or "
             "send its name instead"
         )
     if isinstance(code, CodeType):

@@ -40,6 +40,7 @@ from icehouse.store.declarations.together import (
 from icehouse.store.freezing import builtin, codes, refused
 from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.refusal import Refusal
+from icehouse.store.freezing.trust import name_of
 
 # Attributes of functions that say how they freeze: they mean nothing for what is frozen.
 _NOT_KEPT = frozenset({"__freezable__", "__pre_freeze__"})
@@ -61,7 +62,7 @@ class Holder(BaseItem):
 
     def take_value(self, plan: Plan, group: Any, name: Any, value: Any, path: str) -> None:
         """Hold what always may freeze: a default, an attribute, an argument of a partial."""
-        if type(value) is FunctionType:
+        if type(value) is FunctionType or name_of(type(value)) in capture.MARKS:
             kind, held = capture.classify(value, self.home)
             if kind == NAMED:
                 group[name] = Record(NAMED_RECORD, ("module", "qualname"), held)
@@ -93,6 +94,9 @@ class FunctionItem(Holder):
         home = self.function.__globals__.get("__name__")
         self.home = home if type(home) is str else ""
         self.names: frozenset[str] = frozenset()
+        # What names will hold that a class, which is just being defined, is going to have.
+        self.bound: dict[str, Any] = {}
+        self.owner: type | None = None  # the class that it is a method of
         self.fresh = False
         self._made: FunctionType | None = None
 
@@ -107,7 +111,7 @@ class FunctionItem(Holder):
         named = status.named_state(self.source) | self.names
         found = capture.uses(function, fresh=self.fresh)
         allowed = {id(use.value) for use in found if use.kind == STATE and _is_named(use, named)}
-        for use in found:
+        for use in map(self._foreseen, found):
             self._take(plan, use, f"{self._start(label)}: {use.place} {use.name!r}", allowed)
         for own in ("__name__", "__package__"):
             value = function.__globals__.get(own)
@@ -115,6 +119,18 @@ class FunctionItem(Holder):
                 self._group("globals").setdefault(own, value)
         bytecode.sealed(function.__code__)
         self._take_rest(plan, label)
+
+    def _foreseen(self, use: Use) -> Use:
+        """Take the class that a method is of for what its name will hold."""
+        if use.name in self.bound and (use.kind == UNBOUND or self.fresh):
+            return use._replace(kind=CLASS, value=self.bound[use.name])
+        owner = self.owner
+        if use.kind == CLASS and use.name in ("cls", "__class__") and owner is not None:
+            # A decorator that adds slots made the class anew, and its functions know the old one.
+            same = (use.value.__module__, use.value.__qualname__)
+            if same == (owner.__module__, owner.__qualname__):
+                return use._replace(value=owner)
+        return use
 
     def _start(self, label: str) -> str:
         return self.path if self.path == label else f"{self.path} -> {label}"
@@ -201,15 +217,16 @@ class FunctionItem(Holder):
         for key in [key for key, value in self.facts.items() if value == {}]:
             del self.facts[key]
         self._made = build(self.declaration)
+        if not self.in_place:
+            # Nobody else has the shell yet; class methods copy its attributes when they are made.
+            _fill_function(self.frozen, self._made)
 
     def commit(self) -> None:
-        """Show it: fill the shell, or turn the FreezableFunction into it."""
+        """Show it: turn the FreezableFunction into it."""
         made = self._made
         assert made is not None
         if self.in_place:
             _freeze_in_place(self.source, self.declaration, made)
-        else:
-            _fill_function(self.frozen, made)
         identity.remember(True, self.declaration.id, self.frozen)  # noqa: FBT003 - our own
 
     def undo(self) -> None:

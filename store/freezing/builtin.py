@@ -18,10 +18,13 @@ from icehouse.store.freezing.trust import (
     namespace_of,
     qualname_of,
     resolve_class,
+    resolve_defined,
 )
 
 # Py_TPFLAGS_IMMUTABLETYPE
 _IMMUTABLE = 1 << 8
+# Py_TPFLAGS_HEAPTYPE
+_HEAPTYPE = 1 << 9
 
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
@@ -46,13 +49,45 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
 # --- classes -------------------------------------------------------------------------------------
 
 
-def class_payload(cls: type) -> tuple[str, str]:
+def class_payload(cls: type) -> tuple[Any, ...]:
+    """Name a class, and define one that was frozen and is not of a library.
+
+    So it is there where no name leads to it, too. Refusal where its name does not lead back to it,
+    and it is not frozen.
+    """
+    definition = definition_of(cls)
+    if definition is None:
+        return class_name(cls)
+    return module_of(cls), qualname_of(cls), definition
+
+
+def layout_payload(cls: type) -> tuple[Any, ...]:
+    """Name the class of instances, which is defined only if no name leads to it.
+
+    Data whose class can be imported is no larger because the class is frozen.
+    """
+    if is_by_value(cls):
+        return class_payload(cls)
+    return class_name(cls)
+
+
+def named(cls: type) -> tuple[str, str, tuple[type, ...]]:
+    """Name a class for a payload that has its name: module, qualname, and what follows them.
+
+    That is the class itself where its name leads nowhere, but it is frozen.
+    """
+    if is_by_value(cls):
+        return module_of(cls), qualname_of(cls), (cls,)
+    return (*class_name(cls), ())
+
+
+def class_name(cls: type) -> tuple[str, str]:
     """Name a class; Refusal where its name does not lead back to it."""
     module, qualname = module_of(cls), qualname_of(cls)
     if "<locals>" in qualname:
         raise Refusal(
             f"the class {module}.{qualname} is local to a function, so that no name leads to it; "
-            "define it at the top of a module"
+            "define it at the top of a module, or freeze it too: icehouse.freeze(C)"
         )
     if resolve_class(module, qualname, OWN) is cls:
         return module, qualname
@@ -67,15 +102,41 @@ def class_payload(cls: type) -> tuple[str, str]:
     )
 
 
+def is_by_value(cls: type) -> bool:
+    """Whether a class is frozen, and no name leads to it that means the same elsewhere."""
+    if not _is_frozen_here(cls):
+        return False
+    from icehouse.store.declarations import definition
+
+    return definition.is_by_value(cls)
+
+
+def definition_of(cls: type) -> dict[str, Any] | None:
+    """Write down a class that was frozen by us; None for all others."""
+    if not _is_frozen_here(cls):
+        return None
+    from icehouse.store.declarations import definition
+
+    return definition.definition_of(cls)
+
+
+def _is_frozen_here(cls: type) -> bool:
+    """Whether a class may be one that we froze. What froze it has been imported then."""
+    frozen = cls.__flags__ & (_IMMUTABLE | _HEAPTYPE) == _IMMUTABLE | _HEAPTYPE
+    return frozen and "icehouse.store.declarations.classes" in sys.modules
+
+
 def open_class(payload: Any, trust: Trust) -> Any:
-    """Find the class again; a record of its name where that may not or can't be."""
+    """Find the class again, or make it by its definition; a record where that may not or can't be.
+
+    ImportError, which says so, for a definition of another version of Python.
+    """
     if type(payload) is not tuple:
         raise ValueError("a class is stored as a tuple")
     module, qualname, *rest = payload
-    definition = rest[0] if rest else None
-    if len(rest) > 1 or (rest and type(definition) is not FrozenDict):
+    if len(rest) > 1 or (rest and type(rest[0]) is not FrozenDict):
         raise ValueError("a class is stored as its names and a definition, which is a dict")
-    found = resolve_class(module, qualname, trust, definition)
+    found = resolve_defined(module, qualname, trust, rest[0] if rest else None)
     if found is None:
         return Record("builtins.type", ("__module__", "__qualname__"), (module, qualname))
     return found

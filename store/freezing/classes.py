@@ -12,8 +12,8 @@ from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.registry import load
 from icehouse.store.freezing.trust import name_of
 
-# The descriptor of a field of a named tuple.
-_tuplegetter = type(vars(namedtuple("_tuplegetter", "field"))["field"])
+# The type of the descriptors of fields of named tuples.
+tuplegetter = type(vars(namedtuple("_tuplegetter", "field"))["field"])
 ATTRS = "__attrs_attrs__"
 FIELDS = "__dataclass_fields__"
 # Attributes of a class that others look up on the type of an object.
@@ -98,7 +98,7 @@ def _tuple_fields(cls: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in anatomy.mro(cls):
         for name, value in anatomy.namespace(base).items():
-            if type(value) is _tuplegetter:
+            if type(value) is tuplegetter:
                 found.setdefault(name, property(operator.itemgetter(value.__reduce__()[1][0])))
     return found
 

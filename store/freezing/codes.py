@@ -10,7 +10,7 @@ from typing import Final
 # What refers to something importable. A class is named by module and qualified name.
 CLASS: Final = 1  # (module, qualname), or with a definition: (module, qualname, dict)
 GLOBAL: Final = 2  # (module, qualname): a builtin function; needs trust in code
-ENUM: Final = 3  # (module, qualname, name or None, value or None)
+ENUM: Final = 3  # (module, qualname, name or None, value or None), and see enums.py
 
 # Types of the standard library.
 DATE: Final = 4  # the ordinal
@@ -56,6 +56,7 @@ MODULE: Final = 42  # the name of a module; needs trust in code
 # has no copy of an image keep it as it is (native/image/format.h).
 SHARED_FIELD: Final = 43  # (id, initial value, place or None), or with the value at the time
 INTERPRETER_LOCAL: Final = 44  # (id, value, None), or (id, None, factory)
+TYPE_VAR: Final = 45  # see declarations/typevars.py; needs trust in code
 
 # Families of MADE objects.
 STRUCT: Final = 1

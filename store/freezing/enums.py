@@ -1,17 +1,18 @@
 """Members of enumerations, by class and name; composite flags by class and value.
 
-The payload is (module, qualname, name, value). The value of a named member is there for those who
-can't find the class, and only if it is a plain one.
+The payload is (module, qualname, name, value), and the class itself where its name leads nowhere.
+The value of a named member is there for those who can't find the class, and only if it is a plain
+one.
 """
 
 import enum
 from typing import Any
 
 from icehouse.store.freezing import codes
-from icehouse.store.freezing.builtin import class_payload
+from icehouse.store.freezing.builtin import named
 from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.refusal import Refusal
-from icehouse.store.freezing.trust import Trust, namespace_of, resolve_class
+from icehouse.store.freezing.trust import Trust, class_among, namespace_of
 
 _PLAIN = frozenset({bool, int, float, str, bytes, type(None)})
 
@@ -22,25 +23,26 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | None:
     return ("value", codes.ENUM, _payload) if base is enum.Enum else None
 
 
-def _payload(member: Any) -> tuple[str, str, str | None, Any]:
+def _payload(member: Any) -> tuple[Any, ...]:
     cls = type(member)
-    module, qualname = class_payload(cls)
+    module, qualname, rest = named(cls)
     name, value = member._name_, member._value_
     if namespace_of(cls).get("_member_map_", {}).get(name) is member:
-        return module, qualname, name, value if type(value) in _PLAIN else None
+        plain = value if type(value) in _PLAIN else None
+        return module, qualname, name, plain, *rest
     if not issubclass(cls, enum.Flag):
         raise Refusal(
             f"{cls.__name__} has no member {name!r} that is this one: it was made past the "
             "enumeration, and no other process could find it"
         )
     # Its own value, so that an int of a subclass is stored as the number that it is.
-    return module, qualname, None, int(value)
+    return module, qualname, None, int(value), *rest
 
 
 def open_member(payload: Any, trust: Trust) -> Any:
     """Find the member; a record of name and value where its class may not or can't be found."""
-    module, qualname, name, value = payload
-    cls = resolve_class(module, qualname, trust)
+    module, qualname, name, value, *rest = payload
+    cls = class_among(rest, module, qualname, trust)
     if cls is not None and issubclass(cls, enum.Enum):
         found = _find(cls, name, value)
         if found is not None:

@@ -13,10 +13,10 @@ from typing import Any
 
 from icehouse.store.freezing import registry, subclasses
 from icehouse.store.freezing.anatomy import mro
-from icehouse.store.freezing.builtin import class_payload
+from icehouse.store.freezing.builtin import named
 from icehouse.store.freezing.codes import EXCEPTION
 from icehouse.store.freezing.records import Record
-from icehouse.store.freezing.trust import Trust, name_of, namespace_of, resolve_class
+from icehouse.store.freezing.trust import Trust, class_among, name_of, namespace_of
 
 # How many causes and contexts are kept of a chain.
 LINKS_MAX = 32
@@ -64,7 +64,7 @@ def _payload(exc: BaseException, met: set[int] | None = None) -> tuple[Any, ...]
     met = set() if met is None else met
     met.add(id(exc))
     cls = type(exc)
-    module, qualname = class_payload(cls)
+    module, qualname, rest = named(cls)
     natives = {}
     for name, member in _natives(cls).items():
         try:
@@ -82,6 +82,7 @@ def _payload(exc: BaseException, met: set[int] | None = None) -> tuple[Any, ...]
         _link(exc.__cause__, met),
         _link(exc.__context__, met),
         exc.__suppress_context__,
+        *rest,
     )
 
 
@@ -98,8 +99,8 @@ def _qualname(exc: BaseException) -> str:
 
 def open_exception(payload: Any, trust: Trust) -> Any:
     """Make the exception again; a record where its class, or trust in code, is missing."""
-    module, qualname, args, attributes, natives, cause, context, suppress = payload
-    cls = resolve_class(module, qualname, trust) if trust.code else None
+    module, qualname, args, attributes, natives, cause, context, suppress, *rest = payload
+    cls = class_among(rest, module, qualname, trust) if trust.code else None
     made = None
     if cls is not None and issubclass(cls, BaseException):
         made = _make(cls, tuple(args), dict(attributes), dict(natives))

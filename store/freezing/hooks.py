@@ -38,9 +38,7 @@ from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.registry import rule_of
 from icehouse.store.freezing.trust import (
     Trust,
-    module_of,
     name_of,
-    qualname_of,
     reduce_foreign,
     resolve_class,
     trust_of,
@@ -52,6 +50,7 @@ __all__ = [
     "Trust",
     "check_status",
     "class_payload",
+    "class_value",
     "freeze_declarations",
     "frozen_by_nature",
     "generation",
@@ -111,12 +110,25 @@ def check_status(obj: Any, is_root: bool) -> None:
 
 
 def class_payload(cls: type) -> tuple[str, str] | tuple[str, str, Mapping[str, Any]]:
-    """Say what images call a class that is frozen: by its names, or these and a definition.
+    """Say what images call the frozen class of instances: by its names, or these and a definition.
 
-    Asked about classes of instances and about classes that are frozen themselves. The definition is
-    a dict or a FrozenDict.
+    The definition is a dict or a FrozenDict. Refusal where the class can neither be named nor
+    defined.
     """
-    return module_of(cls), qualname_of(cls)
+    payload: Any = registry.load("builtin", "layout_payload")(cls)
+    return payload  # type: ignore[no-any-return]
+
+
+def class_value(cls: type) -> tuple[str, str] | tuple[str, str, Mapping[str, Any]]:
+    """Say the same of a frozen class that is itself among what is frozen.
+
+    It has its definition even where it can be imported here: the reader may not have its module.
+    """
+    payload: Any = class_payload(cls)
+    if type(payload) is not tuple or len(payload) != 2:
+        return payload  # type: ignore[no-any-return]
+    definition = registry.load("builtin", "definition_of")(cls)
+    return payload if definition is None else (*payload, definition)
 
 
 def frozen_by_nature(obj: Any) -> bool:

@@ -1,4 +1,4 @@
-"""How a rule says no."""
+"""How a rule says no, and a definition that it is for another Python."""
 
 
 class Refusal(Exception):
@@ -7,3 +7,7 @@ class Refusal(Exception):
     Getters of rules raise it where the object and not its type is the reason. The freezer makes a
     NotFreezableError of it that names the path to the object, its holder and its type.
     """
+
+
+class OtherVersion(ImportError):
+    """A class can't be made: the code of its functions is of another version of Python."""

@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 from icehouse.store.freezing import anatomy, codes
 from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.refusal import Refusal
-from icehouse.store.freezing.trust import Trust, module_of, name_of, qualname_of, resolve_class
+from icehouse.store.freezing.trust import (
+    Trust,
+    class_among,
+    module_of,
+    name_of,
+    qualname_of,
+    resolve_class,
+)
 
 # What freezes without asking anybody.
 NEVER_ASKED = frozenset(
@@ -105,7 +112,7 @@ def _registered(cls: type, base: type) -> tuple[Any, ...] | str:
     names = module_of(base), qualname_of(base)
     call = freeze
 
-    def payload(obj: Any) -> tuple[str, str, Any]:
+    def payload(obj: Any) -> tuple[Any, ...]:
         return (*names, call(obj))
 
     return ("value", codes.REGISTERED, payload)
@@ -128,10 +135,11 @@ def _protocol(cls: type) -> tuple[Any, ...] | None:
     if anatomy.class_attribute(cls, "__thaw__") is None:
         return ("as", state)
 
-    def payload(obj: Any) -> tuple[str, str, Any]:
-        from icehouse.store.freezing.builtin import class_payload
+    def payload(obj: Any) -> tuple[Any, ...]:
+        from icehouse.store.freezing.builtin import named
 
-        return (*class_payload(cls), state(obj))
+        module, qualname, rest = named(cls)
+        return module, qualname, state(obj), *rest
 
     return ("value", codes.THAWED, payload)
 
@@ -156,8 +164,8 @@ def open_registered(payload: Any, trust: Trust) -> Any:
 
 def open_thawed(payload: Any, trust: Trust) -> Any:
     """Call `__thaw__` of the class; a record where the class may not or can't be found."""
-    module, qualname, state = payload
-    cls = resolve_class(module, qualname, trust)
+    module, qualname, state, *rest = payload
+    cls = class_among(rest, module, qualname, trust)
     if cls is not None and anatomy.class_attribute(cls, "__thaw__") is not None:
         return type.__getattribute__(cls, "__thaw__")(state)
     return Record(f"{module}.{qualname}", ("frozen",), (state,))

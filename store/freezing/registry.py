@@ -88,6 +88,9 @@ FAMILIES: dict[str, str | tuple[str, str]] = {
     "builtins.tuple": "made",
     "msgspec.Struct": "made",
     "pydantic.main.BaseModel": "made",
+    **dict.fromkeys(
+        ("typing.TypeVar", "typing.ParamSpec", "typing.TypeVarTuple"), "declarations.typevars"
+    ),
     "icehouse.store.declarations.modules.ImmutableModule": "declarations.modules",
     "icehouse.FrozenFunction": "declarations.declared",
     "icehouse.FreezableFunction": ("declarations.functions", "rule_of_function"),
@@ -164,6 +167,7 @@ OPENERS: dict[int, tuple[str, str]] = {
     codes.MODULE: ("declarations.modules", "open_module"),
     codes.SHARED_FIELD: ("declarations.fields", "open_shared"),
     codes.INTERPRETER_LOCAL: ("declarations.fields", "open_local"),
+    codes.TYPE_VAR: ("declarations.typevars", "open_variable"),
     **ecosystem.OPENERS,
 }
 # The same for thaw(), where it differs.

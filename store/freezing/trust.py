@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from icehouse.store.freezing.refusal import OtherVersion
+
 # Names of the main module: multiprocessing's spawned children know it by the second one.
 MAIN_MODULES = ("__main__", "__mp_main__")
 
@@ -122,22 +124,52 @@ def resolve_class(
     """Find a class by its name, None where it may not or cannot be found.
 
     Only where the trust allows it is anything imported. The result is a class that itself says
-    this very name; no code of it or of its metaclass runs. Where an image that is trusted with code
-    has a definition of the class (a FrozenDict), the class is the one that it defines.
+    this very name; no code of it or of its metaclass runs. With a definition, and trust in code, a
+    class is made by it that isn't found otherwise (declarations/rebuild.py); None for one of
+    another version of Python, ValueError for a damaged one.
     """
+    try:
+        return resolve_defined(module, qualname, trust, definition)
+    except OtherVersion:
+        return None
+
+
+def resolve_defined(
+    module: str, qualname: str, trust: Trust, definition: Mapping[str, Any] | None
+) -> type | None:
+    """Find or make a class; `OtherVersion`, which says so, for a definition of another version."""
+    _check_names(module, qualname)
+    allowed = trust.classes is not None and f"{module}.{qualname}" in trust.classes
+    if definition is None or not trust.code or allowed:
+        return find_class(module, qualname, trust)
+    from icehouse.store.freezing.registry import load
+
+    made: type | None = load("declarations.rebuild", "rebuild")(module, qualname, definition, trust)
+    return made
+
+
+def class_among(rest: list[Any], module: str, qualname: str, trust: Trust) -> type | None:
+    """Find the class of a payload that has its name, and may have the class itself after all else.
+
+    ValueError where what follows is no class.
+    """
+    if not rest:
+        return resolve_class(module, qualname, trust)
+    if len(rest) > 1:
+        raise ValueError("more follows than a class")
+    _check_names(module, qualname)
+    # What may not be found, or can't be made, is a record.
+    return rest[0] if issubclass(type(rest[0]), type) else None
+
+
+def find_class(module: str, qualname: str, trust: Trust) -> type | None:
+    """Find a class by its name alone."""
     _check_names(module, qualname)
     module = FACES.get(module, module)
     if trust.classes is not None:
         allowed = trust.classes.get(f"{module}.{qualname}")
         if allowed is not None:
             return allowed
-    if definition is not None and trust.code:
-        from icehouse.store.freezing.registry import load
-
-        rebuilt: type | None = load("declarations.rebuild", "rebuild")(
-            module, qualname, definition, trust
-        )
-        return rebuilt
     if not trust.own and (module, qualname) not in HARMLESS:
         return None
     found = lookup(module, qualname)
