@@ -96,19 +96,6 @@ static PyObject *module_freeze(PyObject *module, PyObject *const *args, Py_ssize
     return freeze_data(module, args, nargs);
 }
 
-static PyObject *module_freeze_all(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
-{
-    if (nargs != 2 || !PyTuple_CheckExact(args[0]))
-        return PyErr_Format(PyExc_TypeError, "_freeze_all() takes a tuple and a number");
-    Py_ssize_t roots = PyLong_AsSsize_t(args[1]);
-    if (roots < 0) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_ValueError, "there is no negative number of roots");
-        return NULL;
-    }
-    return freeze_privately(ih_state_of(module), args[0], roots);
-}
-
 static PyObject *module_thaw(PyObject *module, PyObject *object)
 {
     return ih_thaw(ih_state_of(module), object);
@@ -302,10 +289,6 @@ static PyMethodDef functions[] = {
     {"get", (PyCFunction)(void *)module_get, METH_FASTCALL | METH_KEYWORDS, get_doc},
     {"_freeze_data", (PyCFunction)(void *)freeze_data, METH_FASTCALL,
      "freeze(), with declarations taken for data: classes by name, functions refused."},
-    {"_freeze_all", (PyCFunction)(void *)module_freeze_all, METH_FASTCALL,
-     "_freeze_all(objects, roots): the frozen forms of all items of a tuple, in one image, "
-     "whatever "
-     "is frozen already; the first `roots` of them count as arguments of freeze()."},
     {"_target", ih_target, METH_NOARGS,
      "The store that the object which a rule is asked about is being frozen into, as Trust.store "
      "names it; or None."},

@@ -71,20 +71,6 @@ def test_each_argument_is_a_root() -> None:
         assert hook.calls == [(a, True), (c, False)]
 
 
-def test_objects_frozen_together_say_how_many_are_roots() -> None:
-    hook = Asked()
-    a, b = Plain(x=1), Plain(x=2)
-    with before(hook):
-        views = _image._freeze_all((a, b, 5, (), [a]), 1)
-    assert hook.calls == [(a, True), (b, False)]
-    assert [views[0].x, views[1].x, views[2], views[3]] == [1, 2, 5, ()]
-    assert icehouse.same(views[4][0], views[0])
-    assert list(_image._freeze_all((1, 2), 0)) == [1, 2]
-    for wrong in (([], 1), ((), -1), ((),), ((), "1")):
-        with pytest.raises((TypeError, ValueError)):
-            _image._freeze_all(*wrong)
-
-
 def test_what_the_hook_changes_is_frozen() -> None:
     hook = Asked()
     hook.act = lambda obj: obj.__dict__.update(ready=True)
