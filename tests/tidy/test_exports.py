@@ -5,12 +5,12 @@ from icehouse.client import lazy
 
 EXPORTS = """
 Conflict CorruptImage FREEZABLE_EXPLICIT FREEZABLE_NO FREEZABLE_PROXY FREEZABLE_YES FrozenArray
-FrozenBytes FrozenDict FrozenError FrozenList FrozenObject FrozenSet FrozenTuple Handle HandleGone
-IcehouseError ImmutableModule InterpreterError InterpreterLocal NotFreezable NotFreezableError
-NotPermitted ProtocolError Record SharedField Store StoreClosed StoreFull StoreUnavailable
-UnknownName connect cow disabled dumps enc_hook explain_freeze explicitly_freezable freezable
-freeze frozen get is_frozen json_default open_image register_freezable same save set_freezable thaw
-to_pandas type_name unfreezable
+FrozenBytes FrozenDict FrozenError FrozenFunction FrozenList FrozenObject FrozenSet FrozenTuple
+Handle HandleGone IcehouseError ImmutableModule InterpreterError InterpreterLocal NotFreezable
+NotFreezableError NotPermitted ProtocolError Record SharedField Store StoreClosed StoreFull
+StoreUnavailable UnknownName connect cow disabled dumps enc_hook explain_freeze explicitly_freezable
+freezable freeze frozen get is_frozen json_default open_image register_freezable same save
+set_freezable thaw to_pandas type_name unfreezable
 """.split()
 
 # Submodules that an import of the package brings along.
