@@ -10,7 +10,8 @@ they work and take turns. This module is the same on all of them:
 
 Arguments and results travel like this: views by reference (the receiver reads the same shared
 memory), a Store as the same store, everything else by pickle. Functions go by name, so they
-must be importable: one that is defined in `__main__` is refused.
+must be importable: one that is defined in `__main__` is refused. Frozen functions
+(`icehouse.freeze(function)`) bring their code and what they captured along, by reference too.
 """
 
 import io
@@ -20,11 +21,12 @@ import sys
 import textwrap
 import threading
 import types
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from icehouse.native._image import Store, _locate, _reopen
+from icehouse.native._image import FrozenFunction, Store, _locate, _reopen, freeze, is_frozen
 from icehouse.store.errors import InterpreterError
 from icehouse.store.runtime import PlainFailure, runtime
 
@@ -52,12 +54,25 @@ def own_gil() -> bool:
 # --- what travels -------------------------------------------------------------------------------
 
 
+# Frozen functions as views, which go by reference; each lives as long as its function.
+_boxes: "weakref.WeakKeyDictionary[FrozenFunction, Any]" = weakref.WeakKeyDictionary()
+
+
+def _box_of(function: FrozenFunction) -> Any:
+    box = _boxes.get(function)
+    if box is None:
+        box = _boxes[function] = freeze([function])
+    return box
+
+
 class _Pickler(pickle.Pickler):
-    """Pickles views and stores as references."""
+    """Pickles views, frozen functions and stores as references."""
 
     def persistent_id(self, obj: Any) -> Any:
         if isinstance(obj, Store):
             return ("store", obj.token)
+        if type(obj) is FrozenFunction:
+            return ("function", *_locate(_box_of(obj)))  # type: ignore[misc]
         place = _locate(obj)
         return None if place is None else ("view", *place)
 
@@ -69,7 +84,8 @@ class _Unpickler(pickle.Unpickler):
         if pid[0] == "store":
             return Store.attach(pid[1])
         self.views += 1
-        return _reopen(pid[1], pid[2])
+        view = _reopen(pid[1], pid[2])
+        return view[0] if pid[0] == "function" else view
 
 
 def _pack(value: Any) -> bytes:
@@ -191,12 +207,13 @@ class Interpreter:
             raise InterpreterError(f"in the other interpreter: {failure}") from None
 
     def call(self, function: Callable[..., _Result], /, *args: Any, **kwargs: Any) -> _Result:
-        """Call an importable function there and return what it returns.
+        """Call an importable or frozen function there and return what it returns.
 
         Views go both ways by reference, a Store as the same store, all else by pickle. What it
         raises is raised here, with an InterpreterError as cause that has the other traceback.
-        TypeError for a function that can't be found by name there. A call costs about 60 µs
-        (80 µs if the answer has views) and the pickling.
+        TypeError for a function that is neither frozen nor found by its name there. A call costs
+        about 60 µs (80 µs if the answer has views) and the pickling; 25 µs for each frozen function
+        that runs there.
         """
         _check_importable(function)
         exchange = _exchange_store()
@@ -241,12 +258,14 @@ class Interpreter:
 
 
 def _check_importable(function: Callable[..., Any]) -> None:
+    if is_frozen(function):
+        return  # it brings its code along
     module = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", "")
     if module == "__main__" or "<locals>" in name or "<lambda>" in name:
         raise TypeError(
             f"{function!r} can't be called in another interpreter, which imports it by name:"
-            " define it at the top level of a module"
+            " define it at the top level of a module, or freeze it: icehouse.freeze(function)"
         )
 
 

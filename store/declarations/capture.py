@@ -26,7 +26,8 @@ from icehouse.native._image import (
     is_frozen,
 )
 from icehouse.store.declarations.bytecode import Names, names_of
-from icehouse.store.freezing import registry
+from icehouse.store.freezing import refused, registry
+from icehouse.store.freezing.anatomy import mro
 from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import (
     MAIN_MODULES,
@@ -115,8 +116,8 @@ class Use(NamedTuple):
     soft: bool = False
 
 
-def uses(function: FunctionType, *, fresh: bool = False) -> list[Use]:
-    """List what a function captured.
+def uses(function: FunctionType, *, fresh: bool = False) -> tuple[list[Use], Names]:
+    """List what a function captured, and the names that its code uses.
 
     `fresh`: it is being decorated, so that its own name can't be bound to it yet. What can't be
     captured at all has the Refusal as its value and no kind.
@@ -127,7 +128,7 @@ def uses(function: FunctionType, *, fresh: bool = False) -> list[Use]:
     found = list(_globals(function, names, home, fresh))
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         found.append(_cell(function, name, cell, home, fresh))
-    return found
+    return found, names
 
 
 def _globals(function: FunctionType, names: Names, home: str, fresh: bool) -> Iterator[Use]:
@@ -261,10 +262,12 @@ def _sentinel(value: object) -> tuple[str, Any]:
 def _state(value: Any) -> tuple[str, Any]:
     cls = type(value)
     name = name_of(cls)
-    for base in cls.__mro__:
+    for base in mro(cls):
         advice = _ADVICE.get(name_of(base))
         if advice is not None:
             raise Refusal(advice)
+        if name_of(base) in refused.REASONS:
+            break
     rule = registry.rule_of(cls)
     if isinstance(rule, str):
         raise Refusal(rule if name in _WEAK else f"{rule}; or {_WITHIN}")

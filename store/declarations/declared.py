@@ -13,19 +13,21 @@ that functions may refer to each other in circles. Its keys, absent where empty:
   `cell_named`: {name: (module, qualname)}
 * `unbound`: names of globals that were not bound; `itself`, `cell_itself`: names of the function
 * `defaults`, `kwdefaults`, `attributes`, `annotations`, `type_params`
+* `guarded`: names of builtins that must not get at its globals, as `globals`
+* `writes`: True where it writes what it captured
 * `refused`: why the function can't be called; there is no code then
 """
 
 import builtins
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import MAGIC_NUMBER
 from types import CellType, CodeType, FunctionType, MappingProxyType
 from typing import Any, NoReturn
 from weakref import ref
 
-from icehouse.native._image import CorruptImage, _declaration_of, _frozen_function
+from icehouse.native._image import CorruptImage, FrozenTuple, _declaration_of, _frozen_function
 from icehouse.store.declarations import bytecode, identity
 from icehouse.store.errors import FrozenError
 from icehouse.store.freezing import codes
@@ -138,18 +140,28 @@ def uncallable(function: FunctionType, reason: str) -> Any:
 
 
 class _Globals(dict[str, Any]):
-    """The globals of a function that writes captured variables, or reads unbound ones."""
+    """The globals of a function that writes captured variables, or reads unbound ones.
 
-    __slots__ = ("label", "unbound")
+    They are the frame's locals too. Up to 3.12, what looks at a frame (a debugger) has its
+    variables copied there and back, so that these are kept aside.
+    """
+
+    __slots__ = ("aside", "label", "unbound")
+    aside: dict[str, Any]
     label: str
     unbound: frozenset[str]
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name.endswith(bytecode.MARK):
             refuse_write(self.label, "write", name.removesuffix(bytecode.MARK))
-        # What else comes here is a debugger's or locals()'s: the variables of a frame.
+        self.aside[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self.aside[name]
 
     def __missing__(self, name: str) -> Any:
+        if name in self.aside:
+            return self.aside[name]
         if name in self.unbound:
             raise NameError(
                 f"name {name!r} is not defined: it was not bound when {self.label} was frozen. "
@@ -185,14 +197,16 @@ def build(declared: Declaration) -> FunctionType:
     facts = declared.facts
     label = f"the frozen function {declared.names[1]}"
     code = _code_of(declared, label)
-    sealed = bytecode.sealed(code)
+    if not isinstance(declared.code, CodeType):
+        _check_facts(facts, label)
+    sealed = bytecode.sealed(code) if facts.get("writes") else code
     space = _space(label, code, sealed, frozenset(facts.get("unbound", ())))
     values = _values(facts, label, "globals", "modules", "named")
     for name in facts.get("itself", ()):
         values[name] = declared.itself()
     dict.update(space, values)
     dict.__setitem__(space, "__builtins__", vars(builtins))
-    _guard(space, code, sealed is not code, label)
+    _guard(space, facts.get("guarded", ()), label)
     cells = _values(facts, label, "closure", "cell_modules", "cell_named")
     for name in facts.get("cell_itself", ()):
         cells[name] = declared.itself()
@@ -212,7 +226,7 @@ def build(declared: Declaration) -> FunctionType:
     for key, value in facts.get("attributes", {}).items():
         made.__dict__[key] = resolved(value, label)
     if "type_params" in facts:
-        made.__type_params__ = tuple(facts["type_params"])  # type: ignore[attr-defined,unused-ignore]
+        setattr(made, "__type_params__", tuple(facts["type_params"]))  # noqa: B010 - since 3.12
     return made
 
 
@@ -237,11 +251,45 @@ def _code_of(declared: Declaration, label: str) -> CodeType:
     return found
 
 
+_DICTS = ("globals", "closure", "kwdefaults", "attributes", "annotations")
+_TEXTS = ("modules", "cell_modules")
+_PAIRS = ("named", "cell_named")
+_NAMES = ("unbound", "itself", "cell_itself", "guarded")
+_TUPLES = ("defaults", "type_params")
+
+
+def _check_facts(facts: Mapping[str, Any], label: str) -> None:
+    """Check the shape of what was read from an image."""
+    for key in (*_DICTS, *_TEXTS, *_PAIRS, *_NAMES, *_TUPLES):
+        part = facts.get(key, None)
+        if part is not None and not _is_shaped(key, part):
+            raise CorruptImage(f"what {label} captured is damaged: its {key} have no such form")
+
+
+def _is_shaped(key: str, part: Any) -> bool:
+    if key in _TUPLES or key in _NAMES:
+        if not isinstance(part, tuple | FrozenTuple):
+            return False
+        allowed = ("globals", *bytecode.LOCALS)
+        return key in _TUPLES or all(
+            type(name) is str and (key != "guarded" or name in allowed) for name in part
+        )
+    if not isinstance(part, Mapping) or not all(type(name) is str for name in part):
+        return False
+    if key in _TEXTS:
+        return all(type(value) is str for value in part.values())
+    return key in _DICTS or all(
+        type(value) is tuple and len(value) == 2 and all(type(x) is str for x in value)
+        for value in part.values()
+    )
+
+
 def _space(label: str, code: CodeType, sealed: CodeType, unbound: frozenset[str]) -> dict[str, Any]:
     if sealed is code and not unbound:
         return {}
     deletes = sealed is not code and bytecode.deletes(sealed)
     space = _DeletingGlobals() if deletes else _Globals()
+    space.aside = {}
     space.label = label
     space.unbound = unbound
     return space
@@ -293,20 +341,21 @@ def _import(module: str, name: str, label: str) -> Any:
     return sys.modules[module]
 
 
-def _guard(space: dict[str, Any], code: CodeType, is_sealed: bool, label: str) -> None:
+def _guard(space: dict[str, Any], guarded: Iterable[str], label: str) -> None:
     """Bind what would hand out the private globals to what gives copies."""
-    names = bytecode.names_of(code).read
-    if "globals" in names and "globals" not in space:
+    for name in guarded:
+        if name == "globals":
+            dict.__setitem__(space, name, _globals_of(space))
+        else:
+            dict.__setitem__(space, name, _without_locals(name, label))
 
-        def globals_() -> Any:
-            return MappingProxyType({k: v for k, v in space.items() if k not in ours})
 
-        dict.__setitem__(space, "globals", globals_)
-    ours = {"globals", "__builtins__"} - set(() if "globals" in names else ("globals",))
-    if is_sealed:
-        for name in bytecode.LOCALS:
-            if name in names and name not in space:
-                dict.__setitem__(space, name, _without_locals(name, label))
+def _globals_of(space: dict[str, Any]) -> Callable[[], Any]:
+    def globals_() -> Any:
+        return MappingProxyType({k: v for k, v in space.items() if k not in ours})
+
+    ours = {"globals", "__builtins__"}
+    return globals_
 
 
 def _without_locals(name: str, label: str) -> Callable[..., Any]:

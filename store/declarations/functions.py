@@ -109,7 +109,7 @@ class FunctionItem(Holder):
         plan.alias(self, self.function)
         function, label = self.function, label_of(self.function)
         named = status.named_state(self.source) | self.names
-        found = capture.uses(function, fresh=self.fresh)
+        found, names = capture.uses(function, fresh=self.fresh)
         allowed = {id(use.value) for use in found if use.kind == STATE and _is_named(use, named)}
         for use in map(self._foreseen, found):
             self._take(plan, use, f"{self._start(label)}: {use.place} {use.name!r}", allowed)
@@ -117,7 +117,7 @@ class FunctionItem(Holder):
             value = function.__globals__.get(own)
             if type(value) is str:
                 self._group("globals").setdefault(own, value)
-        bytecode.sealed(function.__code__)
+        self._guard(names)
         self._take_rest(plan, label)
 
     def _foreseen(self, use: Use) -> Use:
@@ -131,6 +131,17 @@ class FunctionItem(Holder):
             if same == (owner.__module__, owner.__qualname__):
                 return use._replace(value=owner)
         return use
+
+    def _guard(self, names: bytecode.Names) -> None:
+        """Note what must be done to its code and globals when it is made."""
+        guarded = ("globals", *bytecode.LOCALS) if names.written else ("globals",)
+        space = self.function.__globals__
+        found = tuple(name for name in guarded if name in names.read and name not in space)
+        if found:
+            self.facts["guarded"] = found
+        if names.written:
+            bytecode.sealed(self.function.__code__)  # it says if that can't be done
+            self.facts["writes"] = True
 
     def _start(self, label: str) -> str:
         return self.path if self.path == label else f"{self.path} -> {label}"
