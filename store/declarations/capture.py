@@ -116,19 +116,19 @@ class Use(NamedTuple):
     soft: bool = False
 
 
-def uses(function: FunctionType, *, fresh: bool = False) -> tuple[list[Use], Names]:
-    """List what a function captured, and the names that its code uses.
+def uses(function: FunctionType, *, fresh: bool = False, names: Names | None = None) -> list[Use]:
+    """List what a function captured.
 
-    `fresh`: it is being decorated, so that its own name can't be bound to it yet. What can't be
+    `names`: those of its code, where they are known already. `fresh`: it is being decorated, so that its own name can't be bound to it yet. What can't be
     captured at all has the Refusal as its value and no kind.
     """
-    names = names_of(function.__code__)
+    names = names or names_of(function.__code__)
     home = function.__globals__.get("__name__")
     home = home if type(home) is str else ""
     found = list(_globals(function, names, home, fresh))
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         found.append(_cell(function, name, cell, home, fresh))
-    return found, names
+    return found
 
 
 def _globals(function: FunctionType, names: Names, home: str, fresh: bool) -> Iterator[Use]:

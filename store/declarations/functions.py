@@ -109,7 +109,8 @@ class FunctionItem(Holder):
         plan.alias(self, self.function)
         function, label = self.function, label_of(self.function)
         named = status.named_state(self.source) | self.names
-        found, names = capture.uses(function, fresh=self.fresh)
+        names = bytecode.names_of(function.__code__)
+        found = capture.uses(function, fresh=self.fresh, names=names)
         allowed = {id(use.value) for use in found if use.kind == STATE and _is_named(use, named)}
         for use in map(self._foreseen, found):
             self._take(plan, use, f"{self._start(label)}: {use.place} {use.name!r}", allowed)

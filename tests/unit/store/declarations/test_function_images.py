@@ -252,7 +252,7 @@ def test_h21_flipped_bits_of_code_are_found() -> None:
 @pytest.mark.usefixtures("strange")
 def test_another_version_of_python_says_so() -> None:
     function = own(payload(magic=b"\x01\x02\r\n", version="3.99"))[0]
-    here = re.escape(declared._version())
+    here = re.escape(declared.version())
     assert function.__name__ == "triple"
     assert "triple" in repr(function)
     for _ in range(2):
