@@ -135,6 +135,8 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "registered": lambda: kinds.Money(5),
     "exception": chained,
     "record": lambda: icehouse.Record("shop.Item", ("name", "price"), ("pen", 3)),
+    "shared field": lambda: [icehouse.SharedField(("one", 1)), icehouse.SharedField(None)],
+    "interpreter local": lambda: [icehouse.InterpreterLocal(2.5), icehouse.InterpreterLocal(dict)],
     "frozendict by hand": lambda: ByHand("FROZENDICT", {"a": [1, 2]}),
     "torch by hand": lambda: ByHand("TORCH", {"kind": "size", "size": (2, 3)}),
 }
@@ -262,6 +264,8 @@ def same(found: Any, wanted: Any) -> bool:
         return notes and cause and found.args == wanted.args
     if isinstance(wanted, slice | types.MappingProxyType | defaultdict | deque | kinds.Label):
         return repr(found) == repr(wanted) and vars_of(found) == vars_of(wanted)
+    if isinstance(wanted, icehouse.SharedField | icehouse.InterpreterLocal):
+        return same(found.get(), wanted.get())
     if type(wanted) in (list, tuple):
         return len(found) == len(wanted) and all(map(same, found, wanted))
     if type(wanted) is float or type(wanted) is complex:
