@@ -260,7 +260,10 @@ PyObject *ih_open_value(ih_image_object *image, uint64_t at, const ih_node *node
         quick = ih_make_quickly(image, node, left);
     if (quick != NULL || PyErr_Occurred())
         return quick;
-    if (ih_making_begin(left, image, at, node->shared, 8, &step) < 0)
+    /* A class that is being made by its definition is there already for what is in that: Python
+     * knows it, and knows circles in which nothing could be made first. */
+    bool shared = node->shared && node->n != IH_VALUE_CLASS;
+    if (ih_making_begin(left, image, at, shared, 8, &step) < 0)
         return NULL;
     if (step.known != NULL)
         return step.known;
@@ -272,7 +275,7 @@ PyObject *ih_open_value(ih_image_object *image, uint64_t at, const ih_node *node
     Py_XDECREF(payload);
     if (made != NULL)
         ih_remember_member(image, at, node, made);
-    return ih_making_end(left, image, at, node->shared, &step, made);
+    return ih_making_end(left, image, at, shared, &step, made);
 }
 
 /* ---- thaw ----------------------------------------------------------------------------------- */

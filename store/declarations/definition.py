@@ -4,7 +4,7 @@ The definition of a class is a dict. It is read off the frozen class, whose name
 any more, so nothing of it is kept. Its keys:
 
 * `id` (16 bytes), `magic` and `version` of the Python whose code its functions are;
-* `name`, `qualname`, `module`, `doc`, `bases` and `metaclass`;
+* `name`, `qualname`, `module`, `doc`; entries of the `bases` and the `metaclass`;
 * `print`: what a class of the same name is compared with, to see whether it is this one;
 * `space`: {name: entry}, all of the namespace that is not made by making the class;
 * `members` of an enumeration: a list of (name, entry of the value, {attribute: entry}).
@@ -89,8 +89,8 @@ def definition_of(cls: type) -> dict[str, Any] | None:
         "qualname": qualname_of(cls),
         "module": module_of(cls),
         "doc": doc if type(doc) is str else None,
-        "bases": list(cls.__bases__),
-        "metaclass": type(cls),
+        "bases": [entry(base) for base in cls.__bases__],
+        "metaclass": entry(type(cls)),
         "print": fingerprint(cls),
         "space": {
             name: _member_entry(cls, name, value)
@@ -115,11 +115,13 @@ def _members(cls: Any) -> Any:
     """List the members of an enumeration, aliases too: each with its value and its attributes."""
     for name, member in cls._member_map_.items():
         attributes = {
-            key: entry(value)
-            for key, value in member.__dict__.items()
-            if key not in ("_value_", "_name_", "__objclass__", "_sort_order_")
+            key: entry(value) for key, value in member.__dict__.items() if key not in _MEMBERS
         }
         yield name, entry(member._value_), attributes
+
+
+# What the enumeration itself writes into its members.
+_MEMBERS = ("_value_", "_name_", "__objclass__", "_sort_order_", "_inverted_", "_args_")
 
 
 def _is_enums_new(value: Any) -> bool:
@@ -135,7 +137,7 @@ def _enum_facts(cls: Any) -> dict[str, Any]:
         "use_args": bool(space.get("_use_args_")),
         "value_repr": entry(space.get("_value_repr_")),
         "new_member": entry(space.get("_new_member_")),
-        "member_type": space.get("_member_type_", object),
+        "member_type": entry(space.get("_member_type_", object)),
     }
 
 
@@ -170,11 +172,17 @@ def entry(value: Any) -> tuple[Any, ...]:
         return _function(value)
     if isinstance(value, types.ModuleType):
         return "module", value.__name__
+    if issubclass(kind, type) and _is_librarys(value):
+        return "named", module_of(value), qualname_of(value)
     if kind.__module__ == "icehouse.store.declarations.dataclass_parts":
         return _of_dataclass(value)
     if name_of(kind) in ("enum.property", "types.DynamicClassAttribute"):
         return "dynamic", name_of(kind), *(entry(f) for f in (value.fget, value.fset, value.fdel))
     return "value", value
+
+
+def _is_librarys(cls: type) -> bool:
+    return is_library(module_of(cls), "") and lookup(module_of(cls), qualname_of(cls)) is cls
 
 
 def _function(value: Any) -> tuple[Any, ...]:

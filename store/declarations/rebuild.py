@@ -60,10 +60,41 @@ def rebuild(module: str, qualname: str, definition: Any, trust: Trust) -> type |
             f"Freeze it with Python {declared.version()}, or import its module here"
         )
     with _building() as building:
-        found = building.get(id_) or identity.find(trust.own, id_)
+        key = trust.own, id_
+        if key not in building:
+            # Another thread may have made it while this one waited.
+            found = identity.find(trust.own, id_)
+            return _made(definition, trust, building, key) if found is None else found
+        found = building[key]
         if found is None:
-            found = _Maker(definition, trust, building).make()
-    return found  # type: ignore[no-any-return]
+            raise ValueError("a class is needed to make itself")
+        return found
+
+
+_Building = dict[tuple[bool, bytes], type | None]
+
+
+def _made(
+    definition: Any, trust: Trust, building: _Building, key: tuple[bool, bytes]
+) -> type | None:
+    """Make a class; what its definition leads back to finds it from the moment that it exists."""
+    building[key] = None
+    try:
+        try:
+            maker = _Maker(definition)
+        except ImportError:
+            return None
+        cls = maker.made()
+        if cls is None:
+            return None
+        building[key] = cls
+        maker.fill(cls)
+        _freeze_class(cls)
+    finally:
+        del building[key]
+    classes.remember(cls, key[1])
+    hooks.generation += 1
+    return identity.remember(trust.own, key[1], cls)  # type: ignore[no-any-return]
 
 
 def _here(definition: Any, module: str, qualname: str, trust: Trust) -> type | None:
@@ -77,11 +108,11 @@ def _here(definition: Any, module: str, qualname: str, trust: Trust) -> type | N
 
 
 @contextlib.contextmanager
-def _building() -> Iterator[dict[bytes, type]]:
-    """Make classes one thread at a time; what this thread is at, by id."""
+def _building() -> Iterator["_Building"]:
+    """Make classes one thread at a time; what this thread is at: None until the class exists."""
     held = _lock.acquire(timeout=_PATIENCE_S)
     try:
-        building: dict[bytes, type] | None = getattr(_local, "building", None)
+        building: _Building | None = getattr(_local, "building", None)
         if building is None:
             building = _local.building = {}
         yield building
@@ -93,37 +124,25 @@ def _building() -> Iterator[dict[bytes, type]]:
 class _Maker:
     """Makes one class."""
 
-    def __init__(self, definition: Any, trust: Trust, building: dict[bytes, type]) -> None:
+    def __init__(self, definition: Any) -> None:
         self._definition = definition
-        self._trust = trust
-        self._building = building
         self._space = definition["space"]
         for key in ("name", "qualname", "module"):
             if type(definition[key]) is not str:
                 raise ValueError("the name of a class is not text")
-        self._bases = tuple(definition["bases"])
-        self._meta = definition["metaclass"]
+        self._bases = tuple(open_entry(entry) for entry in definition["bases"])
+        self._meta = open_entry(definition["metaclass"])
 
-    def make(self) -> type | None:
-        """Make it; None where a class that it needs is not here."""
+    def made(self) -> type | None:
+        """Make it, without its namespace; None where a class that it needs is not here."""
         if not all(issubclass(type(each), type) for each in (*self._bases, self._meta)):
             if all(isinstance(each, type | Record) for each in (*self._bases, self._meta)):
                 return None
             raise ValueError("the bases of a class are not classes")
         if not issubclass(self._meta, type):
             raise ValueError("the metaclass of a class is not one")
-        id_ = self._definition["id"]
         with parts.no_subclass_hooks():
-            cls = self._made_enum() if "members" in self._definition else self._made()
-        self._building[id_] = cls
-        try:
-            self._fill(cls)
-            _freeze_class(cls)
-        finally:
-            del self._building[id_]
-        classes.remember(cls, id_)
-        hooks.generation += 1
-        return identity.remember(self._trust.own, id_, cls)  # type: ignore[no-any-return]
+            return self._made_enum() if "members" in self._definition else self._made()
 
     # --- making it -------------------------------------------------------------------------------
 
@@ -156,7 +175,7 @@ class _Maker:
             (key, open_entry(value), {k: open_entry(v) for k, v in attributes.items()})
             for key, value, attributes in self._definition["members"]
         ]
-        member_type = facts["member_type"]
+        member_type = open_entry(facts["member_type"])
         space: Any = enum.EnumType.__prepare__(name, self._bases)
         for key, value in self._first().items():
             space[key] = value
@@ -188,9 +207,12 @@ class _Maker:
             if members.enum_state(made, name) == "fixed" and type(value) in fixed:
                 type.__setattr__(made, name, fixed[type(value)](value))
 
-    def _fill(self, cls: Any) -> None:
+    def fill(self, cls: Any) -> None:
+        """Fill its namespace."""
         for name, entry in self._space.items():
-            if name in _FIRST or type(name) is not str:
+            if type(name) is not str:
+                raise ValueError("the name of an attribute is not text")
+            if name in _FIRST:
                 continue
             value = open_entry(entry)
             if isinstance(value, parts.FrozenProperty) and hasattr(value, "__set_name__"):
