@@ -90,14 +90,17 @@ def status_of(obj: Any) -> FreezableStatus | None:
     except AttributeError:
         return None
     status = as_status(value, obj)
-    if status is FREEZABLE_EXPLICIT and _is_class_frozen(obj, value):
+    if status is FREEZABLE_EXPLICIT and is_immutable(type(obj)) and not _has_own(obj):
         return None  # that was said of the class, and has been done
     return status
 
 
-def _is_class_frozen(obj: Any, value: Any) -> bool:
-    cls = type(obj)
-    return is_immutable(cls) and anatomy.class_attribute(cls, ATTRIBUTE) is value
+def _has_own(obj: Any) -> bool:
+    """Whether the status of an object is not the one that its class has."""
+    if hasattr(type(anatomy.class_attribute(type(obj), ATTRIBUTE)), "__get__"):
+        return True  # a slot, or a property
+    attributes = anatomy.dict_descriptor(type(obj))
+    return attributes is not None and ATTRIBUTE in attributes.__get__(obj)
 
 
 def function_of(obj: Any) -> FunctionType | None:
