@@ -566,7 +566,9 @@ def open_local(payload: Any, trust: Trust) -> Any:
     if type(payload) is not tuple or type(id_) is not bytes or len(id_) != ID_BYTES:
         raise ValueError("a local is stored as an id, a value and a factory")
     if not trust.code:
-        return _record(InterpreterLocal, value)
+        # A repr makes no code; one that is here already needs none.
+        known = cells.fields.get(id_) if trust.own else None
+        return known if type(known) is InterpreterLocal else _record(InterpreterLocal, value)
     if factory is not None and not callable(factory):
         raise ValueError("the factory of a local can't be called")
     return _revive_local(id_, value, factory)
