@@ -228,8 +228,6 @@ def is_generated(function: Any) -> bool:
     """Whether a decorator wrote a function: what it captured is what the decorator was told."""
     code = getattr(function, "__code__", None)
     file = getattr(code, "co_filename", "")
-    if file.startswith("<attrs generated"):
-        return True
     return file == "<string>" and function.__name__ in members.DATACLASS_METHODS
 
 

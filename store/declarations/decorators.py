@@ -13,8 +13,9 @@ but for `@frozen`, which freezes whatever may be frozen:
 joined. A method that is unfreezable does not keep its class from freezing; it can't be called then.
 """
 
+import sys
 from collections.abc import Callable, Iterator
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import Any, TypeVar, overload
 
 from icehouse.native._image import FreezableFunction, FrozenFunction, _freezable_function
@@ -27,6 +28,7 @@ from icehouse.store.declarations.status import (
 )
 from icehouse.store.errors import NotFreezableError
 from icehouse.store.freezing import anatomy, registry
+from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import name_of
 
 __all__ = ["explicitly_freezable", "freezable", "frozen", "unfreezable"]
@@ -151,12 +153,31 @@ def _freeze_now(declaration: Any, names: frozenset[str]) -> Any:
             f"@frozen can't freeze {statuses.described(declaration)}, which is @unfreezable; "
             "take one of the two away"
         )
+    if issubclass(type(declaration), type):
+        _check_order(declaration)
     undo = _declare(declaration, names, FREEZABLE_YES)
     try:
         return registry.load("declarations.together", "freeze")((declaration,), fresh=True)
     except BaseException:
         undo()
         raise
+
+
+def _check_order(cls: type) -> None:
+    """Look for decorators above that would write into the class once it is frozen."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no other way
+    while frame is not None and frame.f_globals is globals():
+        frame = frame.f_back
+    if frame is None:
+        return
+    from icehouse.store.declarations.order import check_order
+
+    try:
+        check_order(cls, frame)
+    except Refusal as refusal:
+        raise NotFreezableError(
+            f"@frozen can't freeze {statuses.described(cls)}: {refusal}"
+        ) from None
 
 
 def _later(status: FreezableStatus) -> _Act:

@@ -18,7 +18,7 @@ The kinds of entries:
 import functools
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from icehouse.native._image import FreezableFunction, FrozenFunction, _frozen_function, is_frozen
 from icehouse.store.declarations import declared, parts, status
@@ -31,7 +31,11 @@ from icehouse.store.freezing.trust import lookup, module_of, name_of
 
 if TYPE_CHECKING:
     from icehouse.store.declarations.classes import ClassItem
+    from icehouse.store.declarations.descriptors import DescriptorItem
     from icehouse.store.declarations.together import Plan
+
+    # What has members planned: a class, or a property and its like by itself.
+    Holder: TypeAlias = ClassItem | DescriptorItem
 
 # Makes what takes the place of an entry, once all is known to freeze. None: the entry stays.
 Make = Callable[[], Any]
@@ -74,30 +78,57 @@ ENUMS = frozenset(
     _value2member_map_ _value_repr_
     """.split()
 )
+# The files of methods that attrs writes begin so.
+ATTRS_FILE = "<attrs generated"
 # Methods that dataclass() writes.
 DATACLASS_METHODS = frozenset(
     "__init__ __repr__ __eq__ __lt__ __le__ __gt__ __ge__ __hash__ __setattr__ __delattr__".split()
 )
 
 
-class RecursiveRepr:
-    """A `__repr__` that shows itself as "..." inside of itself, as dataclasses have it."""
+class Written:
+    """The declaration of a method that a decorator wrote, which goes with its class alone."""
 
-    __slots__ = ("fill", "function", "names")
+    __slots__ = ("names",)
 
-    def __init__(self, function: FrozenFunction, fill: str) -> None:
+    def __init__(self, function: Any) -> None:
         self.names = tuple(
             getattr(function, name)
             for name in ("__name__", "__qualname__", "__module__", "__doc__")
         )
-        self.function = function
-        self.fill = fill
 
     def payload(self) -> tuple[Any, ...]:
         """Refuse: it is a part of its class."""
         raise Refusal(
             f"{self.names[1]} was made by a decorator and is a part of its class: freeze the class"
         )
+
+    def of_attrs(self, function: types.FunctionType) -> FrozenFunction:
+        """Freeze a method that attrs wrote: it captured what attrs needs, and nothing else."""
+        generated = function.__code__.co_filename.startswith(ATTRS_FILE)
+        made = types.FunctionType(
+            function.__code__,
+            dict(function.__globals__) if generated else function.__globals__,
+            function.__name__,
+            function.__defaults__,
+            tuple(types.CellType(cell.cell_contents) for cell in function.__closure__ or ()),
+        )
+        made.__kwdefaults__ = function.__kwdefaults__ and dict(function.__kwdefaults__)
+        made.__annotations__ = dict(function.__annotations__)
+        made.__qualname__, made.__module__ = function.__qualname__, function.__module__
+        made.__dict__.update(function.__dict__)
+        return _frozen_function(self, made)  # type: ignore[arg-type]
+
+
+class RecursiveRepr(Written):
+    """A `__repr__` that shows itself as "..." inside of itself, as dataclasses have it."""
+
+    __slots__ = ("fill", "function")
+
+    def __init__(self, function: FrozenFunction, fill: str) -> None:
+        super().__init__(function)
+        self.function = function
+        self.fill = fill
 
     def made(self) -> FrozenFunction:
         """Make the frozen function."""
@@ -148,7 +179,7 @@ def enum_state(cls: type, name: str) -> str:
     return "cache" if name == "_value2member_map_" and "enum.Flag" in names else "fixed"
 
 
-def plan_value(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make | None:
+def plan_value(item: "Holder", plan: "Plan", name: str, value: Any) -> Make | None:
     """Plan an entry by what it is."""
     kind = type(value)
     if kind is types.FunctionType or kind is FreezableFunction:
@@ -183,14 +214,14 @@ def is_fixed(value: Any) -> bool:
     return is_frozen(value)
 
 
-def _path(item: "ClassItem", name: str) -> str:
+def _path(item: "Holder", name: str) -> str:
     return f"{item.path}: attribute {name!r}"
 
 
 # --- functions -----------------------------------------------------------------------------------
 
 
-def plan_function(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make | None:
+def plan_function(item: "Holder", plan: "Plan", name: str, value: Any) -> Make | None:
     """Plan a function: frozen, or uncallable."""
     if is_borrowed(value) or value.__qualname__.endswith("<locals>._proto_hook"):
         return None
@@ -199,6 +230,8 @@ def plan_function(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Mak
         function, fill = repeated
         inner = plan_function(item, plan, name, function) or (lambda: function)
         return lambda: _recursive(inner(), fill)
+    if _is_of_attrs(value):
+        return lambda: Written(value).of_attrs(value)
     planned: Any = plan.attempt(item, value, value.__qualname__)
     item.adopt(planned, value)
 
@@ -209,6 +242,13 @@ def plan_function(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Mak
         return declared.uncallable(function, str(planned.failure))
 
     return make
+
+
+def _is_of_attrs(function: Any) -> bool:
+    if type(function) is not types.FunctionType:
+        return False
+    written = function.__code__.co_filename.startswith(ATTRS_FILE)
+    return written or str(function.__globals__.get("__name__")).partition(".")[0] == "attr"
 
 
 def _recursive(function: Any, fill: str) -> Any:
@@ -241,12 +281,12 @@ def is_borrowed(function: Any) -> bool:
 # --- wrappers ------------------------------------------------------------------------------------
 
 
-def _inner(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make:
+def _inner(item: "Holder", plan: "Plan", name: str, value: Any) -> Make:
     """Plan what is in a wrapper; what stays is given back as it is."""
     return plan_value(item, plan, name, value) or (lambda: value)
 
 
-def _plan_property(item: "ClassItem", plan: "Plan", name: str, value: property) -> Make:
+def _plan_property(item: "Holder", plan: "Plan", name: str, value: property) -> Make:
     functions = [_inner(item, plan, name, f) for f in (value.fget, value.fset, value.fdel)]
 
     def make() -> Any:
@@ -258,7 +298,7 @@ def _plan_property(item: "ClassItem", plan: "Plan", name: str, value: property) 
     return make
 
 
-def _plan_method(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make | None:
+def _plan_method(item: "Holder", plan: "Plan", name: str, value: Any) -> Make | None:
     planned = plan_value(item, plan, name, value.__func__)
     if planned is None and type(value.__func__) is types.FunctionType:
         return None  # of the standard library
@@ -270,12 +310,12 @@ def _plan_method(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make
     return lambda: parts.seal(cls(function()))
 
 
-def _plan_cached(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make:
+def _plan_cached(item: "Holder", plan: "Plan", name: str, value: Any) -> Make:
     function = _inner(item, plan, name, value.func)
     return lambda: parts.seal(parts.FrozenCachedProperty(function(), value.attrname, value.__doc__))
 
 
-def _plan_partial(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make:
+def _plan_partial(item: "Holder", plan: "Plan", name: str, value: Any) -> Make:
     function = _inner(item, plan, name, value.func)
     arguments = [_argument(item, plan, name, each) for each in value.args]
     keywords = {key: _argument(item, plan, name, each) for key, each in value.keywords.items()}
@@ -288,13 +328,13 @@ def _plan_partial(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Mak
     )
 
 
-def _argument(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make:
+def _argument(item: "Holder", plan: "Plan", name: str, value: Any) -> Make:
     if type(value) in (types.FunctionType, FreezableFunction) or is_frozen(value):
         return _inner(item, plan, name, value)
     return _kept(item, plan, name, value)
 
 
-def _plan_dispatch(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make:
+def _plan_dispatch(item: "Holder", plan: "Plan", name: str, value: Any) -> Make:
     function = _inner(item, plan, name, value.func)
     registered = [
         (cls, _inner(item, plan, name, each))
@@ -328,7 +368,7 @@ def _rare_wrapper(kind: type) -> Callable[..., Make | None] | None:
     return None
 
 
-def _plan_dynamic(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make | None:
+def _plan_dynamic(item: "Holder", plan: "Plan", name: str, value: Any) -> Make | None:
     accessors = {key: getattr(value, key) for key in ("fget", "fset", "fdel")}
     planned = {
         key: made
@@ -353,7 +393,7 @@ def _plan_dynamic(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Mak
 # --- classes and state ---------------------------------------------------------------------------
 
 
-def _plan_class(item: "ClassItem", plan: "Plan", name: str, value: type) -> Make | None:
+def _plan_class(item: "Holder", plan: "Plan", name: str, value: type) -> Make | None:
     """Plan a class in the namespace of another: its own, frozen with it, or one that it knows."""
     if status.is_immutable(value) or is_library(module_of(value), ""):
         return None
@@ -380,7 +420,7 @@ def _is_member(cls: type, value: Any) -> bool:
     return type(value) is cls and any(name_of(base) == "enum.Enum" for base in anatomy.mro(cls))
 
 
-def _plan_state(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make:
+def _plan_state(item: "Holder", plan: "Plan", name: str, value: Any) -> Make:
     cls = item.source
     if not item.may_freeze(name):
         raise error_of(
@@ -407,7 +447,7 @@ def _plan_state(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make:
     return lambda: parts.seal(wrapper(view(), kind))
 
 
-def _kept(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make:
+def _kept(item: "Holder", plan: "Plan", name: str, value: Any) -> Make:
     found: list[Any] = []
     plan.keep(
         item, value, _path(item, name), lambda frozen: found.__setitem__(slice(None), [frozen])

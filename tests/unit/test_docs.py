@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PAGES = ["data.md", "fields.md", "freezability.md", "objects.md", "types.md"]
+PAGES = ["classes.md", "data.md", "fields.md", "freezability.md", "objects.md", "types.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -60,7 +60,7 @@ def elsewhere() -> None:
     identity._known = (WeakValueDictionary(), WeakValueDictionary())
 
 
-# --- here ------------------------------------------------------------------------------------------
+# --- here ----------------------------------------------------------------------------------------
 
 
 def test_they_are_themselves_where_they_were_frozen(made: dict[str, Any]) -> None:
@@ -231,7 +231,7 @@ def test_exceptions_and_classes_with_thaw_travel_with_their_class() -> None:
     assert type(pair) is not Pair
 
 
-# --- by name or by value ----------------------------------------------------------------------------
+# --- by name or by value -------------------------------------------------------------------------
 
 
 def test_a_class_that_can_be_imported_is_found_by_its_name() -> None:
@@ -299,7 +299,7 @@ def test_in_the_main_module_a_class_counts_that_says_the_same(
     assert view[0]().f() == view[1].f() == 1
 
 
-# --- in other interpreters and processes -------------------------------------------------------------
+# --- in other interpreters and processes ---------------------------------------------------------
 
 
 @own_gil
@@ -377,7 +377,7 @@ def test_through_the_daemon(tmp_path: Path) -> None:
         store.close()
 
 
-# --- versions, trust and damage ----------------------------------------------------------------------
+# --- versions, trust and damage ------------------------------------------------------------------
 
 
 def test_another_version_of_python_says_so() -> None:
@@ -486,7 +486,7 @@ def test_classes_that_can_not_be_made_again_say_so() -> None:
         a: int
 
     icehouse.freeze(Struct)
-    with pytest.raises(icehouse.NotFreezableError, match="msgspec Struct.*module"):
+    with pytest.raises(icehouse.NotFreezableError, match=r"msgspec Struct.*module"):
         icehouse.freeze([Struct])
 
 
