@@ -353,6 +353,35 @@ def _is_disabled(obj: Any) -> bool:
     return id(obj) in _disabled or any(id(cls) in _disabled for cls in anatomy.mro(type(obj)))
 
 
+# --- one freezing --------------------------------------------------------------------------------
+
+_current = _thread._local()  # noqa: SLF001 - threading.local, without what else threading loads
+
+
+class asking:  # noqa: N801 - a context manager, named as what it does
+    """While declarations freeze, and their data in several pieces: it is one freezing all the same.
+
+    So an argument is one in each piece, and no `__pre_freeze__` is called twice.
+    """
+
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        self.arguments = {id(obj): obj for obj in arguments}
+        self.prepared: dict[int, Any] = {}
+        self._outer: asking | None = None
+
+    def __enter__(self) -> None:
+        self._outer = getattr(_current, "freezing", None)
+        _current.freezing = self
+
+    def __exit__(self, *error: object) -> None:
+        _current.freezing = self._outer
+
+
+def _is_argument(obj: Any) -> bool:
+    freezing: asking | None = getattr(_current, "freezing", None)
+    return freezing is not None and id(obj) in freezing.arguments
+
+
 # --- asking --------------------------------------------------------------------------------------
 
 
@@ -373,7 +402,7 @@ def check(obj: Any, is_root: bool) -> None:
             "its status is FREEZABLE_NO (icehouse.set_freezable, @unfreezable or __freezable__); "
             "leave it out, or change its status"
         )
-    if status is FREEZABLE_EXPLICIT and not is_root:
+    if status is FREEZABLE_EXPLICIT and not is_root and not _is_argument(obj):
         raise Refusal(
             "its status is FREEZABLE_EXPLICIT, so that it freezes only where it is an argument of "
             "freeze() itself: name it there too"
@@ -399,8 +428,16 @@ def pre_freeze(obj: Any) -> None:
         hook = anatomy.class_attribute(type(obj), HOOK)
         if hasattr(type(hook), "__get__"):
             hook = type(hook).__get__(hook, obj, type(obj))
-    if hook is not None:
+    if hook is None:
+        return
+    freezing: asking | None = getattr(_current, "freezing", None)
+    if freezing is None:
         hook()
+    elif id(obj) not in freezing.prepared:
+        freezing.prepared[id(obj)] = obj
+        # What the hook freezes is another freezing.
+        with asking(()):
+            hook()
 
 
 def described(obj: Any) -> str:

@@ -354,19 +354,24 @@ def freeze(objects: Iterable[Any], *, fresh: bool = False) -> Any:
     TypeError where there are none; NotFreezableError, with the path, where one can't be frozen:
     then nothing has changed.
     """
+    from icehouse.store.declarations import status
+
+    arguments = tuple(objects)
+    if not arguments:
+        raise TypeError("freeze() takes at least one object")
+    with status.asking(arguments):
+        return _freeze(arguments, fresh=fresh)
+
+
+def _freeze(arguments: tuple[Any, ...], *, fresh: bool) -> Any:
     plan = Plan()
-    first: list[Any] = []
-    for obj in objects:
-        if not first:
-            first.append(obj)
+    for obj in arguments:
         if not _is_declared_frozen(obj):
             plan.add_root(obj, fresh=fresh)
-    if not first:
-        raise TypeError("freeze() takes at least one object")
     live = plan.settle()
     frozen = plan.commit(live) if live else None
-    item = plan.item_of(first[0])
-    return first[0] if item is None else item.frozen if live else frozen
+    item = plan.item_of(arguments[0])
+    return arguments[0] if item is None else item.frozen if live else frozen
 
 
 def maker_of(obj: Any) -> Callable[[Any, str, Plan], Item] | None:

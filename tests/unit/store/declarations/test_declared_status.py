@@ -328,3 +328,58 @@ def test_statuses_go_with_their_functions() -> None:
         set_freezable(decorated(), FREEZABLE_NO)
         assert freeze(decorated())() == 1
     assert len(status._statuses) == before
+
+
+# --- data beside declarations --------------------------------------------------------------------
+
+
+class Noting:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __pre_freeze__(self) -> None:
+        self.calls += 1
+
+
+def test_an_object_in_many_pieces_is_asked_once() -> None:
+    shared = Noting()
+    function: Any = freezable("shared")(lambda: shared)
+    assert freeze([shared], function, {"a": shared}, shared)[0].calls == 1
+    assert function().calls == 1
+    assert shared.calls == 1
+
+    def inner() -> int:
+        return 1
+
+    # A function inside of data is found while that freezes, which starts again then.
+    data = [inner, shared]
+    freeze(freezable("data")(lambda: data))
+    assert shared.calls == 2
+
+
+def test_an_argument_is_one_for_captured_state_too() -> None:
+    for order in (1, -1):
+        settings = set_freezable(Noting(), FREEZABLE_EXPLICIT)
+        function: Any = freezable("settings")(lambda: settings)  # noqa: B023 - called in this turn
+        with pytest.raises(NotFreezableError, match=r"'settings'.*FREEZABLE_EXPLICIT"):
+            freeze(function)
+        with pytest.raises(NotFreezableError, match="FREEZABLE_EXPLICIT"):
+            freeze(function, [settings])
+        freeze(*[function, [settings], settings][::order])
+        assert is_frozen(function)
+
+
+def test_what_a_hook_freezes_is_another_freezing() -> None:
+    explicit = set_freezable(Noting(), FREEZABLE_EXPLICIT)
+    failures: list[str] = []
+
+    def hook() -> None:
+        try:
+            freeze([explicit])
+        except NotFreezableError as error:
+            failures.append(str(error))
+
+    function = decorated()
+    function.__pre_freeze__ = hook
+    freeze(function, explicit)
+    assert len(failures) == 1
