@@ -109,7 +109,7 @@ static PyObject *trust_in_store(ih_image_object *image, PyObject *plain, bool ow
 {
     ih_state *state = image->state;
     uint64_t token = 0;
-    PyObject *store = name_of_store(image->lease != NULL ? image->lease->store : NULL, &token);
+    PyObject *store = name_of_store(image->lease->store, &token);
     if (store == NULL || token == 0) {
         Py_XDECREF(store);
         return store != NULL ? Py_NewRef(plain) : NULL;
@@ -138,14 +138,43 @@ static PyObject *trust_in_store(ih_image_object *image, PyObject *plain, bool ow
     return made;
 }
 
+#if IH_CACHES
+/* Opening an image should not cost a look at the list of stores. New reference. */
+static PyObject *cached_trust(ih_image_object *image, PyObject *plain, bool own)
+{
+    const ih_store *store = image->lease->store;
+    uint64_t version = ih_shared_stores_version();
+    ih_store_trusts *entry = &image->state->store_cache[((uintptr_t)store >> 6) % IH_STORE_TRUSTS];
+    if (entry->store == store && entry->version == version && entry->trusts[own] != NULL)
+        return Py_NewRef(entry->trusts[own]);
+    PyObject *made = trust_in_store(image, plain, own);
+    if (made == NULL)
+        return NULL;
+    if (entry->store != store || entry->version != version) {
+        PyObject *before[2] = {entry->trusts[0], entry->trusts[1]};
+        *entry = (ih_store_trusts){.store = store, .version = version};
+        Py_XDECREF(before[0]);
+        Py_XDECREF(before[1]);
+    }
+    Py_XSETREF(entry->trusts[own], Py_NewRef(made));
+    return made;
+}
+#endif
+
 PyObject *ih_image_trust(ih_image_object *image)
 {
     PyObject *known = __atomic_load_n(&image->trust, __ATOMIC_ACQUIRE);
     if (known != NULL)
         return known;
-    known = trust_in(image->state, is_own(image));
-    if (known != NULL)
-        known = trust_in_store(image, known, is_own(image));
+    bool own = is_own(image);
+    known = trust_in(image->state, own);
+    if (known == NULL || image->lease == NULL)
+        return publish(&image->trust, Py_XNewRef(known));
+#if IH_CACHES
+    known = cached_trust(image, known, own);
+#else
+    known = trust_in_store(image, known, own);
+#endif
     return publish(&image->trust, known);
 }
 
@@ -239,6 +268,11 @@ void ih_hooks_clear(ih_state *state)
     for (size_t i = 0; i < IH_MEMBER_CACHE; i++) {
         state->members[i].serial = 0;
         Py_CLEAR(state->members[i].member);
+    }
+    for (size_t i = 0; i < IH_STORE_TRUSTS; i++) {
+        state->store_cache[i].store = NULL;
+        Py_CLEAR(state->store_cache[i].trusts[0]);
+        Py_CLEAR(state->store_cache[i].trusts[1]);
     }
 #endif
     for (int i = 0; i < IH_HOOKS; i++)

@@ -141,9 +141,12 @@ static ih_shared_store *make_shared(const char *socket, ih_error *error)
     return made;
 }
 
+static uint64_t stores_version; /* atomic */
+
 static void enlist(ih_shared_store *made)
 {
     pthread_mutex_lock(&shared.lock);
+    __atomic_add_fetch(&stores_version, 1, __ATOMIC_RELEASE);
     made->next = shared.stores;
     shared.stores = made;
     pthread_mutex_unlock(&shared.lock);
@@ -241,6 +244,11 @@ ih_shared_store *ih_shared_store_find(uint64_t token)
     return found;
 }
 
+uint64_t ih_shared_stores_version(void)
+{
+    return __atomic_load_n(&stores_version, __ATOMIC_ACQUIRE);
+}
+
 bool ih_shared_store_whereabouts(const ih_store *store, uint64_t *token, char **socket)
 {
     *socket = NULL;
@@ -261,8 +269,10 @@ bool ih_shared_store_whereabouts(const ih_store *store, uint64_t *token, char **
 
 void ih_shared_store_close(ih_shared_store *closed)
 {
-    if (!__atomic_exchange_n(&closed->closed, 1, __ATOMIC_ACQ_REL))
+    if (!__atomic_exchange_n(&closed->closed, 1, __ATOMIC_ACQ_REL)) {
+        __atomic_add_fetch(&stores_version, 1, __ATOMIC_RELEASE);
         ih_store_close(closed->store);
+    }
 }
 
 void ih_shared_store_leave(ih_shared_store *left)

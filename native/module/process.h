@@ -55,6 +55,8 @@ bool ih_shared_store_linger(ih_shared_store *left);
  * embedded), which the caller frees. False: the store of freeze(), or one that is closed, or no
  * memory. */
 bool ih_shared_store_whereabouts(const ih_store *store, uint64_t *token, char **socket);
+/* Changes whenever the answer may: a store was opened or closed. */
+uint64_t ih_shared_stores_version(void);
 /* Closes the store for everybody; references stay valid. Idempotent. */
 void ih_shared_store_close(ih_shared_store *shared);
 /* One user less: of a connected store the last one closes it. An embedded one stays as it is. */

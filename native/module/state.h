@@ -195,6 +195,14 @@ typedef struct {
 } ih_member_cache_entry;
 #define IH_MEMBER_CACHE 128u
 
+/* The Trusts in images of one store. */
+typedef struct {
+    const void *store;
+    uint64_t version;    /* of the list of stores */
+    PyObject *trusts[2]; /* owned; of those of other users, and of our own; NULL: not made yet */
+} ih_store_trusts;
+#define IH_STORE_TRUSTS 8u
+
 /* How classes freeze: see freeze_rule.h. */
 typedef struct {
     PyObject *hooks;      /* the module icehouse.store.freezing.hooks; NULL: not imported yet */
@@ -239,6 +247,7 @@ struct ih_state {
     ih_shape_cache_entry shapes[IH_SHAPE_CACHE];
     ih_shape_layout layouts[IH_SHAPE_CACHE];
     ih_member_cache_entry members[IH_MEMBER_CACHE];
+    ih_store_trusts store_cache[IH_STORE_TRUSTS];
     uint64_t next_serial;
     ih_layout *object_layouts[IH_LAYOUT_CACHE]; /* owned */
 #endif
