@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-PAGES = ["classes.md", "data.md", "fields.md", "freezability.md", "objects.md", "types.md"]
+PAGES = [
+    *("classes.md", "data.md", "fields.md", "freezability.md", "objects.md", "pep795.md"),
+    "types.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
