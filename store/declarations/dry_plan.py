@@ -4,13 +4,14 @@ Planning changes nothing that can be seen. Where freezing would raise, this note
 first, and goes on to find what else stands in the way.
 """
 
+from types import ModuleType
 from typing import Any
 
 from icehouse.native._image import is_frozen
 from icehouse.store.declarations import capture, status
 from icehouse.store.declarations.dry_run import Walk
 from icehouse.store.declarations.functions import FunctionItem
-from icehouse.store.declarations.report import CAPTURE, ROOT, Graph, Node, Step
+from icehouse.store.declarations.report import AS_IT_IS, CAPTURE, ROOT, Graph, Node, Step
 from icehouse.store.declarations.together import (
     Data,
     Item,
@@ -140,7 +141,7 @@ class _Drawing:
         for obj in self.objects:
             item = self.plan.item_of(obj)
             if item is None:
-                self._note(obj, "by nature", "root", "root", top).reason = "frozen already"
+                self._note(obj, "by nature", "root", "root", top).reason = AS_IT_IS
             else:
                 pending += self._item(item, top)
         while pending:
@@ -179,7 +180,8 @@ class _Drawing:
             return []
         label = label or label_below(item.path, holder)
         node = self._note(item.source, _action(item), label, item.path, holder)
-        if node.action == "frozen" and isinstance(item, FunctionItem):
+        in_class = issubclass(holder.kind, type) and holder.action == "in place"
+        if node.action == "frozen" and isinstance(item, FunctionItem) and not in_class:
             node.reason = "a frozen copy: the function itself stays as it is"
         self.by_item[id(item)] = node
         if any(obj is item.source for obj in self.plan.vetoes):
@@ -269,24 +271,27 @@ class _Drawing:
         """Draw captured data below whoever captured it."""
         assert walk.root is not None
         firsts: dict[int, Node] = {}
-        for step, child in walk.root.children:
-            firsts.setdefault(step[1], child)
-        for at, datum in enumerate(data):
-            holder, child = self.by_item.get(id(datum.by)), firsts.get(at)
-            if holder is None or child is None:
+        for (_, number), held in walk.root.children:
+            firsts.setdefault(number, held)
+        # In the order of drawing, so that what is shared has the path of where it is shown.
+        drawn = [self.by_item.get(id(datum.by)) for datum in data]
+        places = [(node.number, at, node) for at, node in enumerate(drawn) if node is not None]
+        for _, at, holder in sorted(places, key=lambda place: place[:2]):
+            datum, child = data[at], firsts.get(at)
+            if child is None:
                 continue
             label = label_below(datum.path, holder)
             step: Step = (CAPTURE, label)
             holder.children.append((step, child))
             if child.holder is walk.root:
                 child.step, child.holder = step, holder
-                child.path = datum.path + (child.path or "").removeprefix(f"root[{at}]")
+                child.path = child.path or datum.path
                 if label.startswith((capture.GLOBAL, capture.CELL)):
                     child.reason = child.reason or _CUT
         for node in walk.refused:
             if node.path is not None and node.path.startswith("root["):
-                number, _, rest = node.path.removeprefix("root[").partition("]")
-                node.path = data[int(number)].path + rest
+                at_text, _, rest = node.path.removeprefix("root[").partition("]")
+                node.path = data[int(at_text)].path + rest
         self._adopt(walk, {walk.root}, {})
 
     def _adopt(self, walk: Walk, without: set[Node], instead: dict[Node, Node]) -> None:
@@ -332,6 +337,8 @@ def _held(item: FunctionItem, use: capture.Use) -> Any:
 def _action(item: Item) -> str:
     if isinstance(item, FunctionItem):
         return "in place" if item.in_place else "frozen"
+    if isinstance(item.source, ModuleType):
+        return "module"
     return "in place" if issubclass(type(item.source), type) else "frozen"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
-from icehouse.native._image import _freeze_dry
+from icehouse.native._image import FrozenFunction, _freeze_dry
 from icehouse.store.declarations.reading import (
     ATOMS,
     CONTAINERS,
@@ -499,6 +499,11 @@ class Walk:
         self._meet(obj, node)
         if issubclass(type(obj), type):
             node.action = "by name"
+            if len(payload) > 2:
+                node.action, node.reason = "frozen", "by its definition: no name leads to it"
+            return False
+        if type(obj) is FrozenFunction:
+            node.action = "by nature"
             return False
         if hooks.frozen_by_nature(obj):
             node.action = "by nature"

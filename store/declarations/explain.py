@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from icehouse.store.declarations.report import FreezeReport
 
-AS_IT_IS = "frozen already: freeze() returns it as it is"
-
 
 def explain_freeze(*objects: Any, store: Any = None, run_hooks: bool = False) -> "FreezeReport":
     """Say what `freeze(*objects)` would do, and all that stands in its way; nothing is changed.
@@ -27,7 +25,7 @@ def explain_freeze(*objects: Any, store: Any = None, run_hooks: bool = False) ->
     """
     from icehouse.native._image import is_frozen
     from icehouse.store.declarations.dry_run import Walk
-    from icehouse.store.declarations.report import ROOT, FreezeReport
+    from icehouse.store.declarations.report import AS_IT_IS, ROOT, FreezeReport
     from icehouse.store.declarations.together import is_declaration
 
     if not objects:

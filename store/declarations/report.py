@@ -18,6 +18,8 @@ ALIKE_SHOWN = 3  # siblings of one kind that are shown before they are summed up
 REFUSED_SHOWN = 20
 DEPTH_SHOWN = 20
 
+AS_IT_IS = "frozen already: freeze() returns it as it is"
+
 
 class Node:
     """One object, or a run of plain values of one type beside one another in a container."""

@@ -295,7 +295,7 @@ def _one_level(part: Any) -> Any:
         return part
     try:
         return change(part)
-    except CorruptImage:
-        # It holds what is being made here, a ring: the frozen one can wait until it is read. So
-        # can damage.
+    except (CorruptImage, TypeError):
+        # It holds what is being made here, a ring, or a key that has no hash once it is frozen: the
+        # frozen one can wait until it is read. So can damage.
         return part

@@ -1,6 +1,7 @@
 """A dry run says what freezing does: whether it succeeds, and path and reason where not."""
 
 import copyreg
+import functools
 import threading
 import types
 from collections.abc import Callable
@@ -191,3 +192,30 @@ def test_values_of_the_library(obj: Any) -> None:
 @given(graphs())
 def test_plain_graphs(obj: Any) -> None:
     agrees(obj)
+
+
+def capturing(value: Any, other: Any, *, named: bool, default: bool) -> Any:
+    """A function that captured two values, and calls another that captured one."""
+
+    def inner() -> Any:
+        return other
+
+    def function(a: Any = value if default else None) -> Any:
+        return a, inner, None if default else value
+
+    return icehouse.freezable("value", "other")(function) if named else function
+
+
+FUNCTIONS = st.builds(capturing, MIXED, MIXED, named=st.booleans(), default=st.booleans())
+
+
+@settings(deadline=None)
+@given(FUNCTIONS)
+def test_functions(function: Any) -> None:
+    agrees(function)
+
+
+@settings(deadline=None)
+@given(st.lists(FUNCTIONS | MIXED, min_size=1, max_size=4), FUNCTIONS)
+def test_functions_and_data(roots: list[Any], function: Any) -> None:
+    agrees(*roots, function, functools.partial(roots[0], function) if callable(roots[0]) else 1)

@@ -203,4 +203,4 @@ class B:
         return A()
 
 
-Point = namedtuple("Point", "x y")  # noqa: PYI024 - as the listing has it
+Point = namedtuple("Point", "x y")

@@ -35,9 +35,15 @@ def code(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
 
 def in_interpreter(expression: str, **objects: Any) -> Any:
     """What an expression comes to in another interpreter, which gets the objects of a store."""
+    with icehouse.Store(capacity="16MiB") as store:
+        return in_interpreter_of(store, expression, **objects)
+
+
+def in_interpreter_of(store: icehouse.Store, expression: str, **objects: Any) -> Any:
+    """The same; shared fields are cells of this store from then on."""
     if not interpreters.supported():
         pytest.skip("this Python has no interpreters")
-    with icehouse.Store(capacity="16MiB") as store, interpreters.Interpreter() as other:
+    with interpreters.Interpreter() as other:
         handles = {name: str(store.put(obj)) for name, obj in objects.items()}
         other.run(f"""
             import icehouse
@@ -63,7 +69,7 @@ def in_process(expression: str, **objects: Any) -> Any:
 
 def everywhere(expression: str, **objects: Any) -> list[Any]:
     """What it comes to here, in another interpreter, and in another process."""
-    here = eval(expression, dict(objects))  # noqa: S307 - of this file
+    here = eval(expression, dict(objects))
     return [here, in_interpreter(expression, **objects), in_process(expression, **objects)]
 
 
@@ -332,8 +338,9 @@ def test_listing_14_a_logger_with_a_shared_field() -> None:
                 return len(before) + 1
 
     assert log("here") == 1
-    assert in_interpreter("log('there')", log=log) == 2
-    assert lines.get() == ("here", "there")
+    with icehouse.Store(capacity="16MiB") as store:
+        assert in_interpreter_of(store, "log('there')", log=log) == 2
+        assert lines.get() == ("here", "there")
 
 
 def test_listing_15_a_logger_for_each_interpreter() -> None:
