@@ -15,7 +15,7 @@ from types import FunctionType, ModuleType, TracebackType
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from icehouse.native._image import FreezableFunction, _original_of, is_frozen
-from icehouse.store.freezing import anatomy, asked, hooks, registrations, registry
+from icehouse.store.freezing import anatomy, asked, codes, hooks, registrations, registry
 from icehouse.store.freezing.aside import Aside
 from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import name_of
@@ -260,19 +260,28 @@ def remember(
 
 
 def _set_of_instance(obj: Any, status: FreezableStatus) -> None:
-    try:
-        object.__setattr__(obj, ATTRIBUTE, int(status))
-        aside = not registry.finds_attribute(type(obj))
-    except (AttributeError, TypeError):
-        if not is_asked(type(obj)):
-            raise _has_no_place(obj) from None
+    if not _set_attribute(obj, status):
         try:
+            if not is_asked(type(obj)):
+                raise TypeError
             _statuses.set(obj, status)
         except TypeError:
             raise _has_no_place(obj) from None
-        aside = True
-    if aside:
-        watch(type(obj))
+    elif registry.finds_attribute(type(obj)):
+        return
+    watch(type(obj))
+
+
+def _set_attribute(obj: Any, status: FreezableStatus) -> bool:
+    """Set `__freezable__`, without code of the class; False where that can't be."""
+    rule = registry.plain_rule_of(type(obj))
+    if rule[:2] == ("made", codes.PYDANTIC):
+        return False  # its `__dict__` is for its fields alone
+    try:
+        object.__setattr__(obj, ATTRIBUTE, int(status))
+    except (AttributeError, TypeError):
+        return False
+    return True
 
 
 def _has_no_place(obj: Any) -> TypeError:

@@ -21,6 +21,7 @@ from icehouse import (
     freeze,
     frozen,
     immutable,
+    interpreters,
     is_frozen,
     unfreezable,
 )
@@ -382,3 +383,52 @@ def test_names_go_with_the_function() -> None:
     for _ in range(100):
         freezable("LIMITS")(fresh())
     assert len(status._names) == before
+
+
+# --- elsewhere -----------------------------------------------------------------------------------
+
+IN_ANOTHER_INTERPRETER = """
+import icehouse
+from icehouse import immutable
+
+limits = [1]
+
+@icehouse.freezable("limits")
+def function():
+    return limits
+
+@icehouse.unfreezable
+def never():
+    return 1
+
+class Lock(icehouse.NotFreezable):
+    pass
+
+def refused(*objects):
+    try:
+        icehouse.freeze(*objects)
+    except icehouse.NotFreezableError:
+        return True
+    return False
+
+assert refused(never) and refused([Lock()])
+with icehouse.disabled(function):
+    assert refused(function)
+icehouse.freeze(function)
+limits.append(2)
+assert function() == [1]
+assert immutable.import_module("json").dumps([1]) == "[1]"
+
+class Slotted:
+    __slots__ = ("__weakref__",)
+
+one = icehouse.set_freezable(Slotted(), icehouse.FREEZABLE_EXPLICIT)
+assert refused([one]) and not refused(one) and not refused([Slotted()])
+"""
+
+
+def test_all_of_it_in_another_interpreter() -> None:
+    if not interpreters.supported():
+        pytest.skip("no interpreters here")
+    with interpreters.Interpreter() as other:
+        other.run(IN_ANOTHER_INTERPRETER)

@@ -235,6 +235,17 @@ def test_a_property_counts() -> None:
     assert freezes([obj])
 
 
+def test_models_have_theirs_aside() -> None:
+    pytest.importorskip("pydantic")
+    import user_models as um
+
+    model = um.Address(street="s")
+    set_freezable(model, FREEZABLE_EXPLICIT)
+    assert not freezes([model])
+    assert icehouse.freeze(model) == model == um.Address(street="s")
+    assert freezes([um.Address(street="s")])
+
+
 def test_nothing_else_of_the_object_runs() -> None:
     class Loud:
         def __getattribute__(self, name: str) -> Any:
