@@ -92,6 +92,18 @@ static int take_expected(PyObject *value, uint64_t *out)
     return value != Py_None && *out == UINT64_MAX && PyErr_Occurred() ? -1 : 0;
 }
 
+/* Whether an image that was to be bound is gone. Nobody but a cell that held it lets it go, so it
+ * was bound, the reply was lost with the daemon, and it has been replaced since. */
+static bool was_replaced(ih_store *store, ih_handle handle)
+{
+    ih_lease *lease;
+    ih_result result;
+    IH_MAY_WAIT(result, ih_open_in(store, handle, &lease, NULL));
+    if (result == IH_OK)
+        ih_lease_release(lease);
+    return result == IH_GONE;
+}
+
 PyObject *ih_store_cell_set(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
 {
     ih_store_object *self = self_of(object);
@@ -107,10 +119,18 @@ PyObject *ih_store_cell_set(PyObject *object, PyObject *const *args, Py_ssize_t 
         return NULL;
     ih_store *store = self->shared->store;
     bool bound = args[1] != Py_None;
+    if (self->shared->socket && !ih_patience()) {
+        error = (ih_error){.result = IH_AGAIN, .what = "write a shared field"};
+        return ih_raise_arena(self->state, &error);
+    }
     if (bound && ih_freeze_into(self->state, store, 0, args[1], &handle, NULL) < 0)
         return NULL;
     IH_MAY_WAIT(result, ih_bind(store, name, sizeof name, bound ? &handle : NULL, expected,
                                 &version, &error));
+    if (bound && (result == IH_GONE || result == IH_CONFLICT) && was_replaced(store, handle)) {
+        result = IH_OK;
+        version = expected + 1;
+    }
     if (result == IH_OK)
         return PyLong_FromUnsignedLongLong(version);
     ih_result taken = IH_OK; /* what can't be taken back is an orphan when this process ends */

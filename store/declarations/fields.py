@@ -116,8 +116,8 @@ class SharedField(Generic[_Value]):
         """Replace the value and give what it was. Errors are those of `set`."""
         _check_value(value)
         while True:
-            before, version = self._look()
-            if self._bind(value, version):
+            store, before, version = self._look()
+            if _write(store, self._id, (value,), version) is not None:
                 return before  # type: ignore[no-any-return]
 
     def compare_and_swap(self, old: _Value, new: _Value, /) -> bool:
@@ -128,17 +128,17 @@ class SharedField(Generic[_Value]):
         """
         _check_value(new)
         while True:
-            before, version = self._look()
+            store, before, version = self._look()
             if not _holds(before, old):
                 return False
-            if self._bind(new, version):
+            if _write(store, self._id, (new,), version) is not None:
                 return True
 
     def reset(self) -> None:
         """Give it its first value again; its cell then takes no memory and no name in the store."""
         while True:
-            version = self._look()[1]
-            if not version or _write(self._writable(), self._id, None, version) is not None:
+            store, _, version = self._look()
+            if not version or _write(store, self._id, None, version) is not None:
                 return
 
     # --- the cell ---
@@ -173,21 +173,22 @@ class SharedField(Generic[_Value]):
                 self._place = cells.own_place()
             return self._reach() or self._writable()
 
-    def _look(self) -> tuple[Any, int]:
-        """Give the value and its version: 0 while it is the initial one."""
+    def _look(self) -> tuple[Store, Any, int]:
+        """Give the store, the value and its version there: 0 while it is the initial one.
+
+        A version means something in that store alone, and another thread may move the field.
+        """
         while True:
+            store = self._writable()
             try:
-                root, version = _look_up(self._writable(), self._id)
+                root, version = _look_up(store, self._id)
             except HandleGone:
                 self._refuse("read")
             if root is None:
-                return self._initial, 0
+                return store, self._initial, 0
             if len(root) == 1:
-                return root[0], version
+                return store, root[0], version
             self._follow(*root)
-
-    def _bind(self, value: Any, version: int) -> bool:
-        return _write(self._writable(), self._id, (value,), version) is not None
 
     def _follow(self, value: Any, place: str) -> None:
         """Take note that another interpreter has put it into a store."""
@@ -227,11 +228,10 @@ class SharedField(Generic[_Value]):
     def _move(self, target: str) -> bool:
         """Leave the process's own store for that of somebody. False: it has gone elsewhere."""
         while True:
-            value, version = self._look()
+            store, value, version = self._look()
             if self._is_settled():
                 return False
-            moved = _write(self._writable(), self._id, (value, target), version)
-            if moved is not None:
+            if _write(store, self._id, (value, target), version) is not None:
                 self._initial = value
                 return True
 
