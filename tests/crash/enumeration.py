@@ -172,6 +172,23 @@ def bound(client: Client) -> None:
     client.delete(two, force=True)
 
 
+def counted(client: Client) -> None:
+    """A shared field that is written: each write counts once, whenever the daemon dies."""
+    field: icehouse.SharedField[Any] = icehouse.SharedField(0)
+    handle = client.store.put(["a", "shared", "field", field])
+    client.lives[handle] = ["a", "shared", "field"]
+    for number in range(3):
+        assert field.compare_and_swap(number, number + 1)
+        assert not field.compare_and_swap(number, number + 1)
+    client.verify()
+    assert field.swap("text") == 3
+    field.set(None)
+    assert field.get() is None
+    field.reset()
+    assert field.get() == 0
+    client.delete(handle)
+
+
 def granted(client: Client) -> None:
     """Ordinary segments, dedicated ones, sealed ones, and warm ones used again."""
     for _ in range(3):
@@ -234,6 +251,7 @@ def put_and_die(socket: str, path: str) -> None:
 SCENARIOS: dict[str, Callable[[Client], None]] = {
     "put": put_deleted,
     "bind": bound,
+    "field": counted,
     "grant": granted,
     "evict": evicted,
     "spill": spilled,
