@@ -249,6 +249,44 @@ static void test_h15_delete_refuses_while_names_exist(void)
     close_store(store);
 }
 
+/* The image that a cell loses goes by itself, unless a name or a lease keeps it. */
+static void test_cells_let_go_of_their_images(void)
+{
+    static const char cell[] = IH_CELL_PREFIX "0123456789abcdef0123456789abcdef";
+    ih_store *store = open_store(64 * MIB, 0, false);
+    ih_handle a, b, c;
+    ih_lease *lease;
+    ih_name *names;
+    size_t count;
+    CHECK(ih_is_cell(cell, sizeof cell - 1) && sizeof cell - 1 == IH_CELL_NAME);
+    CHECK(!ih_is_cell(cell, sizeof cell - 2) && !ih_is_cell("config", 6));
+    CHECK_OK(test_put(store, 1000, 0, 1, &a, NULL, &error));
+    CHECK_OK(test_put(store, 1000, 0, 2, &b, &lease, &error));
+    CHECK_OK(test_put(store, 1000, 0, 3, &c, NULL, &error));
+    CHECK_OK(ih_bind(store, cell, sizeof cell - 1, &a, 0, NULL, &error));
+    CHECK_OK(ih_bind(store, cell, sizeof cell - 1, &a, 1, NULL, &error));
+    CHECK_EQ(usage(store).images, 3);
+    CHECK_OK(ih_store_names(store, "", 0, &names, &count, &error));
+    CHECK_EQ(count, 0);
+    free(names);
+    CHECK_OK(ih_bind(store, cell, sizeof cell - 1, &b, 2, NULL, &error));
+    CHECK_EQ(usage(store).images, 2);
+    CHECK_EQ(ih_delete(store, a, false, &error), IH_GONE);
+    /* A lease keeps its memory, and it can't be opened any more. */
+    CHECK_EQ(ih_delete(store, b, false, &error), IH_CONFLICT);
+    CHECK_OK(ih_bind(store, cell, sizeof cell - 1, &c, 3, NULL, &error));
+    CHECK_EQ(usage(store).images, 2);
+    CHECK_EQ(ih_open(process, b, &lease, &error), IH_GONE);
+    ih_lease_release(lease);
+    CHECK_EQ(usage(store).images, 1);
+    /* Nor does one go that has another name. */
+    CHECK_OK(ih_bind(store, "named", 5, &c, 0, NULL, &error));
+    CHECK_OK(ih_bind(store, cell, sizeof cell - 1, NULL, 4, NULL, &error));
+    CHECK_EQ(usage(store).images, 1);
+    CHECK_STORE(store);
+    close_store(store);
+}
+
 /* Many names that come and go leave no memory behind, and no version is used twice. */
 static void test_names_are_forgotten(void)
 {
@@ -413,6 +451,7 @@ int main(void)
     RUN(test_full_says_the_figures);
     RUN(test_h15_ephemeral_goes_with_its_last_lease);
     RUN(test_h15_delete_refuses_while_names_exist);
+    RUN(test_cells_let_go_of_their_images);
     RUN(test_names_are_forgotten);
     RUN(test_closing_with_live_leases);
     RUN(test_list);
