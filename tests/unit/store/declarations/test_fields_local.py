@@ -227,3 +227,39 @@ def test_a_fork_while_another_thread_writes(store: icehouse.Store) -> None:
     finally:
         done.set()
         thread.join()
+
+
+def test_h28_a_forked_child_that_opens_a_field_itself(store: icehouse.Store) -> None:
+    for written in (False, True):
+        field = icehouse.SharedField("first")
+        handle = store.put({"field": field})
+        field.set("second")
+        del field
+        gc.collect()
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                os.read(reader, 1)
+                found = store.get(handle)["field"]
+                if written:
+                    with pytest.raises(icehouse.StoreUnavailable, match=r"connect\(\)"):
+                        found.get()
+                else:
+                    assert found.get() == "second"
+                with pytest.raises(icehouse.StoreUnavailable, match=r"connect\(\)"):
+                    found.set("third")
+                code = 0
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        if written:
+            store.get(handle)["field"].set("since the fork")
+        os.write(writer, b"x")
+        assert os.waitpid(pid, 0)[1] == 0
+        os.close(reader)
+        os.close(writer)
