@@ -5,6 +5,9 @@ commands there are.
 """
 
 import importlib
+import io
+import os
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -132,8 +135,18 @@ def root(
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and give its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Where the locale has no such letter, better an escape than no answer.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(args=list(arguments), prog_name="icehouse")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
+    except Exception as error:
+        if os.environ.get("ICEHOUSE_DEBUG"):
+            raise
+        said = str(error).replace("\n", " ")
+        told = f"icehouse: this is a fault of icehouse's: {type(error).__name__}: {said}"
+        print(f"{told}; please report what ICEHOUSE_DEBUG=1 shows", file=sys.stderr)
+        return 1
     return 0

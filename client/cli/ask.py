@@ -4,15 +4,16 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from icehouse.client.cli.output import CommandError, ExitCode, code_of, message_of
 from icehouse.client.connect import default_socket
 from icehouse.client.control import Control
-from icehouse.store.errors import CorruptImage, HandleGone, UnknownName
+from icehouse.store.errors import CorruptImage, HandleGone, IcehouseError, UnknownName
 from icehouse.store.handle import Handle
 from icehouse.store.wire import messages
 
+Answer = TypeVar("Answer", bound=messages.Reply)
 PAGE = messages.LIMIT_MAX
 
 
@@ -21,9 +22,22 @@ def socket_of(given: str | None) -> str:
     return os.path.abspath(given) if given else default_socket()  # noqa: PTH100 - no pathlib for it
 
 
-def connect(given: str | None) -> Control:
+class Asking(Control):
+    """A connection whose user may have typed what the daemon takes for no name, or no version."""
+
+    def ask(self, request: messages.REQUESTS, answer: type[Answer]) -> Answer:
+        """Ask and wait for the answer."""
+        try:
+            return super().ask(request, answer)
+        except ValueError as error:
+            if isinstance(error, IcehouseError):
+                raise
+            raise CommandError(str(error), ExitCode.USAGE) from None
+
+
+def connect(given: str | None) -> Asking:
     """Connect to the daemon; StoreUnavailable, NotPermitted."""
-    return Control(socket_of(given))
+    return Asking(socket_of(given))
 
 
 def parse(reference: str) -> Handle | None:
@@ -59,8 +73,8 @@ def about(reference: str) -> Iterator[None]:
     try:
         yield
     except (HandleGone, CorruptImage) as error:
-        # The daemon was asked by a handle, and says which request it was.
-        text = message_of(error).partition(": ")[2]
+        # It was opened or asked about by its handle, whatever it was called here.
+        text = message_of(error).removeprefix("object: ")
         raise CommandError(f"{reference}: {text}", code_of(error)) from None
 
 

@@ -140,7 +140,13 @@ def quick(value: Any) -> str | None:
     if type(value) not in (icehouse.FrozenDict, icehouse.FrozenList):
         return None
     try:
-        return icehouse.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = icehouse.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            # A lone surrogate, which UTF-8 doesn't have.
+            return icehouse.dumps(value, separators=(",", ":"))
+        return text
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error, icehouse.CorruptImage):
             raise

@@ -185,6 +185,9 @@ def parse(data: Any, kind: str, source: str, *, unsafe_pickle: bool) -> Any:
     except Exception as error:
         if kind == "pickle" or is_of_content(error):
             reason = str(error).replace("\n", " ") or type(error).__name__
+            if "allow_pickle" in reason:
+                reason = "it holds Python objects, which means a pickle"
+            source = "stdin" if source == "-" else source
             raise CommandError(f"{source} can't be read as {kind}: {reason}") from None
         raise
 

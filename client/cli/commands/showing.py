@@ -95,17 +95,21 @@ def print_parts(
 ) -> bool:
     """Print the chosen parts of images; True if some of it was left out."""
     from icehouse.client.cli import document, nodes, selector
+    from icehouse.client.cli.ask import about, socket_of
     from icehouse.client.cli.ask import references as each
-    from icehouse.client.cli.ask import socket_of
     from icehouse.client.connect import connect
 
     is_partial = False
     with connect(socket_of(socket)) as store:
         for reference in each(references):
-            handle = handle_of(store, reference)
+            with about(reference):
+                handle = handle_of(store, reference)
+                is_small = nodes.is_small(handle)
             # A terminal obeys what the quick way leaves in texts.
-            is_quick = not (bounded or indent or sys.stdout.isatty()) and nodes.is_small(handle)
-            for part in selector.select(nodes.open_image(handle), chosen):
+            is_quick = not (bounded or indent or sys.stdout.isatty()) and is_small
+            with about(reference):
+                root = nodes.open_image(handle)
+            for part in selector.select(root, chosen):
                 text = document.quick(part) if is_quick else None
                 writer = document.Writer(document.SOME if bounded else document.ALL, indent)
                 write_text(iter([text]) if text is not None else writer.pieces(part))
@@ -170,7 +174,7 @@ def get(
     It is what put reads again. `icehouse export` saves an object with its types instead.
     """
     from icehouse.client.cli import nodes, selector
-    from icehouse.client.cli.ask import socket_of
+    from icehouse.client.cli.ask import about, socket_of
     from icehouse.client.connect import connect
 
     with guarded():
@@ -183,7 +187,9 @@ def get(
         if form in ("msgpack", "npy", "raw") and output == "-" and sys.stdout.isatty():
             raise CommandError(f"{form} is not for a terminal: name a file with -o", ExitCode.USAGE)
         with connect(socket_of(socket)) as store:
-            [part] = selector.select(nodes.open_image(handle_of(store, reference)), chosen)
+            with about(reference):
+                root = nodes.open_image(handle_of(store, reference))
+            [part] = selector.select(root, chosen)
             with target(output) as stream:
                 write(part, form, stream)
         if output != "-" and not quiet:

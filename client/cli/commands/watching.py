@@ -79,7 +79,7 @@ def states(
     from icehouse.store.wire import messages
 
     seen: dict[str, int] = {}
-    control = connect(socket)
+    control: Control = connect(socket)
     while True:
         try:
             with control:

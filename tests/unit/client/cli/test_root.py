@@ -1,0 +1,217 @@
+"""All commands together: help, what it imports, exit codes, completion, the schemas."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import COMMAND, SCHEMAS, Commands, environment
+
+from icehouse.client.cli import app
+from icehouse.client.cli.output import ExitCode
+
+HEAVY = {
+    *("msgspec", "rich.console", "rich.table", "numpy", "asyncio", "cffi", "socket"),
+    *("icehouse.client.control", "icehouse.client.bench.run", "json.scanner"),
+}
+
+
+def loaded(*words: str) -> set[str]:
+    """The modules that a command line imports."""
+    code = (
+        "import sys; from icehouse.client.cli import main; sys.argv = ['icehouse', *sys.argv[1:]];"
+        "main(); print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
+    )
+    return set(done.stderr.split())
+
+
+def test_help_loads_no_command(commands: Commands) -> None:
+    modules = loaded("--help")
+    assert "typer" in modules
+    assert not [name for name in modules if name.startswith("icehouse.client.cli.commands")]
+    assert not modules & (HEAVY - {"socket"})
+
+
+@pytest.mark.slow
+def test_help_of_a_command_loads_that_one(commands: Commands) -> None:
+    for name, place in app.COMMANDS.items():
+        modules = loaded(name, "--help")
+        mine = {module for module in modules if module.startswith("icehouse.client.cli.commands.")}
+        assert mine == {f"icehouse.client.cli.commands.{place.module}"}, name
+        assert not modules & (HEAVY - {"socket", "json.scanner"}), name
+
+
+def test_help_names_every_command(commands: Commands) -> None:
+    told = commands.out("--help")
+    for name, place in app.COMMANDS.items():
+        assert re.search(rf"^  {name}\s+{re.escape(place.help)}$", told, re.MULTILINE)
+    assert "complete-words" not in told
+
+
+def test_every_command_is_loaded_under_its_name() -> None:
+    for name, place in app.COMMANDS.items():
+        command = app.load(name)
+        assert command.name == name
+        assert command.help, name
+        assert place.help
+    assert app.load("thaw") is None
+
+
+def test_the_exit_codes_are_those_of_the_page(root: Path) -> None:
+    page = (root / "docs" / "command-line.md").read_text()
+    for code in ExitCode:
+        assert re.search(rf"^\| {code.value} \|", page, re.MULTILINE), code
+
+
+def test_the_page_shows_every_command(root: Path) -> None:
+    page = (root / "docs" / "command-line.md").read_text()
+    for name in app.COMMANDS:
+        assert re.search(rf"^\$ (.*\| )?icehouse {name}\b", page, re.MULTILINE), name
+
+
+def test_every_command_with_json_has_a_schema() -> None:
+    definitions = json.loads(SCHEMAS.read_text())["definitions"]
+    for name in app.COMMANDS:
+        command = app.load(name)
+        options = {word for param in command.params for word in param.opts}
+        if "--json" in options:
+            assert name in definitions, name
+    assert set(definitions) <= {*app.COMMANDS, "handle", "time"}
+
+
+def test_a_fault_of_ours_is_one_line(commands: Commands) -> None:
+    code = (
+        "import sys; from icehouse.client.cli import app, output;"
+        "from icehouse.client.cli.commands import looking;"
+        "looking.status = lambda: 1 / 0; sys.exit(app.run(['status']))"
+    )
+
+    def run(**more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(**more),
+        )
+
+    done = run()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert "Traceback" in run(ICEHOUSE_DEBUG="1").stderr
+
+
+@pytest.mark.slow
+def test_a_locale_without_the_letters(commands: Commands) -> None:
+    commands.store.put({"ü": "→"}, name="grün")
+    done = subprocess.run(
+        [*COMMAND, "cat", "grün"],
+        env=environment(commands.daemon.socket, PYTHONIOENCODING="ascii"),
+        capture_output=True,
+        check=True,
+    )
+    assert done.stderr == b""
+    assert json.loads(done.stdout) == {"ü": "→"}
+
+
+@pytest.mark.slow
+class TestCompletion:
+    def words(self, commands: Commands, *typed: str) -> list[str]:
+        told = commands.out("complete-words", "--", *typed)
+        return [line.partition("\t")[0] for line in told.splitlines()]
+
+    def test_commands(self, commands: Commands) -> None:
+        assert self.words(commands, "st") == ["status", "stat"]
+        assert self.words(commands, "") == list(app.COMMANDS)
+        assert "List objects." in commands.out("complete-words", "--", "l")
+        assert self.words(commands, "config", "") == ["show"]
+        assert self.words(commands, "nothing", "x") == []
+
+    def test_options_and_their_values(self, commands: Commands) -> None:
+        assert self.words(commands, "ls", "--st") == ["--state"]
+        assert self.words(commands, "ls", "--state", "") == ["live", "deleted", "spilled", "orphan"]
+        assert self.words(commands, "ls", "--sort=s") == ["--sort=size", "--sort=state"]
+        assert self.words(commands, "put", "--format", "np") == ["npy", "npz"]
+        assert "--help" in self.words(commands, "gc", "--")
+        assert self.words(commands, "config", "show", "--se") == ["--set"]
+        assert self.words(commands, "completion", "") == ["bash", "zsh", "fish"]
+
+    def test_files(self, commands: Commands) -> None:
+        for typed in (["put", ""], ["export", "name", ""], ["import", "x"], ["get", "n", "-o", ""]):
+            assert self.words(commands, *typed) == [":files"]
+        assert self.words(commands, "ls", "--socket", "/t") == [":files"]
+
+    def test_names(self, commands: Commands) -> None:
+        commands.store.put(1, name="model-a")
+        commands.store.put(1, name="model-b")
+        assert self.words(commands, "stat", "mod") == ["model-a", "model-b"]
+        assert self.words(commands, "rm", "model-a", "--force", "model-b") == ["model-b"]
+        assert self.words(commands, "who", "x") == []
+        assert self.words(commands, "stat", "--socket", "/nowhere", "mod") == []
+
+    def test_bash(self, commands: Commands, tmp_path: Path) -> None:
+        commands.store.put(1, name="model-a")
+        scripts(tmp_path)
+        lines = (
+            "source <(icehouse completion bash)",
+            "COMP_WORDS=(icehouse stat mod) COMP_CWORD=2",
+            "_icehouse_complete; echo ${COMPREPLY[@]}",
+            "COMP_WORDS=(icehouse l) COMP_CWORD=1",
+            "_icehouse_complete; echo ${COMPREPLY[@]}",
+        )
+        done = subprocess.run(
+            ["bash", "-e", "-c", "\n".join(lines)],
+            env=with_path(commands, tmp_path),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == "model-a\nls\n"
+
+    def test_zsh(self, commands: Commands, tmp_path: Path) -> None:
+        if shutil.which("zsh") is None:
+            pytest.skip("needs zsh")
+        scripts(tmp_path)
+        script = commands.out("completion", "zsh")
+        subprocess.run(["zsh", "-n", "-c", script], check=True)
+
+    def test_fish(self, commands: Commands, tmp_path: Path) -> None:
+        if shutil.which("fish") is None:
+            pytest.skip("needs fish")
+        commands.store.put(1, name="model-a")
+        scripts(tmp_path)
+        lines = "icehouse completion fish | source; complete -C 'icehouse stat mod'"
+        done = subprocess.run(
+            ["fish", "-c", lines],
+            env=with_path(commands, tmp_path),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == ["model-a"]
+
+    def test_unknown_shells(self, commands: Commands) -> None:
+        assert commands.run("completion", "tcsh").returncode == 2
+
+
+def scripts(folder: Path) -> None:
+    """Makes a command `icehouse` that is the one under test."""
+    path = folder / "icehouse"
+    path.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
+    path.chmod(0o755)
+
+
+def with_path(commands: Commands, folder: Path) -> dict[str, str]:
+    found = environment(commands.daemon.socket)
+    return {**found, "PATH": f"{folder}:{found['PATH']}"}
