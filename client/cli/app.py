@@ -4,6 +4,7 @@ A command's module is imported when the command is used, so that `--help` is qui
 commands there are.
 """
 
+import codecs
 import importlib
 import io
 import os
@@ -133,11 +134,20 @@ def root(
     """Immutable Python objects in shared memory, read in place."""
 
 
+def escapes(error: UnicodeError) -> tuple[str, int]:
+    """Write letters that the locale doesn't have as JSON's escapes, which are good in its texts."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    units = zip(text[::2], text[1::2], strict=True)
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in units), error.end
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and give its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Where the locale has no such letter, better an escape than no answer.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        codecs.register_error("icehouse-escapes", escapes)
+        sys.stdout.reconfigure(errors="icehouse-escapes")
     try:
         app(args=list(arguments), prog_name="icehouse")
     except SystemExit as end:

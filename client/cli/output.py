@@ -154,6 +154,10 @@ def note(message: str) -> None:
 
 def plain(text: str) -> str:
     """Take from a text what a terminal would obey: names and commands are anybody's."""
+    if text.isprintable():
+        return text
+    # Programs that are given on a command line have line ends.
+    text = " ".join(text.split())
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 

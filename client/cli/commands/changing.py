@@ -208,7 +208,7 @@ def gc(
             if dry_run:
                 print(f"{size_text(told['warm'])} of spare segments; orphans: {left[0]}, {left[1]}")
             else:
-                deleted = f" after deleting {left[0]} orphans" if orphans else ""
+                deleted = f"; orphans deleted: {left[0]}" if orphans else ""
                 print(f"{size_text(told['freed'])} given back{deleted}")
             if told["waiting"]:
                 print(waiting)

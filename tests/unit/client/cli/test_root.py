@@ -114,7 +114,7 @@ def test_a_fault_of_ours_is_one_line(commands: Commands) -> None:
 
 @pytest.mark.slow
 def test_a_locale_without_the_letters(commands: Commands) -> None:
-    commands.store.put({"ü": "→"}, name="grün")
+    commands.store.put({"ü": "→\U0001f600"}, name="grün")
     done = subprocess.run(
         [*COMMAND, "cat", "grün"],
         env=environment(commands.daemon.socket, PYTHONIOENCODING="ascii"),
@@ -122,7 +122,7 @@ def test_a_locale_without_the_letters(commands: Commands) -> None:
         check=True,
     )
     assert done.stderr == b""
-    assert json.loads(done.stdout) == {"ü": "→"}
+    assert json.loads(done.stdout) == {"ü": "→\U0001f600"}
 
 
 @pytest.mark.slow
@@ -182,9 +182,24 @@ class TestCompletion:
     def test_zsh(self, commands: Commands, tmp_path: Path) -> None:
         if shutil.which("zsh") is None:
             pytest.skip("needs zsh")
+        commands.store.put(1, name="model:a")
         scripts(tmp_path)
-        script = commands.out("completion", "zsh")
-        subprocess.run(["zsh", "-n", "-c", script], check=True)
+        # What the completion system would bring, as far as the script uses it.
+        lines = (
+            "compdef() { : }; _files() { echo files }; _describe() { print -l -- $found }",
+            "source <(icehouse completion zsh)",
+            "words=(icehouse stat mod) CURRENT=3; _icehouse",
+            "words=(icehouse l) CURRENT=2; _icehouse",
+            "words=(icehouse put '') CURRENT=3; _icehouse",
+        )
+        done = subprocess.run(
+            ["zsh", "-f", "-c", "\n".join(lines)],
+            env=with_path(commands, tmp_path),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == "model\\:a:model:a\nls:List objects.\nfiles\n"
 
     def test_fish(self, commands: Commands, tmp_path: Path) -> None:
         if shutil.which("fish") is None:
