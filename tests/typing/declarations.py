@@ -1,7 +1,8 @@
 """Declarations that may freeze, as mypy and pyright see them. Checked by `make types`."""
 
+import functools
 import json
-from typing import assert_type
+from typing import Any, assert_type
 
 import icehouse
 from icehouse import immutable
@@ -88,3 +89,17 @@ def modules() -> None:
     assert_type(immutable.import_module("json"), icehouse.ImmutableModule)
     assert_type(immutable.isfrozen(proxy), bool)
     immutable.explicitlyFreezable(twice)
+
+
+def gross(net: float, *, rate: float = 1.19) -> float:
+    return net * rate
+
+
+def frozen_functions(store: icehouse.Store, function: icehouse.FrozenFunction) -> None:
+    assert_type(icehouse.freeze(gross)(5.0, rate=2.0), float)
+    assert_type(icehouse.freeze(gross, Counter)(5.0), float)
+    assert_type(icehouse.freeze(functools.partial(gross, 5.0))(), float)
+    assert_type(icehouse.freeze(Counter), type[Counter])
+    assert_type(function(1, 2), Any)
+    store.put(function)
+    assert_type(store.get(store.put(gross))(5.0), float)

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-PAGES = [
-    *("classes.md", "data.md", "fields.md", "freezability.md", "objects.md", "pep795.md"),
-    "types.md",
-]
+DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
+PAGES = sorted(path.name for path in DOCS.glob("*.md") if "\n>>> " in path.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("page", PAGES)
