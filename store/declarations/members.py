@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from icehouse.native._image import FreezableFunction, FrozenFunction, _frozen_function, is_frozen
 from icehouse.store.declarations import declared, parts, status
 from icehouse.store.declarations.capture import is_library
-from icehouse.store.declarations.together import error_of
+from icehouse.store.declarations.together import error_of, label_of
 from icehouse.store.freezing import anatomy
 from icehouse.store.freezing.classes import tuplegetter
 from icehouse.store.freezing.refusal import Refusal
@@ -232,7 +232,7 @@ def plan_function(item: "Holder", plan: "Plan", name: str, value: Any) -> Make |
         return lambda: _recursive(inner(), fill)
     if _is_of_attrs(value):
         return lambda: Written(value).of_attrs(value)
-    planned: Any = plan.attempt(item, value, value.__qualname__)
+    planned: Any = plan.attempt(item, value, label_of(value))
     item.adopt(planned, value)
 
     def make() -> Any:

@@ -219,3 +219,36 @@ def test_functions(function: Any) -> None:
 @given(st.lists(FUNCTIONS | MIXED, min_size=1, max_size=4), FUNCTIONS)
 def test_functions_and_data(roots: list[Any], function: Any) -> None:
     agrees(*roots, function, functools.partial(roots[0], function) if callable(roots[0]) else 1)
+
+
+def class_with(value: Any, other: Any, *, declared: bool, derived: bool) -> type:
+    class Base:
+        state = other
+
+    class Class(Base if derived else object):  # type: ignore[misc]
+        state = value
+
+        def method(self, a: Any = other) -> Any:
+            return a, value, Class
+
+        @staticmethod
+        def static() -> Any:
+            return other
+
+    return icehouse.freezable("value")(Class) if declared else Class
+
+
+CLASSES = st.builds(class_with, MIXED, MIXED, declared=st.booleans(), derived=st.booleans())
+
+
+@settings(deadline=None)
+@given(CLASSES)
+def test_classes(cls: type) -> None:
+    agrees(cls)
+
+
+@settings(deadline=None)
+@given(CLASSES, MIXED | FUNCTIONS)
+def test_classes_and_others(cls: type, other: Any) -> None:
+    agrees(cls, cls.__base__, other)
+    agrees([cls(), cls])

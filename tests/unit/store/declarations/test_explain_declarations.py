@@ -12,7 +12,7 @@ import pytest
 import user_classes as uc
 
 import icehouse
-from icehouse import NotFreezableError, explain_freeze
+from icehouse import NotFreezableError, explain_freeze, interpreters
 
 LIMIT = 5
 table = {"a": [1, 2]}
@@ -255,3 +255,96 @@ def test_nothing_is_changed() -> None:
     function.mark = 1
     state.append(2)
     assert icehouse.freeze(function)()[0] == [1, 2]
+
+
+# --- classes -------------------------------------------------------------------------------------
+
+
+def make_class() -> Any:
+    class Class:
+        items = icehouse.freeze([1])
+        numbers = (1, [2])
+        inner = uc.Plain
+
+        def good(self) -> Any:
+            return helper(1), Class
+
+        def bad(self) -> Any:
+            return lock
+
+        @property
+        def prop(self) -> Any:
+            return self.good()
+
+        @staticmethod
+        def static() -> Any:
+            return table
+
+        @icehouse.unfreezable
+        def never(self) -> None:
+            pass
+
+    return Class
+
+
+def test_what_a_class_holds() -> None:
+    cls = icehouse.freezable(make_class())
+    report = explain_freeze(cls)
+    assert report
+    found = actions(report)
+    assert found["class Class"] == "in place"
+    assert found["Class.good"] == "frozen"
+    uncallable = {entry.path: str(entry.reason) for entry in report.having("uncallable")}
+    assert set(uncallable) == {"Class.bad", "Class.static", "Class.never"}
+    assert "lock" in uncallable["Class.bad"]
+    assert found["class Class: attribute 'numbers'"] == "frozen"
+    assert not icehouse.is_frozen(cls)
+    assert icehouse.freeze(cls) is cls
+    # It is what freezing does.
+    for path in uncallable:
+        with pytest.raises(NotFreezableError):
+            getattr(cls(), path.partition(".")[2])()
+
+
+def test_class_state_that_is_not_declared() -> None:
+    report = check_first(make_class())
+    assert [entry.path for entry in report.refused] == ["class Class: attribute 'numbers'"]
+
+
+def test_bases() -> None:
+    class Base:
+        pass
+
+    class Derived(Base):
+        pass
+
+    report = check_first(Derived)
+    assert report.refused[0].object is Base
+    report = explain_freeze(Base, Derived)
+    assert report
+    assert report.totals()["in place"] == 2
+    assert icehouse.freeze(Base, Derived) is Base
+
+
+def test_classes_and_instances() -> None:
+    cls = icehouse.freezable(make_class())
+    assert explain_freeze(cls, cls()).ok
+    icehouse.freeze(cls)
+    report = explain_freeze([cls, cls()])
+    assert [entry.action for entry in report] == ["frozen", "frozen", "frozen"]
+    assert "by its definition" in str(report)
+    assert [entry.action for entry in explain_freeze([uc.Plain])] == ["frozen", "by name"]
+
+
+def test_in_another_interpreter() -> None:
+    if not interpreters.supported():
+        pytest.skip("this Python has no interpreters")
+    interpreters.run("""
+        import icehouse, threading
+        lock = threading.Lock()
+        def function():
+            return lock
+        report = icehouse.explain_freeze(function, [lock])
+        assert len(report.refused) == 2, report
+        assert "cannot be frozen" in str(report)
+    """)
