@@ -136,6 +136,7 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "exception": chained,
     "record": lambda: icehouse.Record("shop.Item", ("name", "price"), ("pen", 3)),
     "shared field": lambda: [icehouse.SharedField(("one", 1)), icehouse.SharedField(None)],
+    "module": lambda: [icehouse.ImmutableModule("json"), icehouse.ImmutableModule("not.there")],
     "interpreter local": lambda: [icehouse.InterpreterLocal(2.5), icehouse.InterpreterLocal(dict)],
     "frozendict by hand": lambda: ByHand("FROZENDICT", {"a": [1, 2]}),
     "torch by hand": lambda: ByHand("TORCH", {"kind": "size", "size": (2, 3)}),
@@ -264,6 +265,8 @@ def same(found: Any, wanted: Any) -> bool:
         return notes and cause and found.args == wanted.args
     if isinstance(wanted, slice | types.MappingProxyType | defaultdict | deque | kinds.Label):
         return repr(found) == repr(wanted) and vars_of(found) == vars_of(wanted)
+    if isinstance(wanted, icehouse.ImmutableModule):
+        return bool(found == wanted)  # of a module that isn't there no more can be asked
     if isinstance(wanted, icehouse.SharedField | icehouse.InterpreterLocal):
         return same(found.get(), wanted.get())
     if type(wanted) in (list, tuple):
