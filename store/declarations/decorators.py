@@ -27,7 +27,7 @@ from icehouse.store.declarations.status import (
     FreezableStatus,
 )
 from icehouse.store.errors import NotFreezableError
-from icehouse.store.freezing import anatomy, registry
+from icehouse.store.freezing import anatomy, refused, registry
 from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import name_of
 
@@ -130,6 +130,11 @@ def _apply(declaration: Any, act: _Apply, by: str) -> Any:
         return property(made[0], made[1], made[2], declaration.__doc__)
     if kind in (FunctionType, FreezableFunction, FrozenFunction) or issubclass(kind, type):
         return act(declaration)
+    reason = refused.REASONS.get(name_of(kind))
+    if reason is not None and callable(declaration):  # functools.lru_cache, a method
+        raise NotFreezableError(
+            f"@{by}: an object of type {name_of(kind)} does not freeze: {reason}"
+        )
     raise TypeError(
         f"@{by} decorates functions and classes, not an object of type {name_of(kind)}; "
         "icehouse.freeze(x) freezes objects, icehouse.set_freezable(x, status) says whether it may"

@@ -332,6 +332,12 @@ def test_what_is_no_declaration(by: Any) -> None:
             by(wrong)
 
 
+@pytest.mark.parametrize("by", [frozen, freezable, explicitly_freezable, unfreezable])
+def test_a_cache_says_what_to_do(by: Any) -> None:
+    with pytest.raises(NotFreezableError, match=r"__wrapped__.*InterpreterLocal"):
+        by(functools.lru_cache(fresh()))
+
+
 def test_what_is_no_name() -> None:
     wrong: Any
     for by in (frozen, freezable, explicitly_freezable):
