@@ -14,18 +14,20 @@ from typing import Any
 from icehouse.native._image import FrozenFunction, _declaration_of
 from icehouse.store.errors import InterpreterError
 
+# Writes {module: why it can't be imported} to a descriptor. A module that is not found is left for
+# the call to name: it may be one that only some calls need.
 _IMPORT = """
-import importlib
+import importlib, os
 _refused = {{}}
 for _name in {names!r}:
     try:
         importlib.import_module(_name)
-    except ModuleNotFoundError as _error:
-        if _error.name is not None and _name.partition(".")[0] != _error.name.partition(".")[0]:
-            _refused[_name] = repr(_error)
+    except ModuleNotFoundError:
+        pass
     except BaseException as _error:
-        _refused[_name] = repr(_error)
-import os
+        _lines = str(_error).split("\\n")
+        _said = [_line for _line in _lines if "subinterpreter" in _line] or _lines
+        _refused[_name] = f"{{type(_error).__name__}}: {{_said[0].strip()[:200]}}"
 os.write({file}, repr(_refused).encode())
 """
 
@@ -152,7 +154,8 @@ _ALWAYS = frozenset(("builtins", "sys", "__main__", "icehouse", "operator", "mat
 
 
 def _ask(names: Iterable[str]) -> None:
-    """Find out about modules that nobody has asked for yet."""
+    """Find out about modules that nobody has asked about yet."""
+    import ast
     import os
 
     from icehouse.store.interpreters import Interpreter
@@ -161,23 +164,15 @@ def _ask(names: Iterable[str]) -> None:
         unknown = [name for name in names if name not in _reasons]
         if not unknown:
             return
-        reading, writing = os.pipe()
+        file = os.memfd_create("icehouse-modules", os.MFD_CLOEXEC)
         try:
             with Interpreter() as probe:
-                probe.run(_IMPORT.format(names=unknown, file=writing))
-            refused = _parse(os.read(reading, 1 << 16))
+                probe.run(_IMPORT.format(names=unknown, file=file))
+            refused: dict[str, str] = ast.literal_eval(os.pread(file, 1 << 30, 0).decode())
         finally:
-            os.close(reading)
-            os.close(writing)
+            os.close(file)
         for name in unknown:
             _reasons[name] = refused.get(name)
-
-
-def _parse(text: bytes) -> dict[str, str]:
-    import ast
-
-    parsed: dict[str, str] = ast.literal_eval(text.decode())
-    return parsed
 
 
 def check_for_interpreters(function: Any) -> None:

@@ -1,0 +1,1 @@
+"""icehouse.interpreters.pool against pools that pickle: `python -m benchmarks.pools`."""
