@@ -62,23 +62,27 @@ def pools(**options: Any) -> dict[str, futures.Executor]:
     return made
 
 
+def argument_sides(
+    made: dict[str, futures.Executor], function: Callable[[Any], int], data: Any, view: Any
+) -> Iterator[Side]:
+    """List who is given the data, and how."""
+    for kind, pool in made.items():
+        if kind.startswith("icehouse"):
+            yield f"{kind}: frozen", lambda pool=pool: both(pool, function, view)
+            yield (
+                f"{kind}: frozen in the round",
+                lambda pool=pool: both(pool, function, icehouse.freeze(data)),
+            )
+        yield f"{kind}: plain", lambda pool=pool: both(pool, function, data)
+
+
 def arguments(name: str, rounds: int) -> Iterator[tuple[str, dict[str, float]]]:
     """Measure a large argument."""
     data = load(name)
-    made = pools()
     view = icehouse.freeze(data)
+    made = pools()
     for function in (look, walk):
-        sides: list[Side] = []
-        for kind, pool in made.items():
-            if kind.startswith("icehouse"):
-                sides += [
-                    (f"{kind}: frozen", lambda pool=pool: both(pool, function, view)),
-                    (
-                        f"{kind}: frozen in the round",
-                        lambda pool=pool: both(pool, function, icehouse.freeze(data)),
-                    ),
-                ]
-            sides.append((f"{kind}: plain", lambda pool=pool: both(pool, function, data)))
+        sides = list(argument_sides(made, function, data, view))
         yield f"argument {name}, {function.__name__}", median_times(sides, rounds)
     for pool in made.values():
         pool.shutdown()

@@ -1,4 +1,4 @@
-"""Frozen functions and classes run in parallel interpreters: no crash, no leak, the same results."""
+"""Frozen functions and classes in parallel interpreters: no crash, no leak, the same results."""
 
 from typing import Any
 
