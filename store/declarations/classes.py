@@ -171,6 +171,10 @@ class ClassItem(BaseItem):
                     continue
                 self._before.append((name, old))
                 type.__setattr__(cls, name, new)
+            if namespace.get("_is_protocol") and status.ATTRIBUTE in namespace:
+                # It would be part of the protocol, and has said what it had to say.
+                self._before.append((status.ATTRIBUTE, namespace[status.ATTRIBUTE]))
+                type.__delattr__(cls, status.ATTRIBUTE)
             _freeze_class(cls)
             remember(cls, self.id)
             identity.remember(True, self.id, cls)  # noqa: FBT003 - our own

@@ -117,7 +117,7 @@ class Written:
         made.__annotations__ = dict(function.__annotations__)
         made.__qualname__, made.__module__ = function.__qualname__, function.__module__
         made.__dict__.update(function.__dict__)
-        return _frozen_function(self, made)  # type: ignore[arg-type]
+        return _frozen_function(self, made)
 
 
 class RecursiveRepr(Written):

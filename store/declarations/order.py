@@ -48,7 +48,8 @@ def _above(frame: FrameType) -> Iterator[tuple[str, Any]]:
     code = frame.f_code
     instructions = list(dis.get_instructions(code))
     places = list(_places(code))
-    at = next((i for i, each in enumerate(instructions) if each.offset >= frame.f_lasti), -1)
+    # Some versions count the caches behind the call.
+    at = max(i for i, each in enumerate(instructions) if each.offset <= frame.f_lasti)
     for instruction in instructions[at + 1 :]:
         if instruction.opname == "PRECALL":
             continue

@@ -128,6 +128,8 @@ class FrozenProperty(Sealed, property):
         """`property(fget, fset, fdel, doc)`."""
         self._check_open()
         super().__init__(*args)
+        # Before 3.12 that of this class hides it.
+        self.__dict__["__doc__"] = args[3] if len(args) > 3 else None
 
     def _other(self, fget: Any, fset: Any, fdel: Any) -> property:
         return property(fget, fset, fdel, self.__doc__)

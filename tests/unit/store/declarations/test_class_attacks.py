@@ -261,6 +261,16 @@ def test_h25_abc_and_protocol_caches_work() -> None:
         assert not isinstance(3, Closes)
     assert isinstance(Target, typing.Hashable)
 
+    @runtime_checkable
+    class Opens(Closes, Protocol):
+        def open(self) -> None: ...
+
+    class Gate(Door):
+        def open(self) -> None: ...
+
+    assert isinstance(Gate(), Opens)
+    assert not isinstance(Door(), Opens)
+
 
 def test_h25_generic_caches_work() -> None:
     @icehouse.frozen
