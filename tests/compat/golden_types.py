@@ -144,3 +144,19 @@ icehouse.register_freezable(
     freeze=lambda money: {"amount": money.amount},
     thaw=lambda frozen: Money(frozen["amount"]),
 )
+
+
+WEIGHT = 5
+
+
+def lighter(x: int) -> int:
+    return x - 1
+
+
+def weighed(x: int, more: Any = (1, 2), *, label: str = "kg") -> Any:
+    """What is in an image is how it was when that was made."""
+
+    def inner(y: int) -> int:
+        return y * WEIGHT
+
+    return [inner(lighter(x)), len(more), label, weighed if x == 0 else None]
