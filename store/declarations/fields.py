@@ -500,11 +500,6 @@ def open_shared(payload: Any, trust: Trust) -> Any:
     return _shared(id_, initial, place, last)
 
 
-def thaw_shared(payload: Any, trust: Trust) -> Any:
-    """Thaw a SharedField: into the same field."""
-    return open_shared((*payload[:1], freeze(payload[1]), *payload[2:]), trust)
-
-
 def _checked(payload: Any) -> tuple[bytes, Any, str | None]:
     id_, initial, place = payload[:3]
     if type(payload) is not tuple or len(payload) not in (3, 4):
@@ -572,12 +567,6 @@ def open_local(payload: Any, trust: Trust) -> Any:
     if factory is not None and not callable(factory):
         raise ValueError("the factory of a local can't be called")
     return _revive_local(id_, value, factory)
-
-
-def thaw_local(payload: Any, trust: Trust) -> Any:
-    """Thaw an InterpreterLocal: into the same one."""
-    id_, value, factory = payload
-    return open_local((id_, freeze(value), factory), trust)
 
 
 def _revive_local(id_: bytes, value: Any, factory: Any) -> InterpreterLocal[Any]:

@@ -170,11 +170,9 @@ OPENERS: dict[int, tuple[str, str]] = {
     codes.TYPE_VAR: ("declarations.typevars", "open_variable"),
     **ecosystem.OPENERS,
 }
-# The same for thaw(), where it differs.
+# The same for thaw(), where it differs. Classes and declarations it opens as they are.
 THAWERS: dict[int, tuple[str, str]] = {
     codes.REDUCE: ("reduce", "thaw"),
-    codes.SHARED_FIELD: ("declarations.fields", "thaw_shared"),
-    codes.INTERPRETER_LOCAL: ("declarations.fields", "thaw_local"),
     **ecosystem.THAWERS,
 }
 
