@@ -37,14 +37,19 @@ complete -F _icehouse_complete icehouse
 ZSH = """\
 #compdef icehouse
 _icehouse() {
-    local line
+    local line word
     local -a found
     for line in "${(@f)$(icehouse complete-words -- "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
         if [[ $line == :files ]]; then
             _files
             return
         fi
-        [[ -n $line ]] && found+=("${${line%%$'\\t'*}//:/\\\\:}:${line#*$'\\t'}")
+        word=${${line%%$'\\t'*}//:/\\\\:}
+        if [[ $line == *$'\\t'* ]]; then
+            found+=("$word:${line#*$'\\t'}")
+        elif [[ -n $line ]]; then
+            found+=("$word")
+        fi
     done
     _describe -V icehouse found
 }

@@ -186,7 +186,7 @@ class TestCompletion:
         scripts(tmp_path)
         # What the completion system would bring, as far as the script uses it.
         lines = (
-            "compdef() { : }; _files() { echo files }; _describe() { print -l -- $found }",
+            "compdef() { : }; _files() { echo files }; _describe() { print -rl -- $found }",
             "source <(icehouse completion zsh)",
             "words=(icehouse stat mod) CURRENT=3; _icehouse",
             "words=(icehouse l) CURRENT=2; _icehouse",
@@ -199,7 +199,7 @@ class TestCompletion:
             text=True,
             check=True,
         )
-        assert done.stdout == "model\\:a:model:a\nls:List objects.\nfiles\n"
+        assert done.stdout == "model\\:a\nls:List objects.\nfiles\n"
 
     def test_fish(self, commands: Commands, tmp_path: Path) -> None:
         if shutil.which("fish") is None:
