@@ -119,7 +119,7 @@ CASES: list[tuple[Any, str]] = [
     ({}.values(), r"list\(x\)"),
     ({}.items(), r"list\(x\)"),
     (collections.OrderedDict().keys(), r"list\(x\)"),
-    (sys, "freeze its name, and import it"),
+    (sys, "freeze icehouse.ImmutableModule"),
     (generate, "freeze it first"),
     (lambda: 1, "freeze it first"),
     (functools.lru_cache(generate), "f.__wrapped__"),
