@@ -60,13 +60,15 @@ static PyObject *raise_absent(ih_function *self, PyObject *name)
     return NULL;
 }
 
-/* A copy of a dict that an attribute is; None and absence as they are. */
+/* A copy of a dict that an attribute is; None and absence as they are. A subclass of dict makes the
+ * copy itself: it may find out what it holds only then. */
 static PyObject *copy_of(PyObject *function, PyObject *name)
 {
     PyObject *found = PyObject_GetAttr(function, name);
     if (found == NULL || !PyDict_Check(found))
         return found;
-    PyObject *copy = PyDict_Copy(found);
+    PyObject *copy = PyDict_CheckExact(found) ? PyDict_Copy(found)
+                                              : PyObject_CallMethod(found, "copy", NULL);
     Py_DECREF(found);
     return copy;
 }

@@ -119,8 +119,9 @@ class Use(NamedTuple):
 def uses(function: FunctionType, *, fresh: bool = False, names: Names | None = None) -> list[Use]:
     """List what a function captured.
 
-    `names`: those of its code, where they are known already. `fresh`: it is being decorated, so that its own name can't be bound to it yet. What can't be
-    captured at all has the Refusal as its value and no kind.
+    `names`: those of its code, where they are known already. `fresh`: it is being decorated, so
+    that its own name can't be bound to it yet. What can't be captured at all has the Refusal as its
+    value and no kind.
     """
     names = names or names_of(function.__code__)
     home = function.__globals__.get("__name__")

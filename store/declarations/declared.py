@@ -192,6 +192,29 @@ def refuse_write(label: str, what: str, name: str) -> NoReturn:
     )
 
 
+class _Annotations(dict[str, Any]):
+    """The annotations of a private function: read when they are asked for.
+
+    The classes that they name are imported then, and not because the function is called.
+    """
+
+    __slots__ = ("_facts",)
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._facts = facts
+
+    def copy(self) -> dict[str, Any]:
+        """Give them as an ordinary dict; a class that can't be imported as its name."""
+        return {name: _named(value) for name, value in self._facts["annotations"].items()}
+
+
+def _named(value: Any) -> Any:
+    if type(value) is Record and value.type_name == "builtins.type":
+        return f"{value['__module__']}.{value['__qualname__']}"
+    return value
+
+
 def build(declared: Declaration) -> FunctionType:
     """Make the private function; see `Declaration.materialise`."""
     facts = declared.facts
@@ -222,7 +245,8 @@ def build(declared: Declaration) -> FunctionType:
     if "kwdefaults" in facts:
         kwdefaults = facts["kwdefaults"].items()
         made.__kwdefaults__ = {key: resolved(value, label) for key, value in kwdefaults}
-    made.__annotations__ = dict(facts.get("annotations", ()))
+    if "annotations" in facts:
+        made.__annotations__ = _Annotations(facts)
     for key, value in facts.get("attributes", {}).items():
         made.__dict__[key] = resolved(value, label)
     if "type_params" in facts:

@@ -1,12 +1,23 @@
 """Which frozen declarations are here, by their ids: opening one twice gives the same object."""
 
+import os
 import threading
 from typing import Any
 from weakref import WeakValueDictionary
 
-_lock = threading.Lock()
+# Collecting garbage inside may run code that opens functions.
+_lock = threading.RLock()
 # Those of images that are our own, and those of others, whose ids say nothing of ours (H21).
 _known: tuple[WeakValueDictionary[bytes, Any], ...] = (WeakValueDictionary(), WeakValueDictionary())
+
+
+def _renew() -> None:
+    """Forget the lock of a thread that a forked child does not have."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew)
 
 
 def find(own: bool, id_: bytes) -> Any:

@@ -69,9 +69,8 @@ class FrozenPartial:
 
     __slots__ = ("__weakref__", "_partial")
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:  # what isinstance() and inspect ask
-        return functools.partial
+    # What isinstance() and inspect ask. The property of object could be assigned.
+    __class__ = property(lambda _: functools.partial)
 
     def __call__(self, /, *args: Any, **keywords: Any) -> Any:
         """Call the function."""

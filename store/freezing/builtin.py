@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from types import MappingProxyType, MemberDescriptorType
+from types import MappingProxyType, MemberDescriptorType, ModuleType
 from typing import Any
 
 from icehouse.native._image import FrozenDict
@@ -349,4 +349,10 @@ def frozen(obj: Any, base: type) -> bool | None:
         from icehouse.store.image import is_frozen
 
         return all(is_frozen(part) for part in _bounds(obj))
+    if type(obj) is base is type(len):
+        # Many are methods: of an object that may change.
+        from icehouse.store.image import is_frozen
+
+        owner = getattr(obj, "__self__", None)
+        return owner is None or isinstance(owner, ModuleType | type) or is_frozen(owner)
     return type(obj) is base or name_of(base) in ("enum.Enum", name_of(Record))

@@ -497,3 +497,10 @@ def test_counters_of_collections() -> None:
         return counter[x]
 
     assert f("a") == 2
+
+
+def test_methods_of_builtin_objects_are_as_frozen_as_these() -> None:
+    assert not icehouse.is_frozen([].append)
+    assert icehouse.is_frozen(len)
+    assert icehouse.is_frozen(dict.fromkeys)
+    assert icehouse.is_frozen("text".upper)

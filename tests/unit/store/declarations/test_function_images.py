@@ -5,15 +5,19 @@ import functools
 import marshal
 import pickle
 import re
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
+import forged
 import pytest
 
 import icehouse
 from icehouse.native import _image
 from icehouse.native._image import FrozenFunction
 from icehouse.store.declarations import declared, identity
+from icehouse.store.freezing import codes
 from icehouse.store.freezing.trust import trust_of
 
 FACTOR = 3
@@ -265,9 +269,6 @@ def test_another_version_of_python_says_so() -> None:
 
 @pytest.mark.usefixtures("strange")
 def test_what_is_missing_is_named_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-    import types
-
     absent = types.ModuleType("absent_here")
     monkeypatch.setitem(sys.modules, "absent_here", absent)
     space: dict[str, Any] = {"absent_here": absent, "__name__": __name__}
@@ -294,7 +295,7 @@ def test_a_class_that_is_not_here_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
     stored = _image._image_bytes(icehouse.freeze(f))
     identity._known[True].clear()
-    monkeypatch.delattr(__import__("sys").modules[__name__], "Main")
+    monkeypatch.delattr(sys.modules[__name__], "Main")
     with pytest.raises(ImportError, match=r"needs the class .*\.Main as 'Main'.*freeze\(f, C\)"):
         own(stored)()
 
@@ -319,3 +320,70 @@ def test_uncallable_functions_say_why() -> None:
     with pytest.raises(icehouse.NotFreezableError, match="it holds a lock"):
         opened(1)
     assert opened.__name__ == "triple"
+
+
+@pytest.mark.usefixtures("strange")
+def test_a_call_imports_nothing_for_annotations(monkeypatch: pytest.MonkeyPatch) -> None:
+    def f(x: Main) -> Any:
+        return x
+
+    stored = _image._image_bytes([icehouse.freeze(f)])
+    identity._known[True].clear()
+    kept = sys.modules.pop(__name__)
+    asked: list[str] = []
+    monkeypatch.setattr(sys, "meta_path", [Finder(asked), *sys.meta_path])
+    try:
+        opened = own(stored)[0]
+        assert opened(1) == 1
+        assert asked == []
+        assert opened.__annotations__["x"] == f"{__name__}.Main"
+        assert asked
+    finally:
+        sys.modules[__name__] = kept
+    identity._known[True].clear()
+    assert own(stored)[0].__annotations__ == {"x": Main, "return": Any}
+
+
+class Finder:
+    """Notes which modules are looked for, and lets none be found."""
+
+    def __init__(self, asked: list[str]) -> None:
+        self.asked = asked
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        self.asked.append(name)
+        raise ImportError(name)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        (),
+        (5, (), {}, {}),
+        (None, (), {}, {}),
+        ("text", (), {}, {}),
+        (dict, 5, {}, {}),
+        (dict, (), [1], {}),
+        (dict, (), {}, 7),
+        (dict, (), {}),
+        ([1], (), {}, {}),
+        {"a": 1},
+    ],
+    ids=str,
+)
+def test_h21_damaged_partials_are_damage(payload: Any) -> None:
+    with pytest.raises(icehouse.CorruptImage):
+        own(forged_value(codes.PARTIAL, payload))[0]
+
+
+def forged_value(code: int, payload: Any) -> bytes:
+    """An image of a list that holds a VALUE with any payload."""
+    writer = forged.Writer()
+    parts = (
+        writer.put(payload)
+        if not isinstance(payload, tuple) or payload[:1] != (dict,)
+        else writer.words(
+            forged.TUPLE, writer.class_of("builtins", "dict"), *map(writer.put, payload[1:])
+        )
+    )
+    return writer.image(writer.words(forged.LIST, writer.value(code, parts)))
