@@ -105,7 +105,7 @@ def test_a_failure_in_the_middle_is_undone(description: Any, data: Any) -> None:
     count = 0
     freeze_class = machinery._freeze_class
 
-    def fail(cls: type, frozen: bool = True) -> None:  # noqa: FBT001 - as in C
+    def fail(cls: type, frozen: bool = True) -> None:
         nonlocal count
         count += frozen
         if frozen and count == last:

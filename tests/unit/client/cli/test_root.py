@@ -13,6 +13,8 @@ from commands import COMMAND, SCHEMAS, Commands, environment
 from icehouse.client.cli import app
 from icehouse.client.cli.output import ExitCode
 
+# Bold is no colour.
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*3[0-7]m")
 HEAVY = {
     *("msgspec", "rich.console", "rich.table", "numpy", "asyncio", "cffi", "socket"),
     *("icehouse.client.control", "icehouse.client.bench.run", "json.scanner"),
@@ -123,6 +125,49 @@ def test_a_locale_without_the_letters(commands: Commands) -> None:
     )
     assert done.stderr == b""
     assert json.loads(done.stdout) == {"ü": "→\U0001f600"}
+
+
+@pytest.mark.slow
+class TestOutput:
+    def test_documents_of_the_other_commands(self, commands: Commands, tmp_path: Path) -> None:
+        commands.store.put([1, 2], name="n")
+        exported = commands.document("export", "n", tmp_path / "x.ih")
+        imported = commands.document("import", tmp_path / "x.ih", "--name", "again")
+        assert exported["size"] == imported["size"]
+        assert commands.document("config", "show")
+        commands.document("demo", "--characters", "300", "--questions", "5", "--interpreters", "0")
+        commands.document("bench", "--quick", "--corpus", "pairs", "--case", "size")
+
+    def test_a_reader_that_goes_away(self, commands: Commands) -> None:
+        for number in range(3000):
+            commands.store.put(number)
+        for words in (["ls"], ["ls", "--json"], ["ls", "-q"], ["metrics"], ["doctor"]):
+            process = subprocess.Popen(
+                [*COMMAND, *words],
+                env=environment(commands.daemon.socket),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            assert process.stderr.read() == b"", words
+            process.stderr.close()
+            assert process.wait() == 1, words
+
+    def test_colours(self, commands: Commands) -> None:
+        commands.store.put([1, 2], name="n")
+        for words in (["ls"], ["names"], ["segments"], ["status"], ["stat", "n"], ["cat", "n"]):
+            code, told = commands.on_terminal(*words, NO_COLOR="1")
+            assert (code, COLOUR.search(told)) == (0, None), words
+            assert "\x1b" not in commands.out(*words)
+
+    def test_a_narrow_terminal(self, commands: Commands) -> None:
+        commands.store.put([1, 2], name="a name that is so long that it has to be folded " * 5)
+        for words in (["ls"], ["names"], ["stat", *commands.store.names()]):
+            _, told = commands.on_terminal(*words)
+            lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in told.splitlines()]
+            assert max(map(len, lines)) <= 100, words
 
 
 @pytest.mark.slow
