@@ -61,6 +61,10 @@ def _method_payload(method: Any) -> tuple[Any, ...]:
 # --- partials ------------------------------------------------------------------------------------
 
 
+def _kind(_: object) -> type:
+    return functools.partial
+
+
 class FrozenPartial:
     """A functools.partial that can't be changed: function, arguments and attributes are frozen.
 
@@ -70,7 +74,7 @@ class FrozenPartial:
     __slots__ = ("__weakref__", "_partial")
 
     # What isinstance() and inspect ask. The property of object could be assigned.
-    __class__ = property(lambda _: functools.partial)
+    __class__ = property(_kind)  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __call__(self, /, *args: Any, **keywords: Any) -> Any:
         """Call the function."""
