@@ -18,8 +18,10 @@ from icehouse.store.declarations.together import (
     Plan,
     error_of,
     label_of,
+    place_of,
 )
 from icehouse.store.errors import NotFreezableError
+from icehouse.store.freezing.refusal import Refusal
 
 # What a captured name of each kind comes to.
 _ACTIONS = {
@@ -31,6 +33,14 @@ _ACTIONS = {
     capture.UNBOUND: ("unbound", "not bound now: using it will raise NameError"),
 }
 _CUT = "named by its declaration; what the name is bound to later is not seen"
+
+
+class Raised(Exception):
+    """Freezing would hand on an exception of code of the user's, which stops it at once."""
+
+    def __init__(self, error: NotFreezableError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class DryPlan(Plan):
@@ -45,10 +55,15 @@ class DryPlan(Plan):
         self.snapshot: tuple[list[Any], Walk] | None = None
 
     def _ask_before(self, obj: Any, is_root: bool) -> None:
-        if self.run_hooks:
-            super()._ask_before(obj, is_root)
-            return
-        status.check(obj, is_root)
+        try:
+            if self.run_hooks:
+                super()._ask_before(obj, is_root)
+                return
+            status.check(obj, is_root)
+        except Refusal:
+            raise
+        except Exception as error:
+            raise Refusal(f"freezing it raises {type(error).__name__}: {error}") from error
         function = status.function_of(obj)
         if function is not None and status.HOOK in function.__dict__:
             self.vetoes.append(obj)
@@ -62,15 +77,20 @@ class DryPlan(Plan):
         self.walks[id(data)] = walk
         if graph.refused:
             first = graph.refused[0]
-            raise error_of(graph.path(first), first.object, first.reason or "", None)
+            error = error_of(graph.path(first), first.object, first.reason or "", None)
+            raise Raised(error) if any(node is first for node in walk.raised) else error
         return data
 
     def _snapshot(self, live: set[int]) -> bool:
         data = [datum for datum in self._data if id(datum.by) in live]
-        done = super()._snapshot(live)
-        if data and self._kept and type(self._kept[-1]) is list:
-            self.snapshot = data, self.walks[id(self._kept[-1])]
-        return done
+        try:
+            return super()._snapshot(live)
+        except Raised as raised:
+            _say_where_raised(raised, data)
+            raise
+        finally:
+            if data and self._kept and type(self._kept[-1]) is list:
+                self.snapshot = data, self.walks[id(self._kept[-1])]
 
     # --- the whole of it -------------------------------------------------------------------------
 
@@ -82,8 +102,10 @@ class DryPlan(Plan):
                 self.add_root(obj)
         try:
             self.settle()
-        except NotFreezableError as raised:
-            error = raised
+        except NotFreezableError as refused:
+            error = refused
+        except Raised as raised:
+            error = raised.error
         self._go_on()
         return _Drawing(self, objects, error).graph()
 
@@ -110,6 +132,12 @@ class DryPlan(Plan):
     def roots(self) -> list[Item]:
         """List the items of the arguments."""
         return list(self._roots)
+
+
+def _say_where_raised(raised: Raised, data: list[Any]) -> None:
+    place = place_of(raised.error.__dict__["path"], data)
+    if place is not None:
+        raised.error.__dict__["path"] = place[1]
 
 
 def path_of(item: FunctionItem, use: capture.Use) -> str:

@@ -71,6 +71,7 @@ class Walk:
         self.nodes: list[Node] = []
         self.refused: list[Node] = []
         self.rings: list[Node] = []
+        self.raised: list[Node] = []  # those where code of the user's raised
         self.vetoes: list[Node] = []  # those whose __pre_freeze__ was not called
         self.root: Node | None = None
         self.rules: dict[int, tuple[type, Any, Any]] = {}  # by address, as above
@@ -177,6 +178,7 @@ class Walk:
             raise error
         if isinstance(error, Refusal):
             return self.refuse(node, obj, str(error))
+        self.raised.append(node)
         return self.refuse(node, obj, f"freezing it raises {type(error).__name__}: {error}")
 
     # --- frames ----------------------------------------------------------------------------------

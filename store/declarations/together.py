@@ -316,19 +316,21 @@ class Plan:
         except NotFreezableError as error:
             self._blame(error, data)
             return False
+        except Exception as error:
+            _say_where(error, data)
+            raise
         for at, datum in enumerate(data):
             datum.take(frozen[at])
         return True
 
     def _blame(self, error: NotFreezableError, data: list[_Datum]) -> None:
         """Find whose data it is that can't be frozen."""
-        path: str = getattr(error, "path", "")
-        number, bracket, rest = path.removeprefix("root[").partition("]")
-        if not (path.startswith("root[") and bracket and number.isdecimal()):
+        place = place_of(getattr(error, "path", ""), data)
+        if place is None:
             raise error
-        datum = data[int(number)]
-        found = NotFreezableError(str(error).replace(path, datum.path + rest, 1))
-        found.__dict__.update(vars(error), path=datum.path + rest)
+        datum, path = place
+        found = NotFreezableError(str(error).replace(vars(error)["path"], path, 1))
+        found.__dict__.update(vars(error), path=path)
         datum.by.failure = found
 
     def commit(self, live: list[Item]) -> Any:
@@ -345,6 +347,25 @@ class Plan:
                 item.undo()
             raise
         return self._roots[0].frozen
+
+
+def place_of(path: str, data: list[_Datum]) -> tuple[_Datum, str] | None:
+    """Find whose data a path into the snapshot leads to, and what its path is to a user."""
+    number, bracket, rest = path.removeprefix("root[").partition("]")
+    if not (path.startswith("root[") and bracket and number.isdecimal()):
+        return None
+    datum = data[int(number)]
+    return datum, datum.path + rest
+
+
+def _say_where(error: Exception, data: list[_Datum]) -> None:
+    """Put the path that a user knows into the note that the freezer wrote for an exception."""
+    notes = getattr(error, "__notes__", [])
+    if notes and notes[-1].startswith("while freezing "):
+        path, comma, rest = notes[-1].removeprefix("while freezing ").partition(", an object of ")
+        place = place_of(path, data)
+        if place is not None:
+            notes[-1] = f"while freezing {place[1]}{comma}{rest}"
 
 
 def freeze(objects: Iterable[Any], *, fresh: bool = False) -> Any:

@@ -184,6 +184,36 @@ def test_hooks_of_functions() -> None:
     assert calls == [1]
 
 
+class Faulty:
+    def __reduce__(self) -> Any:
+        raise LookupError("no")
+
+
+def test_exceptions_of_captured_objects() -> None:
+    faulty = [Faulty()]
+
+    class Class:
+        def method(self, a: Any = faulty) -> Any:
+            return a
+
+    with pytest.raises(LookupError) as caught:
+        icehouse.freeze(Class)
+    (note,) = caught.value.__notes__
+    assert note.startswith("while freezing Class.method: default of 'a'[0], ")
+    report = explain_freeze(Class)
+    assert [entry.path for entry in report.refused] == ["Class.method: default of 'a'[0]"]
+    assert "LookupError: no" in str(report.refused[0].reason)
+
+
+def test_hooks_that_raise() -> None:
+    def function() -> None:
+        pass
+
+    function.__pre_freeze__ = lambda: 1 / 0  # type: ignore[attr-defined]
+    report = explain_freeze(function, run_hooks=True)
+    assert "ZeroDivisionError" in str(report.refused[0].reason)
+
+
 def test_statuses_of_functions() -> None:
     @icehouse.unfreezable
     def never() -> None:
