@@ -99,6 +99,10 @@ _ADVICE: dict[str, str] = {
         "an open file is a position and a descriptor of this process: open it in the function, or "
         "pass what it holds"
     ),
+    "icehouse.Store": (
+        "a store is open in one process: pass it as an argument, or keep what opens it in an "
+        "InterpreterLocal(factory)"
+    ),
     "builtins.generator": "a generator is code that is half-way through: pass a list of its items",
 }
 

@@ -33,6 +33,11 @@ class MethodItem(Holder):
         super().__init__(source, path, plan)
         owner, function = source.__self__, source.__func__
         if not is_frozen(owner):
+            if issubclass(type(owner), type):
+                raise Refusal(
+                    f"it is a method of the class {name_of(owner)}, which is not frozen: freeze the "
+                    "class first, or use the method through the class"
+                )
             raise Refusal(
                 f"it is a method of an object of type {name_of(type(owner))}, which is not frozen: "
                 "freeze the object first, and take the method of what freeze() returned"

@@ -121,7 +121,7 @@ def test_drawn_functions_answer_as_before(seed: int) -> None:
                 f"c = (lambda y=a: y + c + g{k})() % 1000",
                 f"for i in range({k}):\n            c += i * g{k}",
                 f"if a % {k + 2} == w:\n            G = a",
-                f"def inner(z):\n            nonlocal c\n            c += z * {n}\n        inner(g{k})",
+                f"def h(z):\n            nonlocal c\n            c += z * {n}\n        h(g{k})",
             ][chance.randrange(8)]
         )
     body = "\n        ".join(lines)

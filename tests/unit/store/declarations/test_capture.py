@@ -179,6 +179,18 @@ def test_files_and_queues(tmp_path: Path) -> None:
     assert "list of its items" in refused(lambda: waiting)
 
 
+def test_stores_and_methods_of_classes() -> None:
+    with icehouse.Store("16MiB") as store:
+        assert "pass it as an argument" in refused(lambda: store)
+
+    class Local:
+        @classmethod
+        def make(cls) -> Any:
+            return cls
+
+    assert "freeze the class first" in refused(Local.make)
+
+
 def test_lru_caches_as_arguments() -> None:
     assert "f.__wrapped__" in refused(cached)
     assert "f.__wrapped__" in refused([cached])
