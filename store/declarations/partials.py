@@ -31,12 +31,13 @@ class MethodItem(Holder):
 
     def __init__(self, source: MethodType, path: str, plan: Plan) -> None:
         super().__init__(source, path, plan)
-        owner, function = source.__self__, source.__func__
+        owner: Any = source.__self__
+        function: Any = source.__func__
         if not is_frozen(owner):
             if issubclass(type(owner), type):
                 raise Refusal(
-                    f"it is a method of the class {name_of(owner)}, which is not frozen: freeze the "
-                    "class first, or use the method through the class"
+                    f"it is a method of the class {name_of(owner)}, which is not frozen: freeze "
+                    "the class first, or use the method through the class"
                 )
             raise Refusal(
                 f"it is a method of an object of type {name_of(type(owner))}, which is not frozen: "
