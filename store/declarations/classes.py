@@ -25,6 +25,9 @@ from icehouse.store.freezing.trust import module_of, name_of
 
 ID_BYTES = 16
 _ABSENT: Any = object()
+# From 3.14 on: what computes annotations, and where they are kept when that was done.
+ANNOTATE = ("__annotate_func__", "__annotate__")
+ANNOTATIONS_CACHE = "__annotations_cache__"
 _HEAPTYPE = 1 << 9
 
 # The ids of classes that were frozen, here or elsewhere.
@@ -171,10 +174,9 @@ class ClassItem(BaseItem):
                     continue
                 self._before.append((name, old))
                 type.__setattr__(cls, name, new)
-            if namespace.get("_is_protocol") and status.ATTRIBUTE in namespace:
-                # It would be part of the protocol, and has said what it had to say.
-                self._before.append((status.ATTRIBUTE, namespace[status.ATTRIBUTE]))
-                type.__delattr__(cls, status.ATTRIBUTE)
+            for name in self._superfluous(namespace):
+                self._before.append((name, namespace[name]))
+                type.__delattr__(cls, name)
             _freeze_class(cls)
             remember(cls, self.id)
             identity.remember(True, self.id, cls)  # noqa: FBT003 - our own
@@ -182,6 +184,17 @@ class ClassItem(BaseItem):
             self.undo()
             raise
         hooks.generation += 1
+
+    @staticmethod
+    def _superfluous(namespace: Any) -> list[str]:
+        """List entries that go: what computes annotations that are there, and a status.
+
+        The latter would be a part of a protocol, and has said what it had to say.
+        """
+        names = [name for name in ANNOTATE if name in namespace]
+        if namespace.get("_is_protocol") and status.ATTRIBUTE in namespace:
+            names.append(status.ATTRIBUTE)
+        return names
 
     def undo(self) -> None:
         """Put back what was replaced."""
@@ -214,6 +227,17 @@ def _namespace_314(cls: type) -> dict[str, Any]:
     namespace = dict(anatomy.namespace(cls))
     if type(namespace.get("__doc__")).__module__ == "dataclasses":
         namespace["__doc__"] = type.__getattribute__(cls, "__doc__")
+    if any(namespace.pop(name, None) is not None for name in ANNOTATE):
+        import annotationlib
+
+        annotate: Any = type.__getattribute__(cls, "__annotate__")
+        kept = namespace.get(ANNOTATIONS_CACHE)
+        if kept is None and annotate is not None:
+            # Not by `__annotations__`, which would write into the class before it may change.
+            kept = annotationlib.call_annotate_function(
+                annotate, annotationlib.Format.FORWARDREF, owner=cls
+            )
+        namespace[ANNOTATIONS_CACHE] = kept or {}
     return namespace
 
 

@@ -19,7 +19,17 @@ SENTINELS = {
     for name in ("MISSING", "_HAS_DEFAULT_FACTORY", "KW_ONLY")
 }
 # What of a field is told to dataclasses.field() again.
-SAID = ("default", "default_factory", "init", "repr", "hash", "compare", "metadata", "kw_only")
+SAID = (
+    "default",
+    "default_factory",
+    "init",
+    "repr",
+    "hash",
+    "compare",
+    "metadata",
+    "kw_only",
+    "doc",
+)
 
 
 class FrozenField(dataclasses.Field):  # type: ignore[type-arg]
@@ -99,9 +109,9 @@ def params_of(value: Any) -> tuple[str, ...]:
 
 
 def unsaid() -> dict[str, Any]:
-    """Give what a field is that was told nothing."""
+    """Give what a field is that was told nothing: all of its slots."""
     field: Any = dataclasses.field()
-    return {name: getattr(field, name) for name in SAID if name != "metadata"} | {"metadata": {}}
+    return {name: getattr(field, name) for name in dataclasses.Field.__slots__}
 
 
 def frozen_params(values: dict[str, Any]) -> FrozenParams:

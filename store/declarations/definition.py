@@ -40,6 +40,7 @@ _MADE = frozenset(
     {
         *("__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "__slotnames__"),
         *("_abc_impl", "__subclasshook__", "__msgspec_cache__", "__freezable__"),
+        *("__classcell__", "__classdictcell__", "__conditional_annotations__"),
     }
 )
 # Classes that C or a package keeps more of than can be read off.
@@ -145,7 +146,7 @@ def _enum_facts(cls: Any) -> dict[str, Any]:
 
 
 def _member_entry(cls: type, name: str, value: Any) -> tuple[Any, ...]:
-    if name == "__annotations__":
+    if type(value) is parts.FixedAnnotations:
         return "annotations", {key: kept(each) for key, each in value.items()}
     if name == "__orig_bases__":
         return "tuple", [entry(each) for each in value]
@@ -267,7 +268,9 @@ def fingerprint(cls: type) -> bytes:
     return bytes(digest.digest())
 
 
-_WRITTEN = members.DATACLASS_METHODS - {"__init__"} | {"__annotations__", "__annotate_func__"}
+_WRITTEN = members.DATACLASS_METHODS - {"__init__"} | {
+    *("__annotations__", "__annotations_cache__", "__annotate_func__", "__annotate__")
+}
 
 
 def _functions_of(value: Any) -> list[Any]:

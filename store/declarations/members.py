@@ -145,7 +145,7 @@ def plan_member(item: "ClassItem", plan: "Plan", name: str, value: Any) -> Make 
     kept = enum_state(item.source, name)
     if kept == "cache":
         return None
-    if name == "__annotations__":
+    if name in ("__annotations__", "__annotations_cache__"):
         return lambda: parts.fixed_dict(value, parts.FixedAnnotations)
     if name in ("__dataclass_fields__", "__dataclass_params__"):
         from icehouse.store.declarations import dataclass_parts

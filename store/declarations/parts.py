@@ -211,11 +211,17 @@ class FrozenCachedProperty(Sealed, functools.cached_property):  # type: ignore[t
 class FrozenPartialMethod(Sealed, functools.partialmethod):  # type: ignore[type-arg]
     """A partial method of a frozen class, with frozen arguments."""
 
-    def __init__(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        """`functools.partialmethod(func, *args, **keywords)`."""
+    def __new__(cls, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Make `functools.partialmethod(func, *args, **keywords)`."""
+        made = object.__new__(cls)
+        made.__dict__.update(functools.partialmethod(func, *args, **keywords).__dict__)
+        made.keywords = fixed_dict(keywords)
+        return made
+
+    def __init__(self, *arguments: object) -> None:
+        """Nothing is left to do, which some versions do here."""
+        del arguments
         self._check_open()
-        super().__init__(func, *args, **keywords)
-        self.keywords = fixed_dict(keywords)
 
 
 class FrozenDispatchMethod(Sealed, functools.singledispatchmethod):  # type: ignore[type-arg]

@@ -9,6 +9,7 @@ that it exists.
 
 import contextlib
 import threading
+import types
 from collections.abc import Iterator, Mapping
 from importlib.util import MAGIC_NUMBER
 from typing import Any
@@ -329,7 +330,6 @@ def _dispatch(function: Any, registry: Any) -> Any:
 
 def _dynamic(kind: str, fget: Any, fset: Any, fdel: Any) -> Any:
     import enum
-    import types
 
     cls: Any = enum.property if kind == "enum.property" else types.DynamicClassAttribute
     return cls(open_entry(fget), open_entry(fset), open_entry(fdel))
@@ -354,13 +354,16 @@ def _fields(fields: Any) -> Any:
 
     made = {}
     for key, (name, type_, kind, told) in fields.items():
-        opened = {each: open_entry(value) for each, value in told.items()}
-        opened["metadata"] = dict(opened["metadata"])
-        field: Any = dataclasses.Field(**{**dc.unsaid(), **opened})
-        field.name, field.type = name, type_
-        object.__setattr__(field, "_field_type", getattr(dataclasses, kind))
-        slots = dataclasses.Field.__slots__
-        made[key] = dc.frozen_field({slot: getattr(field, slot) for slot in slots})
+        if kind not in ("_FIELD", "_FIELD_CLASSVAR", "_FIELD_INITVAR"):
+            raise ValueError(f"there is no kind {kind!r} of dataclass fields")
+        values = dc.unsaid()
+        for each, entry in told.items():
+            if each not in values:
+                raise ValueError(f"a dataclass field has no {each!r}")
+            values[each] = open_entry(entry)
+        values["metadata"] = types.MappingProxyType(dict(values["metadata"]))
+        values.update(name=name, type=type_, _field_type=getattr(dataclasses, kind))
+        made[key] = dc.frozen_field(values)
     return dc.Fields(made)
 
 

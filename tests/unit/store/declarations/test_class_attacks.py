@@ -83,7 +83,9 @@ ATTACKS: dict[str, Callable[[], object]] = {
     "class of an instance": lambda: setattr(Target(), "__class__", Base),
     "annotations": lambda: setattr(Target, "__annotations__", {}),
     "an annotation": lambda: Target.__annotations__.update(size=str),
-    "an annotation by its class": lambda: vars(Target)["__annotations__"].clear(),
+    "an annotation by its class": lambda: (
+        vars(Target).get("__annotations__") or vars(Target)["__annotations_cache__"]
+    ).clear(),
     "a base": lambda: setattr(Base, "m", evil),
     "the namespace": lambda: Target.__dict__.update(m=evil),  # type: ignore[attr-defined]
     "code": lambda: setattr(Target.m, "__code__", evil.__code__),
