@@ -179,9 +179,9 @@ const known_class *freeze_met_class(const freezer *f, const PyTypeObject *type);
 void freeze_forget_classes(freezer *f);
 /* The word of a VALUE that names it, and of a layout of its instances. */
 int freeze_class_word(freezer *f, PyTypeObject *type, uint32_t *word);
-/* What a hook, class_payload or class_value, says of a frozen class: see freeze_rule.h. Careful; new
- * reference, NULL as above. */
-PyObject *freeze_class_payload(freezer *f, PyTypeObject *type, const char *name, bool *defined);
+/* What a hook, class_payload or class_value, says of a frozen class: see freeze_rule.h. In a
+ * careful walk; new reference, NULL as above. */
+PyObject *freeze_class_payload(freezer *f, PyTypeObject *type, const char *hook, bool *defined);
 /* The same of one that was not written yet, by a payload of three parts (freeze_rule.h). */
 int freeze_defined_class(freezer *f, PyTypeObject *type, PyObject *payload, uint32_t *word);
 /* Writes a VALUE of code CLASS over a tuple of n words, 2 or 3: the first two are texts, the first

@@ -137,6 +137,7 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "exception": chained,
     "record": lambda: icehouse.Record("shop.Item", ("name", "price"), ("pen", 3)),
     "shared field": lambda: [icehouse.SharedField(("one", 1)), icehouse.SharedField(None)],
+    "type variable": lambda: [kinds.Element],
     "module": lambda: [icehouse.ImmutableModule("json"), icehouse.ImmutableModule("not.there")],
     "interpreter local": lambda: [icehouse.InterpreterLocal(2.5), icehouse.InterpreterLocal(dict)],
     "frozen function": lambda: icehouse.freeze(kinds.weighed),

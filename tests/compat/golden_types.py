@@ -4,9 +4,11 @@ import collections
 import dataclasses
 import datetime
 import enum
-from typing import Any
+from typing import Any, TypeVar
 
 import icehouse
+
+Element = TypeVar("Element", bound=int)
 
 
 @dataclasses.dataclass

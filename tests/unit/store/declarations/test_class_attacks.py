@@ -111,7 +111,7 @@ ATTACKS: dict[str, Callable[[], object]] = {
     "a field's factory": lambda: setattr(dataclasses.fields(Data)[1], "default_factory", evil),
     "delete of a field": lambda: delattr(dataclasses.fields(Data)[0], "default"),
     "fields of the namespace": lambda: Data.__dict__["__dataclass_fields__"].clear(),
-    "dataclass parameters": lambda: setattr(Data.__dataclass_params__, "frozen", True),  # type: ignore[attr-defined]
+    "dataclass parameters": lambda: setattr(vars(Data)["__dataclass_params__"], "frozen", 1),
     "dataclass __init__": lambda: setattr(Data.__init__, "__code__", evil.__code__),
     "dataclass __repr__": lambda: setattr(Data.__repr__, "__code__", evil.__code__),
     "dataclass __eq__": lambda: setattr(Data.__eq__, "__defaults__", (1,)),
@@ -485,7 +485,7 @@ def test_h25_named_tuples() -> None:
         lambda: Place._field_defaults.clear(),
         lambda: setattr(Place, "a", 1),
         lambda: setattr(Place.__new__, "__defaults__", (5,)),
-        lambda: setattr(Place._make.__func__, "__code__", evil.__code__),  # type: ignore[attr-defined]
+        lambda: setattr(vars(Place)["_make"].__func__, "__code__", evil.__code__),
     ):
         with pytest.raises((TypeError, AttributeError)):
             change()
