@@ -10,6 +10,8 @@ from typing import Any
 
 from graphs import random_graph, same_shape
 
+import pytest
+
 import icehouse
 
 
@@ -147,5 +149,6 @@ def one_history(seed: int) -> int:
     return links
 
 
+@pytest.mark.watchdog(400)
 def test_h16_graphs_with_views_are_as_graphs_without(soak_factor: int) -> None:
     assert sum(one_history(seed) for seed in range(150 * soak_factor)) > 500
