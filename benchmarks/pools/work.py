@@ -3,6 +3,7 @@
 import json
 import lzma
 import os
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def look(data: Any) -> int:
     """Read some of it: up to 200 keys or items of each container on the way to the first leaf."""
     seen = 0
     while hasattr(data, "__len__") and not isinstance(data, (str, bytes)):
-        keys = list(data)[:200] if hasattr(data, "keys") else range(min(200, len(data)))
+        keys = islice(data, 200) if hasattr(data, "keys") else range(min(200, len(data)))
         values = [data[key] for key in keys]
         seen += len(values)
         if not values:
