@@ -68,14 +68,15 @@ def pack_request(request: _Request) -> bytes:
     Quickly, if the function is known there and the arguments themselves are all it refers to.
     """
     kind, key, function, args, kwargs = request
+    whole = (kind, key, function, args, kwargs, ())
     if kwargs or function is not None:
-        return _pack((*request, ()))
+        return _pack(whole)
     places: list[tuple[int, tuple[bytes, int]]] = []
     for index, each in enumerate(args):
         if type(each) not in _ATOMS:
             place = _place(each)
             if place is None:
-                return _pack((*request, ()))
+                return _pack(whole)
             places.append((index, place))
     if places:
         args = list(args)
