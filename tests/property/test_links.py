@@ -8,9 +8,8 @@ import pickle
 import random
 from typing import Any
 
-from graphs import random_graph, same_shape
-
 import pytest
+from graphs import random_graph, same_shape
 
 import icehouse
 
