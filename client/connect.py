@@ -6,7 +6,7 @@ import stat
 from icehouse.store.embedded import Store
 from icehouse.store.errors import StoreUnavailable
 
-__all__ = ["connect", "default_socket"]
+__all__ = ["connect", "default_socket", "socket_path"]
 
 
 def default_socket() -> str:
@@ -38,6 +38,20 @@ def _check_owner(path: str) -> None:
         raise error
 
 
+def socket_path(socket: str | os.PathLike[str] | None = None) -> str:
+    """Give the whole path of the socket to connect to; StoreUnavailable where it is not safe."""
+    if socket is None:
+        path = default_socket()
+        if path == f"/tmp/icehouse-{os.getuid()}/socket":  # noqa: S108 - checked here
+            _check_owner(path)
+        return path
+    # One store, however its socket is written; and a forked child may be in another folder.
+    path = os.fspath(socket)
+    if not path.startswith("/"):
+        path = f"{os.getcwd()}/{path}"  # noqa: PTH109 - pathlib would be imported for this alone
+    return path
+
+
 def connect(socket: str | os.PathLike[str] | None = None) -> Store:
     """Connect to the daemon (`icehouse serve`) and return its store, shared by all who connect.
 
@@ -47,13 +61,4 @@ def connect(socket: str | os.PathLike[str] | None = None) -> Store:
     child for itself. StoreUnavailable if no daemon answers, naming the socket; NotPermitted if it
     refuses this user.
     """
-    if socket is None:
-        path = default_socket()
-        if path == f"/tmp/icehouse-{os.getuid()}/socket":  # noqa: S108 - checked here
-            _check_owner(path)
-        return Store.connect(path)
-    # One store, however its socket is written; and a forked child may be in another folder.
-    path = os.fspath(socket)
-    if not path.startswith("/"):
-        path = f"{os.getcwd()}/{path}"  # noqa: PTH109 - pathlib would be imported for this alone
-    return Store.connect(path)
+    return Store.connect(socket_path(socket))

@@ -1,13 +1,12 @@
 """Asking the daemon: one plain connection of the control family, and what a user calls an image."""
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from icehouse.client.cli.output import CommandError, ExitCode, code_of, message_of
-from icehouse.client.connect import default_socket
+from icehouse.client.connect import socket_path
 from icehouse.client.control import Control
 from icehouse.store.errors import CorruptImage, HandleGone, IcehouseError, UnknownName
 from icehouse.store.handle import Handle
@@ -15,11 +14,6 @@ from icehouse.store.wire import messages
 
 Answer = TypeVar("Answer", bound=messages.Reply)
 PAGE = messages.LIMIT_MAX
-
-
-def socket_of(given: str | None) -> str:
-    """Give the path of the socket to connect to."""
-    return os.path.abspath(given) if given else default_socket()  # noqa: PTH100 - no pathlib for it
 
 
 class Asking(Control):
@@ -37,7 +31,7 @@ class Asking(Control):
 
 def connect(given: str | None) -> Asking:
     """Connect to the daemon; StoreUnavailable, NotPermitted."""
-    return Asking(socket_of(given))
+    return Asking(socket_path(given))
 
 
 def parse(reference: str) -> Handle | None:

@@ -119,7 +119,7 @@ def choices_of(command: Any, name: str) -> list[str]:
 
 def bound(last: str, before: list[str]) -> list[Candidate]:
     """Ask the daemon for names that begin so; none if it does not answer at once."""
-    from icehouse.client.cli.ask import socket_of
+    from icehouse.client.connect import socket_path
     from icehouse.client.control import Control
     from icehouse.store.wire import messages
 
@@ -130,7 +130,7 @@ def bound(last: str, before: list[str]) -> list[Candidate]:
         elif word.startswith("--socket="):
             given = word.partition("=")[2]
     try:
-        with Control(socket_of(given), timeout=SECONDS) as control:
+        with Control(socket_path(given), timeout=SECONDS) as control:
             request = messages.AskNames(prefix=last, limit=NAMES_MAX)
             told = control.ask(request, messages.Names)
     except Exception:

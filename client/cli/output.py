@@ -161,19 +161,21 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def make_table(*columns: str, title: str | None = None) -> Any:
-    """Make a Rich table; a column that begins with `>` is aligned to the right."""
-    from rich import box
+def make_table(*columns: str) -> Any:
+    """Make a Rich table; a column that begins with `>` is aligned to the right.
+
+    The last column takes the lines that it needs; the others are cut only where there is no room.
+    """
     from rich.table import Table
 
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in columns:
-        right = column.startswith(">")
+    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for number, column in enumerate(columns, 1):
+        is_last = number == len(columns)
         made.add_column(
-            column.removeprefix(">"),
-            justify="right" if right else "left",
-            overflow="fold",
-            no_wrap=right,
+            column.removeprefix(">").upper(),
+            justify="right" if column.startswith(">") else "left",
+            overflow="fold" if is_last else "ellipsis",
+            no_wrap=not is_last,
         )
     return made
 

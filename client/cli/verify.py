@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from icehouse.client.cli.ask import parse, references, socket_of
+from icehouse.client.cli.ask import parse, references
 from icehouse.client.cli.output import ExitCode, code_of, complain, message_of, print_line, progress
 from icehouse.client.connect import connect
 from icehouse.native._image import _validate
@@ -64,7 +64,7 @@ def is_file(thing: str) -> bool:
 def verify_all(things: list[str] | None, socket: str | None, report: Report) -> None:
     """Check what is given, or everything that the daemon's store holds."""
     if things is None:
-        with connect(socket_of(socket)) as store:
+        with connect(socket) as store:
             verify_store(store, report)
         return
     given = list(references(things))
@@ -72,7 +72,7 @@ def verify_all(things: list[str] | None, socket: str | None, report: Report) -> 
         verify_file(thing, report)
     inside = [thing for thing in given if not is_file(thing)]
     if inside:
-        with connect(socket_of(socket)) as store:
+        with connect(socket) as store:
             for thing in inside:
                 verify_image(store, thing, report)
 

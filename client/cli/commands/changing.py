@@ -216,7 +216,7 @@ def gc(
 
 def collect(socket: str | None, *, orphans: bool, dry_run: bool) -> dict[str, Any]:
     """Free what can be, and tell what came of it."""
-    from icehouse.client.cli.ask import connect, socket_of
+    from icehouse.client.cli.ask import connect
     from icehouse.client.cli.commands.listing import every_object
     from icehouse.client.connect import connect as open_store
     from icehouse.store.errors import HandleGone
@@ -235,7 +235,7 @@ def collect(socket: str | None, *, orphans: bool, dry_run: bool) -> dict[str, An
                 count += 1
                 size += item.block
         if not dry_run:
-            with open_store(socket_of(socket)) as store:
+            with open_store(socket) as store:
                 store.trim()
         after = control.ask(messages.AskStatus(), messages.Status)
     return {

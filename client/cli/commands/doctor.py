@@ -29,10 +29,11 @@ def doctor(
     it should be is shown.
     """
     from icehouse.client.cli import health
-    from icehouse.client.cli.ask import socket_of
+    from icehouse.client.connect import default_socket, socket_path
 
     with guarded():
-        path = socket_of(socket)
+        # One that is not safe is a finding.
+        path = socket_path(socket) if socket is not None else default_socket()
         found: list[Finding] = []
         with progress() as tell:
             for check in health.MACHINE if no_daemon else health.MACHINE + health.DAEMON:

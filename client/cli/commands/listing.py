@@ -453,7 +453,7 @@ def segments(
             quiet=quiet,
             document=of_segment,
             name=lambda item: str(item.id),
-            columns=[*columns, ">largest free", ">pid"],
+            columns=[*columns, ">largest", ">pid"],
             row=row,
         )
         counted.tell("segments", limit)

@@ -107,12 +107,11 @@ def put_all(
 ) -> None:
     """Put one after the other, and tell of each when it is there."""
     from icehouse.client.cli import formats
-    from icehouse.client.cli.ask import socket_of
     from icehouse.client.connect import connect
 
     if sys.stdin.isatty() and "-" in sources:
         raise CommandError("nothing comes on stdin: name a file", ExitCode.USAGE)
-    with connect(socket_of(socket)) as store:
+    with connect(socket) as store:
         for source in sources:
             form = kind.value
             if kind is Format.AUTO:

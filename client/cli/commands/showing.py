@@ -95,12 +95,12 @@ def print_parts(
 ) -> bool:
     """Print the chosen parts of images; True if some of it was left out."""
     from icehouse.client.cli import document, nodes, selector
-    from icehouse.client.cli.ask import about, socket_of
+    from icehouse.client.cli.ask import about
     from icehouse.client.cli.ask import references as each
     from icehouse.client.connect import connect
 
     is_partial = False
-    with connect(socket_of(socket)) as store:
+    with connect(socket) as store:
         for reference in each(references):
             with about(reference):
                 handle = handle_of(store, reference)
@@ -174,7 +174,7 @@ def get(
     It is what put reads again. `icehouse export` saves an object with its types instead.
     """
     from icehouse.client.cli import nodes, selector
-    from icehouse.client.cli.ask import about, socket_of
+    from icehouse.client.cli.ask import about
     from icehouse.client.connect import connect
 
     with guarded():
@@ -186,7 +186,7 @@ def get(
             )
         if form in ("msgpack", "npy", "raw") and output == "-" and sys.stdout.isatty():
             raise CommandError(f"{form} is not for a terminal: name a file with -o", ExitCode.USAGE)
-        with connect(socket_of(socket)) as store:
+        with connect(socket) as store:
             with about(reference):
                 root = nodes.open_image(handle_of(store, reference))
             [part] = selector.select(root, chosen)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from commands import COMMAND, SCHEMAS, Commands, environment
 
+import icehouse
 from icehouse.client.cli import app
 from icehouse.client.cli.output import ExitCode
 
@@ -125,6 +126,22 @@ def test_a_locale_without_the_letters(commands: Commands) -> None:
     )
     assert done.stderr == b""
     assert json.loads(done.stdout) == {"ü": "→\U0001f600"}
+
+
+def test_a_socket_that_may_be_somebody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    from icehouse.client import connect
+    from icehouse.client.cli import ask
+
+    monkeypatch.delenv("ICEHOUSE_SOCKET", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+
+    def refuse(path: str) -> None:
+        raise icehouse.StoreUnavailable(f"{path} is not safe")
+
+    monkeypatch.setattr(connect, "_check_owner", refuse)
+    for attempt in (ask.connect, icehouse.connect):
+        with pytest.raises(icehouse.StoreUnavailable, match="not safe"):
+            attempt(None)
 
 
 @pytest.mark.slow
