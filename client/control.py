@@ -56,6 +56,9 @@ class Control:
         error.socket = self.socket
         return error
 
+    def _lost(self, attempt: str) -> StoreUnavailable:
+        return self._unavailable(f"{attempt}: the daemon at {self.socket} closed the connection")
+
     def _receive(self, until: float, attempt: str) -> None:
         """Take what the socket has, at least one piece of it."""
         try:
@@ -65,8 +68,10 @@ class Control:
             raise self._unavailable(
                 f"{attempt}: the daemon at {self.socket} has not answered in time"
             ) from None
+        except ConnectionError as error:
+            raise self._lost(attempt) from error
         if not data:
-            raise self._unavailable(f"{attempt}: the daemon at {self.socket} closed the connection")
+            raise self._lost(attempt)
         for item in self._session.receive(data):
             if isinstance(item, messages.Changed):
                 self._changes.append(item)
@@ -85,8 +90,12 @@ class Control:
         """Ask and wait for the answer; a refusal is raised as what the store raises for it."""
         attempt = type(request).__name__.lower().removeprefix("ask")
         waiter: list[messages.REPLIES] = []
-        self._sock.settimeout(self._timeout)
-        self._sock.sendall(self._session.ask(request, waiter))
+        data = self._session.ask(request, waiter)
+        try:
+            self._sock.settimeout(self._timeout)
+            self._sock.sendall(data)
+        except ConnectionError as error:
+            raise self._lost(attempt) from error
         reply = self._wait(waiter, attempt)
         if not isinstance(reply, answer):
             raise ProtocolError(f"{attempt}: the daemon answered {type(reply).__name__.lower()}")

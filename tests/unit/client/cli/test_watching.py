@@ -11,6 +11,8 @@ from commands import COMMAND, Commands, environment, on_terminal
 from daemons import Daemon
 
 import icehouse
+from icehouse.client.control import Control
+from icehouse.store.wire import messages
 
 pytestmark = pytest.mark.slow
 
@@ -130,6 +132,20 @@ class TestMetrics:
         assert only
         assert all("put" in line for line in only)
         assert len(commands.out("metrics", "--all").splitlines()) >= len(table.splitlines())
+
+
+def test_a_daemon_that_dies_meanwhile_is_no_broken_pipe(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "d", capacity="64MiB") as daemon:
+        # One that has just been spoken to, and one that has to send first.
+        for sleep in (False, True):
+            with Control(daemon.socket) as control:
+                pid = daemon.kill()
+                if sleep:
+                    daemon.wait_for_another(pid)
+                with pytest.raises(icehouse.StoreUnavailable) as caught:
+                    control.ask(messages.Ping(), messages.Done)
+                assert caught.value.socket == daemon.socket
+                daemon.wait_for_another(pid)
 
 
 def test_top_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
