@@ -214,31 +214,30 @@ class ClassItem(BaseItem):
 
 
 def _namespace(cls: type) -> dict[str, Any]:
-    """List the entries of a class, once those are there that Python makes when asked."""
-    import sys
+    """List the entries of a class, once those are there that Python makes when asked.
 
-    if sys.version_info >= (3, 14):
-        return _namespace_314(cls)
-    return dict(anatomy.namespace(cls))
-
-
-def _namespace_314(cls: type) -> dict[str, Any]:
-    """List them where annotations, and texts of dataclasses, are only made when asked for."""
+    From 3.14 on annotations are, and texts of dataclasses.
+    """
     namespace = dict(anatomy.namespace(cls))
     if type(namespace.get("__doc__")).__module__ == "dataclasses":
         namespace["__doc__"] = type.__getattribute__(cls, "__doc__")
     if any(namespace.pop(name, None) is not None for name in ANNOTATE):
-        import annotationlib
-
         annotate: Any = type.__getattribute__(cls, "__annotate__")
         kept = namespace.get(ANNOTATIONS_CACHE)
         if kept is None and annotate is not None:
-            # Not by `__annotations__`, which would write into the class before it may change.
-            kept = annotationlib.call_annotate_function(
-                annotate, annotationlib.Format.FORWARDREF, owner=cls
-            )
+            kept = _computed(annotate, cls)
         namespace[ANNOTATIONS_CACHE] = kept or {}
     return namespace
+
+
+def _computed(annotate: Any, cls: type) -> Any:
+    """Compute annotations: not by `__annotations__`, which would write into the class."""
+    from annotationlib import (  # type: ignore[import-not-found,unused-ignore]
+        Format,
+        call_annotate_function,
+    )
+
+    return call_annotate_function(annotate, Format.FORWARDREF, owner=cls)
 
 
 def _is_metaclass_descriptor(cls: type, name: str) -> bool:

@@ -291,8 +291,9 @@ def _plan_property(item: "Holder", plan: "Plan", name: str, value: property) -> 
 
     def make() -> Any:
         made: Any = parts.FrozenProperty(*(function() for function in functions), value.__doc__)
-        if hasattr(value, "__name__"):  # 3.13: what errors say
-            made.__set_name__(item.source, value.__name__)
+        name = getattr(value, "__name__", None)
+        if name is not None and hasattr(made, "__set_name__"):  # 3.13: what errors say
+            made.__set_name__(item.source, name)
         return parts.seal(made)
 
     return make

@@ -215,10 +215,14 @@ class _Maker:
                 raise ValueError("the name of an attribute is not text")
             if name in _FIRST:
                 continue
-            value = open_entry(entry)
-            if isinstance(value, parts.FrozenProperty) and hasattr(value, "__set_name__"):
-                value.__set_name__(cls, name)
+            value: Any = open_entry(entry)
+            if type(value) is parts.FrozenProperty and hasattr(value, "__set_name__"):
+                _set_name(value, cls, name)
             type.__setattr__(cls, name, value)
+
+
+def _set_name(value: Any, cls: type, name: str) -> None:
+    value.__set_name__(cls, name)
 
 
 def _nothing(member: Any, number: Any) -> None:
