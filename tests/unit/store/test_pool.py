@@ -548,8 +548,10 @@ if __name__ == "__main__":
 def test_a_forked_child_is_told_and_a_pool_of_its_own_works(tmp_path: Path) -> None:
     """With processes: while interpreters live, no forked child does, whoever made them."""
     code = """
-import os, icehouse.interpreters, pool_work
+import multiprocessing, os, icehouse.interpreters, pool_work
 if __name__ == "__main__":
+    # A forked child can't use its parent's fork server, which is not its child.
+    multiprocessing.set_start_method("spawn")
     pool = icehouse.interpreters.pool(1, processes=True)
     pool.submit(pool_work.add, 1).result()
     child = os.fork()
