@@ -293,7 +293,27 @@ def test_listing_10_a_factory_is_called_once_an_interpreter() -> None:
 # --- the logger, five ways -----------------------------------------------------------------------
 
 
-def test_listing_11_a_stateless_logger(capfd: pytest.CaptureFixture[str]) -> None:
+def test_listing_11_and_12_a_logger_with_state_is_refused() -> None:
+    lines: list[str] = []
+
+    def log(text: str) -> None:
+        lines.append(text)
+
+    def simulate_work() -> None:
+        log("simulate")
+
+    with pytest.raises(NotFreezableError) as caught:
+        freeze(log)
+    assert caught.value.path == "log: variable 'lines'"
+    with pytest.raises(NotFreezableError) as caught:
+        freeze(simulate_work)
+    assert caught.value.object is lines
+    assert "SharedField" in str(caught.value)
+    log("still works")
+    assert lines == ["still works"]
+
+
+def test_listing_13_a_stateless_logger(capfd: pytest.CaptureFixture[str]) -> None:
     @icehouse.frozen
     def log(text: str) -> str:
         line = f"[log] {text}"
@@ -304,21 +324,7 @@ def test_listing_11_a_stateless_logger(capfd: pytest.CaptureFixture[str]) -> Non
     assert capfd.readouterr().out.count("[log] a") == 2  # of a process the test has the output
 
 
-def test_listing_12_a_logger_that_is_stateful_is_refused() -> None:
-    lines: list[str] = []
-
-    def log(text: str) -> None:
-        lines.append(text)
-
-    with pytest.raises(NotFreezableError) as caught:
-        freeze(log)
-    assert caught.value.path == "log: variable 'lines'"
-    assert "SharedField" in str(caught.value)
-    log("still works")
-    assert lines == ["still works"]
-
-
-def test_listing_13_a_logger_whose_state_is_passed_in() -> None:
+def test_listing_14_a_logger_whose_state_is_passed_in() -> None:
     @icehouse.frozen
     def log(lines: list[str], text: str) -> list[str]:
         lines.append(text)
@@ -327,7 +333,7 @@ def test_listing_13_a_logger_whose_state_is_passed_in() -> None:
     assert everywhere("log(log([], 'a'), 'b')", log=log) == [["a", "b"]] * 3
 
 
-def test_listing_14_a_logger_with_a_shared_field() -> None:
+def test_listing_15_a_logger_with_a_shared_field() -> None:
     lines: icehouse.SharedField[tuple[str, ...]] = icehouse.SharedField(())
 
     @icehouse.frozen
@@ -343,7 +349,7 @@ def test_listing_14_a_logger_with_a_shared_field() -> None:
         assert lines.get() == ("here", "there")
 
 
-def test_listing_15_a_logger_for_each_interpreter() -> None:
+def test_listing_16_a_logger_for_each_interpreter() -> None:
     @icehouse.frozen
     def make() -> list[str]:
         return []
@@ -362,7 +368,7 @@ def test_listing_15_a_logger_for_each_interpreter() -> None:
 
 
 @pytest.mark.parametrize("by_proxy", [True, False])
-def test_listing_16_and_17_a_logger_module_by_reference(by_proxy: bool) -> None:
+def test_listing_17_a_logger_module_by_reference(by_proxy: bool) -> None:
     import logging
 
     module: Any = icehouse.ImmutableModule(logging) if by_proxy else logging
