@@ -180,6 +180,10 @@ class Interpreter:
         with _lifecycle:
             self._reference = backend.create()
         self.run(f"import sys; sys.path[:] = {[str(path) for path in sys.path]!r}")
+        if sys.version_info < (3, 13):
+            # When the part of zoneinfo in C was imported there, all other interpreters fail or
+            # crash when they use a zone. Its part in Python works.
+            self.run("sys.modules.setdefault('_zoneinfo', None)")
 
     @property
     def closed(self) -> bool:

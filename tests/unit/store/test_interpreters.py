@@ -203,3 +203,17 @@ kept.run("import icehouse; v = icehouse.freeze([1, {'a': 2}])")
     command = [sys.executable, "-c", code]
     done: Any = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_zones_work_there_and_go_on_working_here() -> None:
+    code = """
+import datetime, zoneinfo
+from icehouse.interpreters import Interpreter
+with Interpreter() as other:
+    other.run("import zoneinfo; assert zoneinfo.ZoneInfo('UTC').key == 'UTC'")
+noon = datetime.datetime(2026, 7, 1, 12, tzinfo=zoneinfo.ZoneInfo("UTC"))
+assert noon.utcoffset() == datetime.timedelta(0)
+"""
+    command = [sys.executable, "-c", code]
+    done: Any = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
