@@ -28,7 +28,8 @@ def faulty() -> Any:
 
 
 def user(x: Any) -> Any:
-    return helper(x), json.dumps(x), functools.reduce, uc.Plain, later  # type: ignore[name-defined] # noqa: F821
+    found = helper(x), json.dumps(x), functools.reduce, uc.Plain
+    return found, later  # type: ignore[name-defined] # noqa: F821 - that is the point
 
 
 def actions(report: Any) -> dict[str, str]:
