@@ -67,8 +67,8 @@ static PyObject *copy_of(PyObject *function, PyObject *name)
     PyObject *found = PyObject_GetAttr(function, name);
     if (found == NULL || !PyDict_Check(found))
         return found;
-    PyObject *copy = PyDict_CheckExact(found) ? PyDict_Copy(found)
-                                              : PyObject_CallMethod(found, "copy", NULL);
+    PyObject *copy =
+        PyDict_CheckExact(found) ? PyDict_Copy(found) : PyObject_CallMethod(found, "copy", NULL);
     Py_DECREF(found);
     return copy;
 }
