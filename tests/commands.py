@@ -13,6 +13,8 @@ from typing import Any
 from daemons import Daemon, wait_until
 
 import icehouse
+from icehouse.client.control import Control
+from icehouse.store.wire import messages
 
 COMMAND = [sys.executable, "-m", "icehouse.client.cli"]
 SCHEMAS = Path(__file__).parents[1] / "docs" / "command-line.schema.json"
@@ -34,6 +36,15 @@ class Commands:
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
         self.store = icehouse.connect(daemon.socket)
+
+    def alone(self) -> None:
+        """Waits until the end of every other process has been noticed."""
+        with Control(self.daemon.socket) as control:
+
+            def clients() -> int:
+                return control.ask(messages.AskStatus(), messages.Status).clients
+
+            wait_until(lambda: clients() == 1, "other clients to end")
 
     def empty(self) -> None:
         """Deletes all that is there, and waits until it is gone."""

@@ -28,5 +28,6 @@ def commands(served: Daemon) -> Iterator[Commands]:
     """The store is as empty for each test as if its daemon were its own."""
     made = Commands(served)
     with made.store:
+        made.alone()
         yield made
         made.empty()
