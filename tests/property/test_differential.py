@@ -283,7 +283,9 @@ def test_views_of_dicts(name: str, data: Any) -> None:
     for operation in ("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "xor", "sub", "contains"):
         apply = getattr(operator, operation)
         agree(lambda: apply(ours, other), lambda: apply(theirs, argument), dict)  # noqa: B023
-        if operation != "contains":
+        # `dict_items ^ dict_items` is CPython's own, and hashes no values; beside a view it does.
+        own = operation == "xor" and type(other) is type({}.items())
+        if operation != "contains" and not own:
             agree(lambda: apply(other, ours), lambda: apply(argument, theirs), dict)  # noqa: B023
     if name != "values":
         agree(lambda: ours.isdisjoint(other), lambda: theirs.isdisjoint(argument), dict)
