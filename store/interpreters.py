@@ -61,7 +61,8 @@ _boxes: "weakref.WeakKeyDictionary[FrozenFunction, Any]" = weakref.WeakKeyDictio
 def _box_of(function: FrozenFunction) -> Any:
     box = _boxes.get(function)
     if box is None:
-        box = _boxes[function] = freeze([function])
+        # Another thread may have been quicker, and have told where its box lies.
+        box = _boxes.setdefault(function, freeze([function]))
     return box
 
 

@@ -7,7 +7,6 @@ from icehouse.native._image import (
     _freeze_data,
     is_frozen,
 )
-from icehouse.store.errors import NotFreezableError
 from icehouse.store.freezing import builtin
 from icehouse.store.freezing.refusal import Refusal
 
@@ -53,5 +52,6 @@ def kept(value: Any) -> Any:
         return value
     try:
         return _freeze_data([value])[0]
-    except NotFreezableError:
+    except Exception:
+        # Its own code may raise anything, and an annotation is no reason to fail.
         return repr(value)

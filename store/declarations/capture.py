@@ -141,7 +141,7 @@ def _globals(function: FunctionType, names: Names, home: str, fresh: bool) -> It
     builtin: dict[str, Any] = function.__builtins__  # type: ignore[attr-defined]
     for name in (*names.read, *names.soft):
         soft = name in names.soft
-        own = _is_own(function, name)
+        own = is_own(function, name)
         if name in _OURS:
             continue
         if own and (fresh or name not in space or space[name] is function):
@@ -155,14 +155,25 @@ def _globals(function: FunctionType, names: Names, home: str, fresh: bool) -> It
             yield Use(GLOBAL, name, UNBOUND, None)
 
 
-def _is_own(function: FunctionType, name: str) -> bool:
+def is_own(function: FunctionType, name: str) -> bool:
     """Whether a name is that of the function, where a definition binds it: not of a method."""
     qualname = function.__qualname__
     return name == function.__name__ and (qualname == name or qualname.endswith(f">.{name}"))
 
 
+def is_bound_to(function: FunctionType, use: Use) -> bool:
+    """Whether a captured name holds the function itself."""
+    if use.place == GLOBAL:
+        return function.__globals__.get(use.name) is function
+    at = function.__code__.co_freevars.index(use.name)
+    try:
+        return (function.__closure__ or ())[at].cell_contents is function
+    except ValueError:
+        return False
+
+
 def _cell(function: FunctionType, name: str, cell: CellType, home: str, fresh: bool) -> Use:
-    own = _is_own(function, name)
+    own = is_own(function, name)
     try:
         value = cell.cell_contents
     except ValueError:

@@ -249,7 +249,7 @@ def _of_dataclass(value: Any) -> tuple[Any, ...]:
 
 
 def fingerprint(cls: type) -> bytes:
-    """Digest what a class says: its names, and of its functions the names and constants.
+    """Digest what a class says: its names, and of its functions the names, constants and code.
 
     The same whether or not it is frozen, and in each process that ran the same definition.
     """
@@ -290,7 +290,14 @@ def _functions_of(value: Any) -> list[Any]:
 
 def _said(code: types.CodeType) -> list[str]:
     return [
-        ",".join(code.co_varnames),
+        ",".join((*code.co_varnames, "", *code.co_names)),
+        code.co_code.hex(),
+        *(
+            part
+            for const in code.co_consts
+            if type(const) is types.CodeType
+            for part in _said(const)
+        ),
         *(
             repr(const)
             for const in code.co_consts

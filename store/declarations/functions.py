@@ -112,7 +112,8 @@ class FunctionItem(Holder):
         names = bytecode.names_of(function.__code__)
         found = capture.uses(function, fresh=self.fresh, names=names)
         allowed = {id(use.value) for use in found if use.kind == STATE and _is_named(use, named)}
-        for use in map(self._foreseen, found):
+        for use in found:
+            use = self._foreseen(plan, use)
             self._take(plan, use, f"{self._start(label)}: {use.place} {use.name!r}", allowed)
         for own in ("__name__", "__package__"):
             value = function.__globals__.get(own)
@@ -121,8 +122,17 @@ class FunctionItem(Holder):
         self._guard(names)
         self._take_rest(plan, label)
 
-    def _foreseen(self, use: Use) -> Use:
-        """Take the class that a method is of for what its name will hold."""
+    def _foreseen(self, plan: Plan, use: Use) -> Use:
+        """Take what a name will hold for what it holds.
+
+        That is the class that a method is of, and for a function below other decorators what these
+        made of it.
+        """
+        decorated = (
+            plan.freshly_decorated(self) if capture.is_own(self.function, use.name) else None
+        )
+        if decorated is not None and not capture.is_bound_to(self.function, use):
+            return use._replace(kind=DECLARATION, value=decorated)
         if use.name in self.bound and (use.kind == UNBOUND or self.fresh):
             return use._replace(kind=CLASS, value=self.bound[use.name])
         owner = self.owner
@@ -237,9 +247,13 @@ class FunctionItem(Holder):
         """Show it: turn the FreezableFunction into it."""
         made = self._made
         assert made is not None
-        if self.in_place:
-            _freeze_in_place(self.source, self.declaration, made)
         identity.remember(True, self.declaration.id, self.frozen)  # noqa: FBT003 - our own
+        if self.in_place:
+            try:
+                _freeze_in_place(self.source, self.declaration, made)
+            except BaseException:
+                identity.forget(self.declaration.id)
+                raise
 
     def undo(self) -> None:
         """Make it freezable again."""

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from icehouse.store.errors import FrozenError
@@ -99,8 +100,21 @@ def fixed_list(items: Iterable[Any]) -> FixedList:
 # --- descriptors ---------------------------------------------------------------------------------
 
 
-class Sealed:
+class _Open:
+    """What has a `__dict__`."""
+
+
+_dict_of: Callable[[Any], dict[str, Any]] = vars(_Open)["__dict__"].__get__
+
+
+# A `__dict__` that can't be written. Each class needs it, as Python gives each class its own.
+_shown: Any = property(lambda self: MappingProxyType(_dict_of(self)))
+
+
+class Sealed(_Open):
     """Mixed into a descriptor: from `seal` on its attributes are fixed, and `__init__` refused."""
+
+    __dict__ = _shown
 
     def __setattr__(self, name: str, value: object) -> None:
         if "sealed" in self.__dict__:
@@ -117,19 +131,21 @@ class Sealed:
 
 def seal(made: Any) -> Any:
     """Fix the attributes of a descriptor that was just made, and return it."""
-    made.__dict__["sealed"] = True
+    _dict_of(made)["sealed"] = True
     return made
 
 
 class FrozenProperty(Sealed, property):
     """A property of a frozen class, with frozen functions."""
 
+    __dict__ = _shown
+
     def __init__(self, *args: Any) -> None:
         """`property(fget, fset, fdel, doc)`."""
         self._check_open()
         super().__init__(*args)
         # Before 3.12 that of this class hides it.
-        self.__dict__["__doc__"] = args[3] if len(args) > 3 else None
+        _dict_of(self)["__doc__"] = args[3] if len(args) > 3 else None
 
     def _other(self, fget: Any, fset: Any, fdel: Any) -> property:
         return property(fget, fset, fdel, self.__doc__)
@@ -150,6 +166,8 @@ class FrozenProperty(Sealed, property):
 class FrozenClassMethod(Sealed, classmethod):  # type: ignore[type-arg]
     """A class method of a frozen class."""
 
+    __dict__ = _shown
+
     def __init__(self, function: Any) -> None:
         """`classmethod(function)`."""
         self._check_open()
@@ -158,6 +176,8 @@ class FrozenClassMethod(Sealed, classmethod):  # type: ignore[type-arg]
 
 class FrozenSubclassHook(FrozenClassMethod):
     """`__init_subclass__` of a frozen class: not called for classes that are made again."""
+
+    __dict__ = _shown
 
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
         """Bind it, or what does nothing."""
@@ -186,6 +206,8 @@ def no_subclass_hooks() -> Iterator[None]:
 class FrozenStaticMethod(Sealed, staticmethod):  # type: ignore[type-arg]
     """A static method of a frozen class."""
 
+    __dict__ = _shown
+
     def __init__(self, function: Any) -> None:
         """`staticmethod(function)`."""
         self._check_open()
@@ -194,6 +216,8 @@ class FrozenStaticMethod(Sealed, staticmethod):  # type: ignore[type-arg]
 
 class FrozenCachedProperty(Sealed, functools.cached_property):  # type: ignore[type-arg]
     """A cached property of a frozen class: what it computes lies in the instance, as ever."""
+
+    __dict__ = _shown
 
     def __init__(self, func: Any, attrname: str | None, doc: str | None) -> None:
         """Like `functools.cached_property(func)`, with the name that it has in its class."""
@@ -211,10 +235,12 @@ class FrozenCachedProperty(Sealed, functools.cached_property):  # type: ignore[t
 class FrozenPartialMethod(Sealed, functools.partialmethod):  # type: ignore[type-arg]
     """A partial method of a frozen class, with frozen arguments."""
 
+    __dict__ = _shown
+
     def __new__(cls, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Make `functools.partialmethod(func, *args, **keywords)`."""
         made = object.__new__(cls)
-        made.__dict__.update(functools.partialmethod(func, *args, **keywords).__dict__)
+        _dict_of(made).update(functools.partialmethod(func, *args, **keywords).__dict__)
         made.keywords = fixed_dict(keywords)
         return made
 
@@ -226,6 +252,8 @@ class FrozenPartialMethod(Sealed, functools.partialmethod):  # type: ignore[type
 
 class FrozenDispatchMethod(Sealed, functools.singledispatchmethod):  # type: ignore[type-arg]
     """A method that is chosen by the type of its first argument: no type can be added."""
+
+    __dict__ = _shown
 
     def __init__(self, func: Any, registry: Iterable[tuple[type, Any]]) -> None:
         """`registry`: pairs of a class and the frozen function for it."""
@@ -268,6 +296,8 @@ class _Dispatcher:
 class FrozenDescriptor(Sealed):
     """A descriptor of a class of the user's, frozen: its methods run on a view of it."""
 
+    __dict__ = _shown
+
     def __init__(self, view: Any, cls: type) -> None:
         """`view` is what it froze to, `cls` its class."""
         self._check_open()
@@ -288,6 +318,8 @@ class FrozenDescriptor(Sealed):
 
 class FrozenDataDescriptor(FrozenDescriptor):
     """One that decides about writing, too."""
+
+    __dict__ = _shown
 
     def __set__(self, obj: object, value: object) -> None:
         """Do what the class of the descriptor says."""

@@ -440,13 +440,21 @@ def pre_freeze(obj: Any) -> None:
     if hook is None:
         return
     freezing: asking | None = getattr(_current, "freezing", None)
-    if freezing is None:
-        hook()
-    elif id(obj) not in freezing.prepared:
+    if freezing is not None:
+        if id(obj) in freezing.prepared:
+            return
         freezing.prepared[id(obj)] = obj
+    running: set[int] = _current.__dict__.setdefault("running", set())
+    if id(obj) in running:
+        # It freezes what leads back to the object, which is read as it is by now.
+        return
+    running.add(id(obj))
+    try:
         # What the hook freezes is another freezing.
         with asking(()):
             hook()
+    finally:
+        running.discard(id(obj))
 
 
 def described(obj: Any) -> str:

@@ -17,6 +17,7 @@ The frozen form of an item (`Item.frozen`) exists from the beginning, as a shell
 later, so that declarations may refer to each other in circles.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -135,7 +136,16 @@ class _Datum:
 
 
 class Again(Exception):
-    """A function was met inside of data, and is planned now."""
+    """What was found out counts no more: a function was met inside of data, or frozen meanwhile."""
+
+
+# What is frozen becomes visible in one thread at a time; a forked child never sees half of it.
+_committing = threading.RLock()
+os.register_at_fork(
+    before=_committing.acquire,
+    after_in_parent=_committing.release,
+    after_in_child=_committing.release,
+)
 
 
 class Plan:
@@ -148,6 +158,7 @@ class Plan:
         self._data: list[_Datum] = []
         self._inside: list[Item] = []  # functions that the snapshot met
         self._only_planned = False
+        self._sources: list[Any] = []  # none of them was frozen when it was met
 
     # --- for items -------------------------------------------------------------------------------
 
@@ -161,7 +172,11 @@ class Plan:
     def attempt(self, by: Item, obj: Any, path: str) -> Item:
         """Plan a declaration that an item can do without: it looks at `failure` in `prepare`."""
         self._meet(obj, path, by, by.hopes)
-        return self._items[id(obj)]
+        item = self._items.get(id(obj))
+        if item is None:  # another thread has just frozen it
+            item = self._items[id(obj)] = BaseItem(obj, path, self)
+            item.frozen = obj
+        return item
 
     def keep(self, by: Item, value: Any, path: str, take: Callable[[Any], None]) -> None:
         """Have data frozen with all else; `take` gets the frozen form before `prepare`."""
@@ -187,6 +202,21 @@ class Plan:
         self._inside.append(item)
         return item
 
+    def freshly_decorated(self, item: Item) -> Any:
+        """Find what decorators are making of a function, and freeze; None: of this one nothing.
+
+        It is what the function's name is going to hold.
+        """
+        source = item.source
+        for root in self._roots:
+            made = root.source
+            if root.fresh and root is not item and name_of(type(made)) in _CALLABLES:
+                names = [getattr(each, "__qualname__", None) for each in (made, source)]
+                modules = [getattr(each, "__module__", None) for each in (made, source)]
+                if names[0] == names[1] and modules[0] == modules[1]:
+                    return made
+        return None
+
     def alias(self, item: Item, obj: Any) -> None:
         """Have another object stand for what an item freezes."""
         self._items.setdefault(id(obj), item)
@@ -202,6 +232,8 @@ class Plan:
 
     def _plan(self, obj: Any, path: str, *, is_root: bool) -> Item:
         maker = maker_of(obj)
+        if maker is not None:
+            self._sources.append(obj)
         try:
             if maker is not None:  # of data, the freezer asks
                 self._ask_before(obj, is_root)
@@ -334,9 +366,24 @@ class Plan:
         datum.by.failure = found
 
     def commit(self, live: list[Item]) -> Any:
-        """Make everything frozen; the frozen form of the first argument."""
+        """Make everything frozen; the frozen form of the first argument.
+
+        `Again` if something was frozen meanwhile, by another thread or a `__pre_freeze__`.
+        """
         for item in live:
             item.prepare()
+        with _committing:
+            if self.is_overtaken():
+                raise Again
+            self._commit(live)
+        return self._roots[0].frozen
+
+    def is_overtaken(self) -> bool:
+        """Whether something that this plan was going to freeze is frozen by now."""
+        return any(map(is_frozen, self._sources))
+
+    @staticmethod
+    def _commit(live: list[Item]) -> None:
         done: list[Item] = []
         try:
             for item in live:
@@ -346,7 +393,6 @@ class Plan:
             for item in reversed(done):
                 item.undo()
             raise
-        return self._roots[0].frozen
 
 
 def place_of(path: str, data: list[_Datum]) -> tuple[_Datum, str] | None:
@@ -381,11 +427,17 @@ def freeze(objects: Iterable[Any], *, fresh: bool = False) -> Any:
     if not arguments:
         raise TypeError("freeze() takes at least one object")
     with status.asking(arguments):
-        return _freeze(arguments, fresh=fresh)
+        while True:
+            plan = Plan()
+            try:
+                return _freeze(plan, arguments, fresh=fresh)
+            except Exception:
+                # Each time that it is tried again, more is frozen.
+                if not plan.is_overtaken():
+                    raise
 
 
-def _freeze(arguments: tuple[Any, ...], *, fresh: bool) -> Any:
-    plan = Plan()
+def _freeze(plan: Plan, arguments: tuple[Any, ...], *, fresh: bool) -> Any:
     for obj in arguments:
         if not _is_declared_frozen(obj):
             plan.add_root(obj, fresh=fresh)

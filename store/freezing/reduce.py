@@ -203,6 +203,8 @@ def _make(payload: Any, trust: Trust, soften: Callable[[Any], Any]) -> Any:
     if args is None:
         return function
     arguments = [soften(argument) for argument in args]
+    if type_name in _LISTS_INSIDE:
+        arguments = [tuple(map(soften, a)) if type(a) is tuple else a for a in arguments]
     if any(_unresolved(argument) for argument in arguments):
         return record
     entries = [] if items is None else [*items]
@@ -218,6 +220,10 @@ def _make(payload: Any, trust: Trust, soften: Callable[[Any], Any]) -> Any:
             f"a {type_name} could not be made again: its own code raised "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+# Whose parameters are a list in a tuple among the arguments, and must be one.
+_LISTS_INSIDE = frozenset({"collections.abc._CallableGenericAlias", "typing._CallableGenericAlias"})
 
 
 def _found(named: Any) -> Any:
