@@ -232,6 +232,8 @@ void ih_sample_end(void)
     ih_making_leave(before); /* which makes `current` what it should be, if it was the last user */
 }
 
+bool ih_sampling(void) { return sampling > 0; }
+
 PyObject *ih_making_done(ih_making *m, PyObject *object)
 {
     /* Python's own limit is reached first where it is low, as on 3.11. */

@@ -273,7 +273,8 @@ PyObject *ih_open_value(ih_image_object *image, uint64_t at, const ih_node *node
     if (payload != NULL)
         made = call_make_value(image, at, node->n, payload, IH_HOOK_MAKE_VALUE, left->making);
     Py_XDECREF(payload);
-    if (made != NULL)
+    /* What a sample makes may be a record of what can be made outside of it. */
+    if (made != NULL && !ih_sampling())
         ih_remember_member(image, at, node, made);
     return ih_making_end(left, image, at, shared, &step, made);
 }

@@ -51,6 +51,8 @@ bool ih_making_is_sample(const ih_making *making);
  * code (H21); a text stands for what would be larger. They nest. */
 void ih_sample_begin(void);
 void ih_sample_end(void);
+/* Between the two. */
+bool ih_sampling(void);
 
 /* A hook failed: exceptions that damaged data can cause become CorruptImage with the original as
  * its cause; those of memory, recursion, icehouse, and what is no Exception pass. Returns NULL. */

@@ -1,5 +1,7 @@
 """How a rule says no, and a definition that it is for another Python."""
 
+from icehouse.native._image import IcehouseError
+
 
 class Refusal(Exception):
     """An object can't be frozen; the text says why, and what to do instead.
@@ -9,5 +11,8 @@ class Refusal(Exception):
     """
 
 
-class OtherVersion(ImportError):
-    """A class can't be made: the code of its functions is of another version of Python."""
+class OtherVersion(IcehouseError, ImportError):
+    """A class can't be made: the code of its functions is of another version of Python.
+
+    As an error of icehouse it is not taken for damage.
+    """
