@@ -52,9 +52,21 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     path = config.find_file(named, os.environ)
     if len(wanted) < len(arguments):
-        print(as_json(found, None if path is None else str(path)))
-    else:
-        print(as_text(found))
+        return show(as_json(found, None if path is None else str(path)))
+    return show(as_text(found))
+
+
+def show(text: str) -> int:
+    """Print on stdout, and say how that ended as the other commands do."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is left in the buffer goes nowhere: Python would try it again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # A reader that has had enough needs no complaint.
+        if not isinstance(error, BrokenPipeError):
+            logs.complain(str(error))
+        return 1
     return 0
 
 

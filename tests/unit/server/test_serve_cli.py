@@ -153,6 +153,27 @@ def test_config_show(environment: dict[str, str]) -> None:
     assert told["settings"]["log_level"]["value"] == "error"
 
 
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_config_show_where_nobody_takes_it(
+    environment: dict[str, str], arguments: list[str]
+) -> None:
+    """As the other commands: quiet for a reader that has gone, a line for a full disk."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [*COMMAND, "config", "show", *arguments]
+    with os.fdopen(writer, "w") as gone, Path("/dev/full").open("w") as full:
+        for stdout, said in (gone, ""), (full, "icehouse: [Errno 28] No space left on device\n"):
+            done = subprocess.run(
+                command,
+                env=environment,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            assert (done.returncode, done.stderr) == (1, said)
+
+
 def test_modules_of_the_folder_are_not_imported(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
