@@ -6,8 +6,8 @@ from typing import Any
 
 __all__ = ["__getattr__"]
 
-# Submodules: asyncio loads longer than all of ours.
-LAZY = ("aio", "immutable")
+# Submodules: asyncio loads longer than all of ours, and so does concurrent.futures.
+LAZY = ("aio", "immutable", "interpreters")
 
 _STATUS = "icehouse.store.declarations.status"
 _DECORATORS = "icehouse.store.declarations.decorators"

@@ -20,6 +20,15 @@ def test_import_loads_nothing_heavy() -> None:
     assert [name for name in HEAVY if name in loaded] == []
 
 
+def test_submodules_are_found_without_an_import_of_their_own() -> None:
+    code = "import icehouse; print(icehouse.{0}.__name__)"
+    for name in ("aio", "immutable", "interpreters"):
+        assert run(code.format(name)) == f"icehouse.{name}\n"
+    assert run("import icehouse; print(icehouse.interpreters.pool.__name__)") == "pool\n"
+    loaded = run("import sys, icehouse; print(*sys.modules)").split()
+    assert "concurrent.futures" not in loaded
+
+
 def test_import_in_an_isolated_interpreter() -> None:
     # Each version has its own name for the same thing; on 3.11 the GIL is shared.
     run(
