@@ -329,8 +329,8 @@ PyObject *ih_store_get_method(PyObject *object, PyObject *const *args, Py_ssize_
 
 /* ---- delete and bind ------------------------------------------------------------------------ */
 
-/* By name: the name is let go first, so that only other names are in the way. 0; -1 with an
- * exception. */
+/* By name: the name is let go first, so that only other names are in the way. Where these are known
+ * to be there it stays bound all the time. 0; -1 with an exception. */
 static int delete_named(ih_store_object *self, PyObject *name, bool force)
 {
     ih_store *store = self->shared->store;
@@ -343,11 +343,15 @@ static int delete_named(ih_store_object *self, PyObject *name, bool force)
         return -1;
     ih_result result;
     IH_MAY_WAIT(result, ih_lookup(store, text, length, &handle, &version, &error));
-    if (result == IH_OK && force)
-        IH_MAY_WAIT(result, ih_delete(store, handle, true, &error));
+    ih_stat seen = {0};
+    if (result == IH_OK && !force)
+        IH_MAY_WAIT(result, ih_store_stat(store, handle, &seen, &error));
+    bool at_once = force || seen.names > 1;
+    if (result == IH_OK && at_once)
+        IH_MAY_WAIT(result, ih_delete(store, handle, force, &error));
     else if (result == IH_OK)
         IH_MAY_WAIT(result, ih_bind(store, text, length, NULL, version, &version, &error));
-    if (result == IH_OK && !force) {
+    if (result == IH_OK && !at_once) {
         IH_MAY_WAIT(result, ih_delete(store, handle, false, &error));
         ih_result rebound;
         if (result == IH_CONFLICT)

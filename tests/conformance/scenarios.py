@@ -152,7 +152,12 @@ def deletes_several_at_once(store: Any) -> None:
     with raises(TypeError):
         store.delete(handles[504], 1)
     assert store.get(handles[504]) == [504]
-    store.bind("c", handles[504])
+    # By a name, where there is another: it stays bound as it was.
+    version = store.bind("c", handles[504])
+    store.bind("d", handles[504])
+    with raises(icehouse.Conflict):
+        store.delete("c")
+    assert store.version("c") == version
     store.delete(*handles[504:], force=True)
     del view
     store.trim()

@@ -91,6 +91,9 @@ def delete(control: "Control", reference: str, *, force: bool) -> str:
             raise named(reference) from None
         return text_of(packed)
     found = lookup(control, reference)
+    seen = control.ask(messages.AskObject(handle=found.handle), messages.OneObject).item
+    if seen.names_total > 1:  # so that it stays bound all the time
+        raise named(reference)
     unbind = messages.Bind(name=reference, expected=found.version)
     control.ask(unbind, messages.Version)
     try:
