@@ -10,6 +10,7 @@ is put back if something fails after all.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -227,6 +228,10 @@ def _namespace(cls: type) -> dict[str, Any]:
         if kept is None and annotate is not None:
             kept = _computed(annotate, cls)
         namespace[ANNOTATIONS_CACHE] = kept or {}
+    elif "__annotations__" not in namespace:
+        # Whoever asks would else be given a dict to write into.
+        name = "__annotations__" if sys.version_info < (3, 14) else ANNOTATIONS_CACHE
+        namespace.setdefault(name, {})
     return namespace
 
 

@@ -506,3 +506,13 @@ def test_properties_and_methods_freeze_by_themselves() -> None:
 
 
 LOCK = __import__("threading").Lock()
+
+
+def test_h25_a_class_without_annotations_gets_none() -> None:
+    @icehouse.frozen
+    class Bare:
+        pass
+
+    with pytest.raises(TypeError):
+        Bare.__annotations__["size"] = int
+    assert Bare.__annotations__ == {}
