@@ -138,7 +138,7 @@ def uses(function: FunctionType, *, fresh: bool = False, names: Names | None = N
 
 def _globals(function: FunctionType, names: Names, home: str, fresh: bool) -> Iterator[Use]:
     space = function.__globals__
-    builtin: dict[str, Any] = function.__builtins__  # type: ignore[attr-defined]
+    builtin: dict[str, Any] = getattr(function, "__builtins__")  # noqa: B009 - typeshed may lack it
     for name in (*names.read, *names.soft):
         soft = name in names.soft
         own = is_own(function, name)
