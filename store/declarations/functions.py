@@ -128,9 +128,9 @@ class FunctionItem(Holder):
         That is the class that a method is of, and for a function below other decorators what these
         made of it.
         """
-        decorated = (
-            plan.freshly_decorated(self) if capture.is_own(self.function, use.name) else None
-        )
+        is_own = capture.is_own(self.function, use.name)
+        unbound = use.kind == ITSELF
+        decorated = plan.freshly_decorated(self, unbound=unbound) if is_own else None
         if decorated is not None and not capture.is_bound_to(self.function, use):
             return use._replace(kind=DECLARATION, value=decorated)
         if use.name in self.bound and (use.kind == UNBOUND or self.fresh):

@@ -202,10 +202,11 @@ class Plan:
         self._inside.append(item)
         return item
 
-    def freshly_decorated(self, item: Item) -> Any:
+    def freshly_decorated(self, item: Item, *, unbound: bool) -> Any:
         """Find what decorators are making of a function, and freeze; None: of this one nothing.
 
-        It is what the function's name is going to hold.
+        It is what the function's name is going to hold: it has the same name, or the name is not
+        bound yet, as that of a function that is just being decorated is not.
         """
         source = item.source
         for root in self._roots:
@@ -213,7 +214,7 @@ class Plan:
             if root.fresh and root is not item and name_of(type(made)) in _CALLABLES:
                 names = [getattr(each, "__qualname__", None) for each in (made, source)]
                 modules = [getattr(each, "__module__", None) for each in (made, source)]
-                if names[0] == names[1] and modules[0] == modules[1]:
+                if unbound or (names[0] == names[1] and modules[0] == modules[1]):
                     return made
         return None
 

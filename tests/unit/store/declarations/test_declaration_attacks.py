@@ -142,6 +142,21 @@ def test_h26_a_function_below_other_decorators_calls_what_these_made() -> None:
     assert factorial(3) == local(3) == icehouse.freeze(plain)(3) == plain(3) == 1006
 
 
+def test_h26_decorators_that_keep_no_name_are_called_again_too() -> None:
+    def logged(function: Any) -> Any:
+        def wrapper(n: int) -> Any:
+            return "log", function(n)
+
+        return wrapper
+
+    @icehouse.frozen
+    @logged
+    def f(n: int) -> Any:
+        return n if n == 0 else f(n - 1)
+
+    assert f(1) == ("log", ("log", 0))
+
+
 def test_h26_a_name_that_holds_the_function_itself_still_does() -> None:
     def f(n: int) -> int:
         return 1 if n < 2 else n * f(n - 1)
