@@ -37,8 +37,10 @@ _Declaration = TypeVar(
     "_Declaration",
     bound="Callable[..., Any] | property | classmethod[Any, Any, Any] | staticmethod[Any, Any]",
 )
-_Apply = Callable[[Any], Any]
-_Act = Callable[[Any, frozenset[str]], Any]
+# The functions of the property that a function belongs to.
+_Accessors = tuple[Any, ...]
+_Apply = Callable[[Any, _Accessors], Any]
+_Act = Callable[[Any, frozenset[str], _Accessors], Any]
 
 
 @overload
@@ -53,9 +55,10 @@ def frozen(*arguments: Any) -> Any:
     frozen one is returned: its own copy of what it captured, as it was then. Functions that it uses
     freeze too, and functions and classes in the body of a class.
 
-    NotFreezableError where it captured what can't be frozen, or is not named, and then nothing has
-    changed; where it was declared `@unfreezable` below. TypeError for what is neither a function
-    nor a class. It costs a look at the code and a copy of what was captured.
+    NotFreezableError where it captured what can't be frozen, or is not named, or does not have what
+    is named, and then nothing has changed; where it was declared `@unfreezable` below. TypeError
+    for what is neither a function nor a class. It costs a look at the code and a copy of what was
+    captured.
     """
     return _decorator(arguments, _freeze_now, "frozen")
 
@@ -72,7 +75,8 @@ def freezable(*arguments: Any) -> Any:
     `freeze` or because what is frozen uses it, it works as it did without this; a function freezes
     in place then.
 
-    TypeError for what is neither a function nor a class. O(1), and O(body) for a class.
+    A name that it does not have is an error when it is frozen. TypeError for what is neither a
+    function nor a class. O(1), and O(body) for a class.
     """
     return _decorator(arguments, _later(FREEZABLE_YES), "freezable")
 
@@ -101,14 +105,17 @@ def unfreezable(declaration: _Declaration, /) -> _Declaration:
     return _apply(declaration, _never, "unfreezable")  # type: ignore[no-any-return]
 
 
-def _decorator(
-    arguments: tuple[Any, ...], act: Callable[[Any, frozenset[str]], Any], by: str
-) -> Any:
+def _decorator(arguments: tuple[Any, ...], act: _Act, by: str) -> Any:
     """Tell `@frozen` from `@frozen("name")`."""
+    names: frozenset[str] = frozenset()
+
+    def apply(target: Any, accessors: _Accessors) -> Any:
+        return act(target, names, accessors)
+
     if len(arguments) == 1 and not isinstance(arguments[0], str):
-        return _apply(arguments[0], lambda target: act(target, frozenset()), by)
+        return _apply(arguments[0], apply, by)
     names = frozenset(_checked(name, by) for name in arguments)
-    return lambda declaration: _apply(declaration, lambda target: act(target, names), by)
+    return lambda declaration: _apply(declaration, apply, by)
 
 
 def _checked(name: Any, by: str) -> str:
@@ -119,17 +126,17 @@ def _checked(name: Any, by: str) -> str:
     return name
 
 
-def _apply(declaration: Any, act: _Apply, by: str) -> Any:
+def _apply(declaration: Any, act: _Apply, by: str, accessors: _Accessors = ()) -> Any:
     """Decorate a declaration, or what is in a property, class or static method."""
     kind = type(declaration)
     if kind in (staticmethod, classmethod):
-        return kind(_apply(declaration.__func__, act, by))
+        return kind(_apply(declaration.__func__, act, by, accessors))
     if kind is property:
         accessors = (declaration.fget, declaration.fset, declaration.fdel)
-        made = [accessor and _apply(accessor, act, by) for accessor in accessors]
+        made = [accessor and _apply(accessor, act, by, accessors) for accessor in accessors]
         return property(made[0], made[1], made[2], declaration.__doc__)
     if kind in (FunctionType, FreezableFunction, FrozenFunction) or issubclass(kind, type):
-        return act(declaration)
+        return act(declaration, accessors)
     reason = refused.REASONS.get(name_of(kind))
     if reason is not None and callable(declaration):  # functools.lru_cache, a method
         raise NotFreezableError(
@@ -150,7 +157,7 @@ def _is_frozen(declaration: Any) -> bool:
     return type(declaration) is FrozenFunction
 
 
-def _freeze_now(declaration: Any, names: frozenset[str]) -> Any:
+def _freeze_now(declaration: Any, names: frozenset[str], accessors: _Accessors) -> Any:
     if _is_frozen(declaration):
         return declaration
     if statuses.own_status(declaration) is FREEZABLE_NO:
@@ -160,7 +167,7 @@ def _freeze_now(declaration: Any, names: frozenset[str]) -> Any:
         )
     if issubclass(type(declaration), type):
         _check_order(declaration)
-    undo = _declare(declaration, names, FREEZABLE_YES)
+    undo = _declare(declaration, names, FREEZABLE_YES, accessors)
     try:
         return registry.load("declarations.together", "freeze")((declaration,), fresh=True)
     except BaseException:
@@ -186,10 +193,10 @@ def _check_order(cls: type) -> None:
 
 
 def _later(status: FreezableStatus) -> _Act:
-    def act(declaration: Any, names: frozenset[str]) -> Any:
+    def act(declaration: Any, names: frozenset[str], accessors: _Accessors) -> Any:
         if _is_frozen(declaration):
             return declaration
-        _declare(declaration, names, status)
+        _declare(declaration, names, status, accessors)
         if type(declaration) is not FunctionType:
             return declaration
         if statuses.own_status(declaration) is FREEZABLE_NO:
@@ -199,17 +206,29 @@ def _later(status: FreezableStatus) -> _Act:
     return act
 
 
-def _never(declaration: Any) -> Any:
+def _never(declaration: Any, _: _Accessors) -> Any:
     if not _is_frozen(declaration):
         _declare(declaration, frozenset(), FREEZABLE_NO)
     return declaration
 
 
 def _declare(
-    declaration: Any, names: frozenset[str], status: FreezableStatus
+    declaration: Any,
+    names: frozenset[str],
+    status: FreezableStatus,
+    accessors: _Accessors = (),
 ) -> Callable[[], None]:
-    """Keep what was said of a declaration and of those in its body. Returns what takes it back."""
-    undo = [statuses.remember(declaration, names, status)]
+    """Keep what was said of a declaration and of those in its body. Returns what takes it back.
+
+    Of the names that a property was given, each of its `accessors` needs to have some only.
+    """
+    own = names
+    if own and accessors:
+        own = own - registry.load("declarations.occurring", "names_in")(accessors)
+    undo = [
+        statuses.remember(declaration, names, status),
+        statuses.remember_own(declaration, own),
+    ]
     # What is in the body of a class is never itself the argument that `EXPLICIT` wants.
     inner = FREEZABLE_NO if status is FREEZABLE_NO else None
     undo += [statuses.remember(member, names, inner) for member in _body(declaration)]

@@ -15,7 +15,7 @@ from icehouse.native._image import (
     _undo_freeze,
     is_frozen,
 )
-from icehouse.store.declarations import bytecode, capture, identity, together
+from icehouse.store.declarations import bytecode, capture, identity, occurring, together
 from icehouse.store.declarations.annotations import annotations_of
 from icehouse.store.declarations.capture import (
     CLASS,
@@ -108,6 +108,7 @@ class FunctionItem(Holder):
 
         plan.alias(self, self.function)
         function, label = self.function, label_of(self.function)
+        occurring.check(self.source, self.path)
         named = status.named_state(self.source) | self.names
         names = bytecode.names_of(function.__code__)
         found = capture.uses(function, fresh=self.fresh, names=names)

@@ -61,6 +61,8 @@ class NotFreezable:
 
 _statuses: Aside[FreezableStatus] = Aside()
 _names: Aside[frozenset[str]] = Aside()
+# Those of them that were given for the declaration itself, not for a class around it.
+_own_names: Aside[frozenset[str]] = Aside()
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -155,6 +157,12 @@ def named_state(obj: Any) -> frozenset[str]:
     """Find the names that decorators gave of the captured state that may freeze; "*": all."""
     function = function_of(obj)
     return _names.get(obj if function is None else function) or frozenset()
+
+
+def own_names(obj: Any) -> frozenset[str]:
+    """Find the names that decorators of this very function or class gave, "*" left out."""
+    function = function_of(obj)
+    return (_own_names.get(obj if function is None else function) or frozenset()) - {ALL}
 
 
 def decorated(obj: Any) -> bool:
@@ -255,6 +263,23 @@ def remember(
             _names.set(target, before)
         if sets:
             _set_of_declaration(declaration, None)
+
+    return take_back
+
+
+def remember_own(declaration: Any, names: frozenset[str]) -> Callable[[], None]:
+    """Keep which names must occur in a class or function. Returns what takes it back."""
+    function = function_of(declaration)
+    target: Any = declaration if function is None else function
+    before = _own_names.get(target)
+    if names:
+        _own_names.set(target, names | (before or frozenset()))
+
+    def take_back() -> None:
+        if before is None:
+            _own_names.forget(target)
+        else:
+            _own_names.set(target, before)
 
     return take_back
 
