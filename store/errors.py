@@ -56,3 +56,6 @@ class InterpreterError(IcehouseError):
     The message has the traceback of that interpreter, where there is one. An exception that can
     be pickled is raised as itself instead, with an InterpreterError as its cause.
     """
+
+    # Where it is found, as those that are made in C.
+    __module__ = "icehouse"

@@ -23,19 +23,39 @@ import threading
 import types
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from icehouse.native._image import FrozenFunction, Store, _locate, _reopen, freeze, is_frozen
-from icehouse.store.errors import InterpreterError
+from icehouse.store.errors import IcehouseError, InterpreterError
 from icehouse.store.runtime import PlainFailure, runtime
 
 if TYPE_CHECKING:
     from icehouse.store.pool import Pool
 
-__all__ = ["Interpreter", "InterpreterError", "own_gil", "pool", "run", "run_in", "supported"]
+__all__ = [
+    "BrokenPool",
+    "Interpreter",
+    "InterpreterError",
+    "own_gil",
+    "pool",
+    "run",
+    "run_in",
+    "supported",
+]
 
 _Result = TypeVar("_Result")
+
+
+class BrokenPool(IcehouseError, BrokenExecutor):
+    """A worker could not start or has ended; the pool takes no more calls.
+
+    The message says what happened; its cause is the exception, where there was one.
+    """
+
+    # Where it is found.
+    __module__ = "icehouse.interpreters"
+
 
 # Creating and ending interpreters at the same time is not safe on every version.
 _lifecycle = threading.Lock()

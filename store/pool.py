@@ -21,25 +21,19 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import Executor, Future
 from types import FunctionType
 from typing import Any, TypeVar
 
 from icehouse.native._image import FrozenFunction, freeze
 from icehouse.store import pool_check, pool_worker
-from icehouse.store.errors import IcehouseError, InterpreterError
+from icehouse.store.errors import InterpreterError
+from icehouse.store.interpreters import BrokenPool
 from icehouse.store.pool_workers import Answer, InterpreterWorker, ProcessWorker, Worker, WorkerLost
 
 __all__ = ["BrokenPool", "Pool"]
 
 _T = TypeVar("_T")
-
-
-class BrokenPool(IcehouseError, BrokenExecutor):
-    """A worker could not start or has ended; the pool takes no more calls.
-
-    The message says what happened; its cause is the exception, where there was one.
-    """
 
 
 # What is known by a key in workers.

@@ -18,6 +18,8 @@ class Record:
     names and their fields are, and hash if all fields do.
     """
 
+    # Where it is found: the registry of what freezes knows it by this name.
+    __module__ = "icehouse"
     __slots__ = ("_Record__fields", "_Record__type_name")
 
     # Slots by these names, which a field can't have.

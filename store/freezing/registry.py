@@ -32,7 +32,7 @@ FAMILIES: dict[str, str | tuple[str, str]] = {
     "builtins.slice": "builtin",
     "builtins.mappingproxy": "builtin",
     "builtins.frozendict": "builtin",
-    "icehouse.store.freezing.records.Record": "builtin",
+    "icehouse.Record": "builtin",
     "icehouse.store.declarations.fields.SharedField": "declarations.fields",
     "icehouse.store.declarations.fields.InterpreterLocal": "declarations.fields",
     **dict.fromkeys(
@@ -114,7 +114,7 @@ FROZEN: dict[str, str] = {
             *("builtins.range", "builtins.slice", "builtins.mappingproxy", "builtins.type"),
             *("builtins.builtin_function_or_method", "builtins.method_descriptor"),
             *("builtins.wrapper_descriptor", "builtins.classmethod_descriptor"),
-            *("icehouse.store.freezing.records.Record", "enum.Enum", "zoneinfo.ZoneInfo"),
+            *("icehouse.Record", "enum.Enum", "zoneinfo.ZoneInfo"),
             *("decimal.Decimal", "fractions.Fraction", "uuid.UUID", "re.Pattern"),
             *("ipaddress.IPv4Address", "ipaddress.IPv4Interface", "ipaddress.IPv4Network"),
             *("ipaddress.IPv6Address", "ipaddress.IPv6Interface", "ipaddress.IPv6Network"),

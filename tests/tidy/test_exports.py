@@ -1,6 +1,9 @@
 """The public names, exactly. Adding one here is adding a promise."""
 
+import pickle
+
 import icehouse
+from icehouse import interpreters
 from icehouse.client import lazy
 
 EXPORTS = """
@@ -26,6 +29,13 @@ def test_nothing_else_is_public() -> None:
         getattr(icehouse, name)  # it is there from then on
     public = {name for name in vars(icehouse) if not name.startswith("_")}
     assert public - MODULES - {"TYPE_CHECKING"} == set(EXPORTS)
+
+
+def test_classes_are_of_the_module_that_has_them() -> None:
+    """Messages and tracebacks show the name that a user can import."""
+    assert icehouse.Record.__module__ == icehouse.InterpreterError.__module__ == "icehouse"
+    assert interpreters.BrokenPool.__module__ == interpreters.__name__
+    assert pickle.loads(pickle.dumps(interpreters.BrokenPool("b"))).args == ("b",)
 
 
 def test_every_public_name_says_what_it_is() -> None:

@@ -236,6 +236,7 @@ def test_the_tree_of_errors() -> None:
     assert {kind.__name__ for kind in kinds} | {"IcehouseError"} == set(errors.__all__)
     for kind, bases in kinds.items():
         assert issubclass(kind, errors.IcehouseError)
+        assert kind.__module__ == "icehouse"
         assert kind.__doc__
         for base in bases:
             assert issubclass(kind, base)

@@ -17,9 +17,9 @@ import pytest
 
 import icehouse
 from icehouse import interpreters
-from icehouse.interpreters import InterpreterError
+from icehouse.interpreters import BrokenPool, InterpreterError
 from icehouse.store import pool_check
-from icehouse.store.pool import BrokenPool, Pool
+from icehouse.store.pool import Pool
 
 HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
