@@ -478,6 +478,11 @@ def pre_freeze(obj: Any) -> None:
         # What the hook freezes is another freezing.
         with asking(()):
             hook()
+    except BaseException:
+        if freezing is not None:
+            # A veto is one again when this is tried again.
+            freezing.prepared.pop(id(obj), None)
+        raise
     finally:
         running.discard(id(obj))
 

@@ -85,6 +85,28 @@ def test_what_is_frozen_while_it_is_planned_is_taken_as_it_is() -> None:
     assert calls == [1]
 
 
+def test_a_veto_stays_one_though_the_hook_froze_what_was_planned() -> None:
+    @icehouse.freezable
+    def f() -> int:
+        return 1
+
+    def veto() -> None:
+        icehouse.freeze(f)
+        raise LookupError("no")
+
+    f.__pre_freeze__ = veto  # type: ignore[attr-defined]
+
+    @icehouse.freezable
+    def g() -> int:
+        return 1
+
+    g.__pre_freeze__ = veto  # type: ignore[attr-defined]
+    for _ in range(2):
+        with pytest.raises(LookupError, match="no"):
+            icehouse.freeze(f, g)
+        assert not icehouse.is_frozen(g)
+
+
 def test_an_object_whose_hook_freezes_it_is_read_once_that_is_done() -> None:
     class Account:
         def __pre_freeze__(self) -> None:
