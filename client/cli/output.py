@@ -83,13 +83,14 @@ def message_of(error: BaseException) -> str:
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
-    """Turn what goes wrong inside into one line on stderr and an exit code."""
+def guarded(*, silent: bool = False) -> Iterator[None]:
+    """Turn what goes wrong inside into one line on stderr, unless silent, and an exit code."""
     try:
         yield
         sys.stdout.flush()
     except CommandError as error:
-        complain(str(error))
+        if not silent:
+            complain(str(error))
         raise typer.Exit(error.code) from None
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
@@ -98,7 +99,8 @@ def guarded() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.ERROR) from None
     except tuple(kind for kind, _ in CODES) as error:
-        complain(message_of(error))
+        if not silent:
+            complain(message_of(error))
         raise typer.Exit(code_of(error)) from None
 
 

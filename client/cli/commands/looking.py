@@ -26,7 +26,7 @@ def status(*, socket: Socket = None, json: Json = False, quiet: Quiet = False) -
     from icehouse.client.cli.ask import connect
     from icehouse.store.wire import messages
 
-    with guarded(), connect(socket) as control:
+    with guarded(silent=quiet), connect(socket) as control:
         told = control.ask(messages.AskStatus(), messages.Status)
         role = control.welcome.role
         metrics = None
