@@ -174,7 +174,11 @@ def replace(image: memoryview, target: "Path") -> Written:
         mode = stat.S_IMODE(target.stat().st_mode)
     temporary = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, mode)
+    try:
+        descriptor = os.open(temporary, flags, mode)
+    except OSError as error:
+        error.filename = str(target)  # nobody knows the file beside it
+        raise
     try:
         try:
             written = write_seekable(image, write_all(descriptor))

@@ -288,10 +288,9 @@ def _check_importable(function: Callable[..., Any]) -> None:
     module = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", "")
     if module == "__main__" or "<locals>" in name or "<lambda>" in name:
-        raise TypeError(
-            f"{function!r} can't be called in another interpreter, which imports it by name:"
-            " define it at the top level of a module, or freeze it: icehouse.freeze(function)"
-        )
+        from icehouse.store.pool_check import not_importable
+
+        raise not_importable(function)
 
 
 def run(function: Callable[..., _Result] | str, /, *args: Any) -> _Result | None:

@@ -123,10 +123,22 @@ def check_importable(function: Any, *, main: bool = False) -> None:
     name = getattr(function, "__qualname__", "")
     lost = "<locals>" in name or "<lambda>" in name
     if lost or (not main and getattr(function, "__module__", None) == "__main__"):
-        raise TypeError(
-            f"{function!r} can't be called in another interpreter, which imports it by name:"
-            " define it at the top level of a module, or pass icehouse.freeze(function)"
+        raise not_importable(function)
+
+
+def not_importable(function: Any) -> TypeError:
+    """Make the error for a function that another interpreter can't find by its name."""
+    name = getattr(function, "__qualname__", "")
+    if "<locals>" in name or "<lambda>" in name:
+        advice = "define it at the top level of a module, or pass icehouse.freeze(function)"
+    else:
+        advice = (
+            "it is a function of the script itself (__main__), which no other interpreter can "
+            "import; pass icehouse.freeze(function), or move it into a module"
         )
+    return TypeError(
+        f"{function!r} can't be called in another interpreter, which imports it by name: {advice}"
+    )
 
 
 def check_modules(function: Any) -> None:

@@ -8,7 +8,14 @@ from typing import Any, TypeVar
 from icehouse.client.cli.output import CommandError, ExitCode, code_of, message_of
 from icehouse.client.connect import socket_path
 from icehouse.client.control import Control
-from icehouse.store.errors import CorruptImage, HandleGone, IcehouseError, UnknownName
+from icehouse.store.embedded import Store
+from icehouse.store.errors import (
+    CorruptImage,
+    HandleGone,
+    IcehouseError,
+    StoreUnavailable,
+    UnknownName,
+)
 from icehouse.store.handle import Handle
 from icehouse.store.wire import messages
 
@@ -34,6 +41,35 @@ def connect(given: str | None) -> Asking:
     return Asking(socket_path(given))
 
 
+def open_store(given: str | None) -> Store:
+    """Open the daemon's store; StoreUnavailable, NotPermitted, as `connect` says them."""
+    path = socket_path(given)
+    try:
+        return Store.connect(path)
+    except StoreUnavailable:
+        # The library's words are for programs. A plain connection has those of the other commands.
+        with Asking(path, timeout=1.0):
+            raise
+
+
+def unknown(name: str) -> UnknownName:
+    """Make the error for a name that nothing is bound to."""
+    return UnknownName(
+        f"look up {name!r}: the name is not bound; `icehouse names` lists those that are"
+    )
+
+
+def find(store: Store, reference: str) -> Handle:
+    """Give the handle that a text is or that a name is bound to; CommandError, UnknownName."""
+    handle = parse(reference)
+    if handle is not None:
+        return handle
+    try:
+        return store.lookup(reference)[0]
+    except UnknownName:
+        raise unknown(reference) from None
+
+
 def parse(reference: str) -> Handle | None:
     """Give the handle that a text is; None if it is a name. CommandError if it is neither."""
     if not reference.startswith("ih1_"):
@@ -50,9 +86,7 @@ def lookup(control: Control, name: str) -> messages.Name:
     told = control.ask(messages.AskNames(prefix=name, limit=1), messages.Names)
     if told.items and told.items[0].name == name:
         return told.items[0]
-    raise UnknownName(
-        f"look up {name!r}: the name is not bound; `icehouse names` lists those that are"
-    )
+    raise unknown(name)
 
 
 def resolve(control: Control, reference: str) -> bytes:

@@ -5,29 +5,17 @@ from typing import Any
 
 import icehouse
 from icehouse.client.bench.targets import bytes_text
+from icehouse.client.cli.ask import find, open_store
 from icehouse.client.cli.output import CommandError, ExitCode, print_json, progress
-from icehouse.client.connect import connect
 from icehouse.store import files
-from icehouse.store.embedded import Store
-from icehouse.store.handle import Handle
-
-
-def handle_of(store: Store, reference: str) -> Handle:
-    """Give the handle that a text is or that a name is bound to."""
-    if reference.startswith("ih1_"):
-        try:
-            return Handle.from_text(reference)
-        except ValueError as error:
-            raise CommandError(str(error), ExitCode.USAGE) from None
-    return store.lookup(reference)[0]
 
 
 def export(reference: str, target: str, socket: str | None, *, as_json: bool) -> None:
     """Write an image of the store to a file, or to stdout for `-`."""
     if target == "-" and sys.stdout.isatty():
         raise CommandError("an image is not for a terminal: name a file", ExitCode.USAGE)
-    with connect(socket) as store, progress() as tell:
-        handle = handle_of(store, reference)
+    with open_store(socket) as store, progress() as tell:
+        handle = find(store, reference)
         tell(f"writing {target}")
         image = files.image_of_handle(handle, store.get)
         written = files.write_image(image, sys.stdout.buffer if target == "-" else target)
@@ -47,7 +35,7 @@ def import_file(
     as_json: bool,
 ) -> None:
     """Put an image file, or stdin for `-`, into the store once every byte of it was checked."""
-    with connect(socket) as store, progress() as tell:
+    with open_store(socket) as store, progress() as tell:
         tell(f"checking {source}")
         data = files.read_image(sys.stdin.buffer if source == "-" else source)
         if files.wants_trust(data) and not trust:

@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from icehouse.client.cli.ask import parse, references
+from icehouse.client.cli.ask import find, open_store, references
 from icehouse.client.cli.output import ExitCode, code_of, complain, message_of, print_line, progress
-from icehouse.client.connect import connect
 from icehouse.native._image import _validate
 from icehouse.store import files
 from icehouse.store.errors import CorruptImage, HandleGone, IcehouseError, StoreUnavailable
@@ -64,7 +63,7 @@ def is_file(thing: str) -> bool:
 def verify_all(things: list[str] | None, socket: str | None, report: Report) -> None:
     """Check what is given, or everything that the daemon's store holds."""
     if things is None:
-        with connect(socket) as store:
+        with open_store(socket) as store:
             verify_store(store, report)
         return
     given = list(references(things))
@@ -72,7 +71,7 @@ def verify_all(things: list[str] | None, socket: str | None, report: Report) -> 
         verify_file(thing, report)
     inside = [thing for thing in given if not is_file(thing)]
     if inside:
-        with connect(socket) as store:
+        with open_store(socket) as store:
             for thing in inside:
                 verify_image(store, thing, report)
 
@@ -91,7 +90,7 @@ def verify_file(path: str, report: Report) -> None:
 def verify_image(store: "Store", reference: str, report: Report) -> None:
     """Check one image of the store."""
     try:
-        handle = parse(reference) or store.lookup(reference)[0]
+        handle = find(store, reference)
         _validate(handle)
         size = store.stat(handle).size
     except StoreUnavailable:

@@ -107,11 +107,11 @@ def put_all(
 ) -> None:
     """Put one after the other, and tell of each when it is there."""
     from icehouse.client.cli import formats
-    from icehouse.client.connect import connect
+    from icehouse.client.cli.ask import open_store
 
     if sys.stdin.isatty() and "-" in sources:
         raise CommandError("nothing comes on stdin: name a file", ExitCode.USAGE)
-    with connect(socket) as store:
+    with open_store(socket) as store:
         for source in sources:
             form = kind.value
             if kind is Format.AUTO:

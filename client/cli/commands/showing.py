@@ -29,14 +29,6 @@ def is_selector(text: str) -> bool:
     return text.startswith("$")
 
 
-def handle_of(store: Any, reference: str) -> Any:
-    """Give the handle that a text is or that a name is bound to."""
-    from icehouse.client.cli.ask import parse
-
-    handle = parse(reference)
-    return handle if handle is not None else store.lookup(reference)[0]
-
-
 def cat(
     *,
     words: Annotated[
@@ -95,15 +87,14 @@ def print_parts(
 ) -> bool:
     """Print the chosen parts of images; True if some of it was left out."""
     from icehouse.client.cli import document, nodes, selector
-    from icehouse.client.cli.ask import about
+    from icehouse.client.cli.ask import about, find, open_store
     from icehouse.client.cli.ask import references as each
-    from icehouse.client.connect import connect
 
     is_partial = False
-    with connect(socket) as store:
+    with open_store(socket) as store:
         for reference in each(references):
             with about(reference):
-                handle = handle_of(store, reference)
+                handle = find(store, reference)
                 is_small = nodes.is_small(handle)
             # A terminal obeys what the quick way leaves in texts.
             is_quick = not (bounded or indent or sys.stdout.isatty()) and is_small
@@ -174,8 +165,7 @@ def get(
     It is what put reads again. `icehouse export` saves an object with its types instead.
     """
     from icehouse.client.cli import nodes, selector
-    from icehouse.client.cli.ask import about
-    from icehouse.client.connect import connect
+    from icehouse.client.cli.ask import about, find, open_store
 
     with guarded():
         form = "json" if json else form_of(format, output)
@@ -186,9 +176,9 @@ def get(
             )
         if form in ("msgpack", "npy", "raw") and output == "-" and sys.stdout.isatty():
             raise CommandError(f"{form} is not for a terminal: name a file with -o", ExitCode.USAGE)
-        with connect(socket) as store:
+        with open_store(socket) as store:
             with about(reference):
-                root = nodes.open_image(handle_of(store, reference))
+                root = nodes.open_image(find(store, reference))
             [part] = selector.select(root, chosen)
             with target(output) as stream:
                 write(part, form, stream)
@@ -219,7 +209,14 @@ def target(output: str) -> Iterator[BinaryIO]:
     import tempfile
 
     folder, name = os.path.split(os.path.realpath(output))
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as stream:
+    try:
+        made = tempfile.NamedTemporaryFile(  # noqa: SIM115 - entered below
+            dir=folder, prefix=f".{name}.", delete=False
+        )
+    except OSError as error:
+        error.filename = output  # nobody knows the file beside it
+        raise
+    with made as stream:
         try:
             yield cast("BinaryIO", stream.file)
             stream.flush()

@@ -145,6 +145,42 @@ def test_no_daemon(tmp_path: Path) -> None:
     assert not (tmp_path / "y").exists()
 
 
+def test_all_commands_say_the_same_without_a_daemon(tmp_path: Path) -> None:
+    class Nobody:
+        socket = str(tmp_path / "socket")
+
+    said = f"icehouse: connect: nobody answers at {Nobody.socket} (No such file or directory);"
+    said += " start the daemon with `icehouse serve`\n"
+    image, text = tmp_path / "x.ih", tmp_path / "x.json"
+    icehouse.save(VALUE, image)
+    text.write_text("1")
+    for arguments in (
+        *(("cat", "name"), ("get", "name"), ("put", text), ("export", "name", tmp_path / "y")),
+        *(("import", image), ("verify",), ("verify", "name"), ("stat", "name"), ("status",)),
+    ):
+        assert failed(*arguments, daemon=Nobody) == (ExitCode.UNREACHABLE, said)
+    done = command("status", "--quiet", daemon=Nobody)
+    assert (done.returncode, done.stdout, done.stderr) == (ExitCode.UNREACHABLE, b"", b"")
+
+
+def test_what_is_not_there_is_named(daemon: Any, tmp_path: Path) -> None:
+    for arguments in (
+        *(("cat", "nothing"), ("get", "nothing"), ("export", "nothing", tmp_path / "y")),
+        *(("verify", "nothing"), ("stat", "nothing")),
+    ):
+        status, said = failed(*arguments, daemon=daemon)
+        assert status == ExitCode.NOT_FOUND
+        assert "'nothing': the name is not bound; `icehouse names` lists those that are" in said
+    with icehouse.connect(daemon.socket) as store:
+        store.put(VALUE, name="there")
+    target = tmp_path / "missing" / "x.ih"
+    for arguments in (("export", "there", target), ("get", "there", "$.a", "-o", target)):
+        assert failed(*arguments, daemon=daemon) == (
+            ExitCode.NOT_FOUND,
+            f"icehouse: {target}: No such file or directory\n",
+        )
+
+
 def test_help() -> None:
     for name in ("export", "import"):
         done = subprocess.run(

@@ -291,6 +291,20 @@ def test_functions_without_a_name_are_refused_at_once(pool: Pool) -> None:
             pool.submit(function)
 
 
+def test_functions_of_the_script_need_freezing(pool: Pool) -> None:
+    source = "def of_script():\n    return 1\n"
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(source, names)
+    of_script = names["of_script"]
+    said = r"the script itself \(__main__\).*pass icehouse\.freeze\(function\)"
+    if "processes" not in repr(pool):  # those find it as multiprocessing does
+        with pytest.raises(TypeError, match=said):
+            pool.submit(of_script)
+    with pytest.raises(TypeError, match=said):
+        interpreters.run(of_script)
+    assert pool.submit(icehouse.freeze(of_script)).result() == 1
+
+
 # --- cancelling, waiting, ending ------------------------------------------------------------------
 
 
