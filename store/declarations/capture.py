@@ -173,7 +173,8 @@ def is_bound_to(function: FunctionType, use: Use) -> bool:
 
 
 def _cell(function: FunctionType, name: str, cell: CellType, home: str, fresh: bool) -> Use:
-    own = is_own(function, name)
+    # A wrapper that took the name of what it wraps has that in a variable of this name.
+    own = is_own(function, name) and function.__code__.co_name == name
     try:
         value = cell.cell_contents
     except ValueError:

@@ -307,3 +307,19 @@ def test_an_annotation_is_no_reason_to_fail() -> None:
 
     f.__annotations__["a"] = Odd()
     assert icehouse.freeze(f).__annotations__["a"] == "odd"
+
+
+def test_h26_a_wrapper_has_what_it_wraps_by_its_own_name() -> None:
+    def twice(plain: Any) -> Any:
+        @functools.wraps(plain)
+        def wrapper() -> int:
+            return 2 * plain()  # type: ignore[no-any-return]  # of whatever it is
+
+        return wrapper
+
+    @icehouse.frozen
+    @twice
+    def plain() -> int:
+        return 21
+
+    assert plain() == 42
