@@ -154,9 +154,11 @@ class TestVerify:
 
 # What may not be readable for the other user is imported before.
 AS_READER = """
-import os, sys
-from icehouse.client.cli import app, document, formats, nodes, selector, told, words
-from icehouse.client.cli.commands import showing
+import importlib, os, pkgutil, sys
+from icehouse.client.cli import app, commands, document, formats, nodes, selector, told, words
+# Another user may not read the folder that icehouse is in.
+for module in pkgutil.iter_modules(commands.__path__):
+    importlib.import_module(f"{commands.__name__}.{module.name}")
 from icehouse.client.control import Control
 import contextlib, io
 with contextlib.redirect_stderr(io.StringIO()):
