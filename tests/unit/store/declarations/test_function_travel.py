@@ -48,9 +48,9 @@ def test_frozen_functions_are_called_elsewhere(other: Interpreter) -> None:
     assert other.call(frozen, 2, 3) == ([6, 9], 6)
     assert other.call(icehouse.freeze(lambda x, *, k: x + k), 1, k=4) == 5
     assert other.call(icehouse.freeze(functools.partial(triple, 7))) == 21
-    with pytest.raises(TypeError, match=r"or freeze it: icehouse.freeze\(function\)"):
+    with pytest.raises(TypeError, match=r"icehouse\.freeze\(function\)"):
         other.call(lambda: 1)
-    with pytest.raises(TypeError, match="freeze it"):
+    with pytest.raises(TypeError, match=r"icehouse\.freeze"):
         other.call(icehouse.freezable(lambda: 1))
 
 
