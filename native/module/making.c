@@ -19,14 +19,14 @@ typedef struct {
     PyObject *object;       /* owned; NULL: not made (yet) */
     uint64_t weight;        /* what making it took from the budget */
     uint32_t word;          /* 0: says that the image was met */
-    bool busy;              /* it is being made */
 } entry;
 
 struct ih_making {
     uint32_t users, depth, used, mask;
     uint64_t left;
-    bool sample; /* see ih_sample_begin */
-    bool spent;  /* the budget ended */
+    bool sample;        /* see ih_sample_begin */
+    bool spent;         /* the budget ended */
+    const ih_step *top; /* what is being made, the innermost first */
     entry *entries;
     entry inlined[ENTRIES_INLINE];
 };
@@ -153,6 +153,14 @@ static ih_making *enter(ih_budget *left, ih_image_object *image)
     return met != NULL ? m : NULL;
 }
 
+/* Is it being made already? Damage makes rings of nodes that don't say that they are shared. */
+static bool is_needed(const ih_step *made, const ih_image_object *image, uint64_t at)
+{
+    while (made != NULL && (made->at != at || made->image != image))
+        made = made->outer;
+    return made != NULL;
+}
+
 int ih_making_begin(ih_budget *left, ih_image_object *image, uint64_t at, bool shared,
                     uint64_t bytes, ih_step *step)
 {
@@ -163,16 +171,14 @@ int ih_making_begin(ih_budget *left, ih_image_object *image, uint64_t at, bool s
     entry *met = shared ? find_or_grow(m, image, ih_word_at(at)) : NULL;
     if (shared && met == NULL)
         return -1;
-    if (shared && met->image != NULL) {
-        if (met->busy)
-            return refuse(image, at, "an object that is needed to make itself");
-        if (met->object != NULL) {
-            int own = m->sample ? 0 : ih_image_is_own(image);
-            if (own < 0 || (own == 0 && spend(m, image, at, met->weight) < 0))
-                return -1;
-            step->known = Py_NewRef(met->object);
-            return 0;
-        }
+    if (is_needed(m->top, image, at))
+        return refuse(image, at, "an object that is needed to make itself");
+    if (shared && met->image != NULL && met->object != NULL) {
+        int own = m->sample ? 0 : ih_image_is_own(image);
+        if (own < 0 || (own == 0 && spend(m, image, at, met->weight) < 0))
+            return -1;
+        step->known = Py_NewRef(met->object);
+        return 0;
     }
     step->left = m->left;
     if (spend(m, image, at, bytes) < 0)
@@ -187,8 +193,10 @@ int ih_making_begin(ih_budget *left, ih_image_object *image, uint64_t at, bool s
         return -1;
     if (shared && met->image == NULL)
         add(m, met, image, ih_word_at(at));
-    if (shared)
-        met->busy = true;
+    step->outer = m->top;
+    step->image = image;
+    step->at = at;
+    m->top = step;
     m->depth++;
     return 0;
 }
@@ -199,10 +207,10 @@ PyObject *ih_making_end(ih_budget *left, ih_image_object *image, uint64_t at, bo
     ih_making *m = left->making;
     Py_LeaveRecursiveCall();
     m->depth--;
+    m->top = step->outer;
     if (!shared)
         return made;
     entry *met = find(m->entries, m->mask, image, ih_word_at(at));
-    met->busy = false;
     met->object = Py_XNewRef(made);
     met->weight = step->left > m->left ? step->left - m->left : 0;
     return made;

@@ -267,6 +267,8 @@ PyObject *ih_open_value(ih_image_object *image, uint64_t at, const ih_node *node
         return NULL;
     if (step.known != NULL)
         return step.known;
+    if (node->n == IH_VALUE_CLASS)
+        step.image = NULL;
     ih_budget inner = {IH_TUPLE_TREE_MAX + 1, IH_TUPLE_DEPTH_MAX, left->making};
     PyObject *payload = ih_decode_within(image, node->shape, &inner);
     PyObject *made = NULL;

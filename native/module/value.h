@@ -25,9 +25,12 @@ PyObject *ih_make_long_tuple(ih_image_object *image, uint64_t at, const ih_node 
 /* For decode.c while something is made: takes what a real tuple is made of from the budget.
  * *known is set if it was met before (a new reference). 0 or -1. Each that succeeds without *known
  * is followed by ih_making_end(), which passes `made` on. */
-typedef struct {
+typedef struct ih_step {
     uint64_t left;
     PyObject *known;
+    const struct ih_step *outer;  /* what is made of this; NULL at the outermost */
+    const ih_image_object *image; /* whose node it is; NULL: it may be needed to make itself */
+    uint64_t at;
 } ih_step;
 int ih_making_begin(ih_budget *left, ih_image_object *image, uint64_t at, bool shared,
                     uint64_t bytes, ih_step *step);

@@ -282,10 +282,10 @@ def test_h24_values_inside_themselves(flags: int) -> None:
     forge.words(TUPLE, forge.word(16), NONE, NONE)
     loop = forge.value(codes.SLICE, forge.word(-16), flags=flags)
     data = forge.image(forge.words(LIST, loop))
-    with pytest.raises((icehouse.CorruptImage, RecursionError)):
+    with pytest.raises(icehouse.CorruptImage, match="needed to make itself"):
         trusted(data)[0]
-    if not flags:
-        assert "<too large" in repr(open_image(data))
+    with pytest.raises(icehouse.CorruptImage, match="needed to make itself"):
+        repr(open_image(data))
     exercise(data)
 
 
