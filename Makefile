@@ -147,7 +147,7 @@ sanitize-python:
 	$(RUN) -m pytest -m "not packaging" $(PYTEST_ARGS)
 
 # What has a long form (seeded loops, storms, every crash step, hypothesis) in that form, then the same
-# under sanitizers, then C. Each line can be run by itself.
+# under sanitizers, then C. Each line can be run by itself. ICEHOUSE_EXAMPLES: of each property, 20,000.
 soak: soak-python soak-sanitize-python soak-c
 
 soak-python soak-sanitize-python: export ICEHOUSE_SOAK := 1

@@ -29,7 +29,9 @@ GRACE_SECONDS = 30
 SKIP_STATUS = 77
 
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
-hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=2_000)
+# All of it takes most of a day; ICEHOUSE_EXAMPLES=2000 makes an hour of it.
+EXAMPLES = int(os.environ.get("ICEHOUSE_EXAMPLES", "20000"))
+hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=EXAMPLES)
 hypothesis.settings.load_profile("soak" if SOAKING else "default")
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -70,6 +71,12 @@ class Blocking:
             return BlockingContext(self, result) if hasattr(result, "__aenter__") else result
 
         return call
+
+    def settle(self) -> None:
+        """Wait for what threads of the executor still hold of the calls before."""
+        deadline = time.monotonic() + 20
+        while any(one.state == "live" for one in self.ls()) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def _wait(self, coroutine: Any) -> Any:
         """In one context for all calls, as in one task: a scope counts for those that follow."""

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 import icehouse
 
+EXAMPLES = settings.default.max_examples
 THOROUGH = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     deadline=None,
-    max_examples=250 if settings.default.max_examples > 1_000 else 25,
+    max_examples=EXAMPLES // 10 if EXAMPLES > 1_000 else 25,
 )
 
 # What writes: no such method on a view, and FrozenError names it.
@@ -175,7 +176,11 @@ def agree(view: Callable[[], Any], original: Callable[[], Any], kind: type) -> N
     if got[0] == "gives":
         # What comes back may be an argument: a view, made of a bytearray so that it is one.
         got = "gives", as_kind(bytes if type(expected[1]) is bytes else kind, got[1])
-    assert got == expected
+    if expected[1] != expected[1]:  # a new NaN, as sum() of inf and -inf gives
+        assert got[0] == expected[0]
+        assert got[1] != got[1]
+    else:
+        assert got == expected
     assert type(got[1]) is type(expected[1])
 
 
@@ -283,8 +288,13 @@ def test_views_of_dicts(name: str, data: Any) -> None:
     for operation in ("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "xor", "sub", "contains"):
         apply = getattr(operator, operation)
         agree(lambda: apply(ours, other), lambda: apply(theirs, argument), dict)  # noqa: B023
-        # `dict_items ^ dict_items` is CPython's own, and hashes no values; beside a view it does.
-        own = operation == "xor" and type(other) is type({}.items())
+        # `dict_items ^ dict_items` is CPython's own and hashes no values that are equal; beside a
+        # view it hashes all.
+        own = (
+            operation == "xor"
+            and type(other) is type({}.items())
+            and "raises" in (outcome(lambda: set(theirs))[0], outcome(lambda: set(argument))[0])
+        )
         if operation != "contains" and not own:
             agree(lambda: apply(other, ours), lambda: apply(argument, theirs), dict)  # noqa: B023
     if name != "values":
