@@ -250,12 +250,13 @@ static int write_keys(json_writer *w, json_shape *shape, const ih_node *node)
     if (taken > w->out.limit / 2)
         return raise_fault_at(w, node->data, "keys of shapes without end");
     w->out.limit -= taken;
-    shape->text = PyMem_Malloc(w->out.size - start + 1);
+    shape->text = PyMem_Malloc(taken + 1);
     if (shape->text == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    memcpy(shape->text, w->out.bytes + start, w->out.size - start);
+    if (taken > 0) /* damage may have no keys, and no text may be there yet */
+        memcpy(shape->text, w->out.bytes + start, taken);
     w->out.size = start;
     return w->options->sort_keys ? sort_keys(w, node->data, node->n, 4, &shape->order) : 0;
 }

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import mmap
 import struct
 import sys
 from typing import Any
@@ -248,3 +249,17 @@ def test_no_reference_is_lost_by_refusals() -> None:
         with pytest.raises((icehouse.CorruptImage, TypeError)):
             icehouse.dumps(view)
     assert abs(sys.getrefcount(None) - before) < 100 or sys.getrefcount(None) > 2**30
+
+
+def test_h04_a_shape_that_loses_its_keys_while_it_is_read() -> None:
+    """The root, so that no text is there yet when its keys are written."""
+    forge = Forge()
+    shape = forge.words(SHAPE, forge.text("key"))
+    image = mmap.mmap(-1, 4096)
+    image.write(forge.image(forge.words(DICT_SHAPED, shape, NONE, n=1)))
+    view = open_image(image)
+    assert icehouse.dumps(view) == '{"key": null}'
+    at = (shape >> 1) * 4
+    image[at + 1 : at + 4] = bytes(3)
+    with pytest.raises(icehouse.CorruptImage):
+        icehouse.dumps(view)
