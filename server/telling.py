@@ -4,7 +4,6 @@ Each list is made in bounded steps, since everybody else waits meanwhile: so man
 at, and a cursor says where to go on.
 """
 
-import importlib.metadata
 import os
 import resource
 from itertools import islice
@@ -14,6 +13,7 @@ from icehouse.server.catalog import Stat
 from icehouse.server.frames import HANDLE, ORDINARY, Handle, RefusedError, Result, Role
 from icehouse.server.kinds import root_type
 from icehouse.server.lifetimes import epoch_ns
+from icehouse.server.version import VERSION
 from icehouse.store.wire import messages
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from icehouse.server.segments import Segment
     from icehouse.server.sessions import Session
 
-VERSION = importlib.metadata.version("icehouse")
 STATES = ("live", "deleted", "spilled", "orphan")
 # Images looked at for one reply that takes only those of one state.
 LOOKS_MAX = 2048

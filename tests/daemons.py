@@ -95,6 +95,7 @@ class Daemon:
         self.python = python
         self.environment = {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
+        self._logged_before = 0
 
     # --- life ---
 
@@ -106,6 +107,7 @@ class Daemon:
         command = [*self.prefix, self.python, "-m", "icehouse.server.keeper"]
         command += ["--config", str(self.config_file), *self.arguments]
         with self.log_file.open("ab") as log:
+            self._logged_before = log.tell()
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -117,10 +119,10 @@ class Daemon:
         return self.process
 
     def start(self) -> Self:
-        """Start it and wait until a client can connect."""
+        """Start it and wait until it serves; AssertionError, with the log, if it ends instead."""
         self.spawn()
         try:
-            wait_until(self._ready, "the daemon to listen")
+            wait_until(self._ready, "the daemon to serve")
         except BaseException:
             self.destroy()
             print(self.log())
@@ -131,7 +133,8 @@ class Daemon:
         assert self.process is not None
         status = self.process.poll()
         assert status is None, f"the keeper ended with {status}:\n{self.log()}"
-        return self.listens() and self.daemon_pid() is not None
+        # The keeper listens long before, and ends if the daemon can't start.
+        return b'"event": "ready"' in self.log_file.read_bytes()[self._logged_before :]
 
     def listens(self) -> bool:
         """Whether somebody accepts connections on the socket."""

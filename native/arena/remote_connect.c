@@ -403,9 +403,15 @@ ih_result ih_remote_connect_once(ih_store *store, ih_error *error)
 ih_result ih_remote_connect_first(ih_store *store, ih_error *error)
 {
     uint64_t until = ih_os_exact_ns() + RECONNECT, pause = PAUSE_FIRST;
-    for (;;) {
+    for (bool reached = false;; reached = true) {
         ih_result result = ih_remote_connect_once(store, error);
-        if (result != IH_UNAVAILABLE || !store->remote->reached || ih_os_exact_ns() > until)
+        if (result != IH_UNAVAILABLE)
+            return result;
+        if (!store->remote->reached) /* ECONNABORTED: somebody listened, and went meanwhile */
+            return reached ? ih_remote_unavailable(store->remote, error, ECONNABORTED,
+                                                   "connect to the daemon")
+                           : result;
+        if (ih_os_exact_ns() > until)
             return result;
         ih_os_pause(pause);
         pause = pause * 2u < PAUSE_MAX ? pause * 2u : PAUSE_MAX;

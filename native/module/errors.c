@@ -344,6 +344,9 @@ static const char *reason_of_unavailable(const ih_error *error)
         return "no daemon listens there; start it with `icehouse serve`, then icehouse.connect() "
                "again, or name the socket of one that runs: ICEHOUSE_SOCKET, "
                "icehouse.connect(socket)";
+    case ECONNABORTED:
+        return "the daemon ended there before it served: it was stopped, or could not start, and "
+               "then its log says why";
     case ETIMEDOUT:
         return "the daemon did not answer in time: is it stopped, or the machine overloaded? Its "
                "log may say why; what is open stays readable, and the next call asks it again";

@@ -1,7 +1,5 @@
 """The app: routes, errors, and what stands before them."""
 
-import importlib.metadata
-
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -9,6 +7,7 @@ from icehouse.server.admin import problems, routes_api, routes_health
 from icehouse.server.admin.guard import HOSTS, Guard
 from icehouse.server.admin.link import Link
 from icehouse.server.admin.metrics import Metrics
+from icehouse.server.version import VERSION
 
 DESCRIPTION = """What the daemon of this machine holds, and who uses it. Everything here only reads.
 
@@ -20,7 +19,7 @@ def make_app(socket: str) -> FastAPI:
     """Make the app for the daemon at a socket."""
     app = FastAPI(
         title="icehouse",
-        version=importlib.metadata.version("icehouse"),
+        version=VERSION,
         description=DESCRIPTION,
         openapi_url="/openapi.json",
         # Both load scripts from elsewhere.

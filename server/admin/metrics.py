@@ -3,7 +3,6 @@
 The daemon gives plain numbers (server/measuring.py); this table gives them their names.
 """
 
-import importlib.metadata
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from icehouse.server.version import VERSION
 from icehouse.store.wire import messages
 
 
@@ -203,7 +203,7 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=False)
         self._up = Gauge(PREFIX + "up", "1 if the daemon answers.", registry=self.registry)
         info = Gauge(PREFIX + "build_info", "1.", ["version"], registry=self.registry)
-        info.labels(importlib.metadata.version("icehouse")).set(1)
+        info.labels(VERSION).set(1)
         self._round_trip = Histogram(
             PREFIX + "control_round_trip_seconds",
             "Requests of the admin process to the daemon.",

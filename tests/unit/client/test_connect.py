@@ -3,6 +3,7 @@
 import os
 import pickle
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,27 @@ def test_nobody_there(tmp_path: Path) -> None:
     stale.bind(str(tmp_path / "s"))
     stale.close()
     refused(tmp_path / "s")
+
+
+def test_a_daemon_that_ends_before_it_serves(tmp_path: Path) -> None:
+    """Its keeper listened; what to look at is its log, not whether somebody has started it."""
+    path = tmp_path / "s"
+
+    def go() -> None:
+        line, _ = listener.accept()
+        listener.close()
+        path.unlink()
+        line.close()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=go)
+        thread.start()
+        with pytest.raises(icehouse.StoreUnavailable, match="ended there before.*log") as caught:
+            icehouse.connect(path)
+        thread.join()
+    assert caught.value.socket == str(path)
 
 
 def test_a_socket_of_others(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 from daemons import Daemon
 
 import icehouse
+from icehouse.client.control import Control
+from icehouse.store.wire import messages
 
 
 def test_a_daemon_that_went_and_one_that_took_its_place(tmp_path: Path) -> None:
@@ -71,10 +73,12 @@ def test_a_spill_folder_of_somebody_else(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path / "d", capacity="64MiB", spill=str(folder))
     process = daemon.spawn()
     assert process.wait(60) == 1
+    with pytest.raises(AssertionError, match="the keeper ended with 1"):
+        daemon.start()
     log = daemon.log()
     assert "belongs to uid 12345" in log
     assert "name one of the daemon's own user" in log
-    assert log.count('"event": "started"') == 1
+    assert log.count('"event": "started"') == 2
     assert '"gave_up"' in log
 
 
@@ -106,3 +110,19 @@ def test_a_handle_in_a_process_that_did_not_connect(daemon: Daemon) -> None:
         command = [sys.executable, "-c", source]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert "did not icehouse.connect() to" in done.stderr
+
+
+def test_a_daemon_that_starts_while_its_package_is_installed_anew(tmp_path: Path) -> None:
+    """What pip knows of it is gone for a moment; the daemon, and the one after it, come up."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.metadata\n"
+        "def nothing(name):\n"
+        "    raise importlib.metadata.PackageNotFoundError(name)\n"
+        "importlib.metadata.distribution = importlib.metadata.version = nothing\n"
+    )
+    with Daemon(tmp_path / "d", environment={"PYTHONPATH": str(tmp_path)}) as daemon:
+        daemon.wait_for_another(daemon.kill())
+        with Control(daemon.socket) as control:
+            status = control.ask(messages.AskStatus(), messages.Status)
+        assert status.version == icehouse.__version__
+    assert '"status": 1' not in daemon.log()
