@@ -5,6 +5,7 @@ For the daemon's loop alone, but for make_file(), which takes long and is called
 
 import contextlib
 import os
+import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,7 +13,13 @@ from icehouse.native._arena import ffi, lib
 from icehouse.server.frames import PAGE_COUNTERS, Figures, Handle, RefusedError, Result
 from icehouse.server.keys import SegmentKey
 
+EVERYTHING = 2**64 - 1
 BATCH = 1024
+# An ih_stat, as far as it is read here.
+STAT = struct.Struct("QQQQQIIII???16s")
+STAT_PAD = ffi.sizeof("ih_stat") - STAT.size
+STATS = struct.Struct(f"{STAT.format}{STAT_PAD}x")
+RUN = struct.Struct("QQQQQQQQII")
 FREED_BATCH = 4096
 
 
@@ -144,6 +151,37 @@ def default_capacity() -> int:
     return int(lib.ih_default_capacity())
 
 
+class Scan(NamedTuple):
+    """What ih_catalog_scan() looks for; all bounds are inclusive."""
+
+    size_min: int = 0
+    size_max: int = EVERYTHING
+    created_min: int = 0
+    created_max: int = EVERYTHING
+    roots: tuple[int, int, int, int] = (EVERYTHING,) * 4
+    segments: tuple[int, ...] | None = None
+    """Ids, ascending; None: all."""
+    living: int = 0
+    dying: int = 0
+    sort: int = 0
+    after: tuple[int, int] = (0, 0)
+    before: tuple[int, int] = (EVERYTHING, EVERYTHING)
+
+
+class Run(NamedTuple):
+    """A run of bytes of a segment."""
+
+    offset: int
+    bytes: int
+    images: int
+    live_bytes: int
+    dying_bytes: int
+    size: int
+    locator: int
+    nonce: int
+    state: int
+
+
 class Catalog:
     """The segments, lease tables and pages of one daemon."""
 
@@ -160,6 +198,7 @@ class Catalog:
         self._u64 = ffi.new("uint64_t *")
         self._size = ffi.new("size_t *")
         self._batch = ffi.new("ih_stat[]", BATCH)
+        self._scan = ffi.new("ih_scan *")
         self._freed = ffi.new("ih_handle[]", FREED_BATCH)
         self._freed_words = ffi.cast("uint64_t *", self._freed)
 
@@ -346,6 +385,81 @@ class Catalog:
             if len(mine) < 256:
                 return
             cursor = mine[-1].handle[0]
+
+    def scan(
+        self,
+        wanted: Scan,
+        cursor: int,
+        *,
+        looks: int,
+        ns: int,
+        room: int,
+        best: bool = False,
+        end: int = EVERYTHING,
+    ) -> tuple[list[Stat], int]:
+        """Give images behind a place, and where to go on; 0: that was all.
+
+        The first `room`, or (`best`, and without leases) those that come first in its order.
+        """
+        scan = self._scan
+        scan.size_min, scan.size_max = wanted.size_min, wanted.size_max
+        scan.created_min, scan.created_max = wanted.created_min, wanted.created_max
+        scan.roots = wanted.roots
+        ids = None if wanted.segments is None else ffi.new("uint64_t[]", wanted.segments or (0,))
+        scan.segments = ffi.NULL if ids is None else ids
+        scan.segments_count = 0 if wanted.segments is None else len(wanted.segments)
+        scan.living, scan.dying = wanted.living, wanted.dying
+        scan.sort, scan.best, scan.end = wanted.sort, best, end
+        scan.after_key, scan.after_place = wanted.after
+        scan.before_key, scan.before_place = wanted.before
+        self._u64[0] = cursor
+        count = lib.ih_catalog_scan(
+            self._catalog, scan, self._u64, looks, ns, self._batch, min(room, BATCH)
+        )
+        found = ffi.buffer(self._batch, count * STATS.size) if count else b""
+        return [
+            Stat((at, nonce), size, block, created, leases, dying, dedicated, sealed, header)
+            for (
+                at,
+                nonce,
+                size,
+                block,
+                created,
+                leases,
+                _,
+                _,
+                _,
+                dying,
+                dedicated,
+                sealed,
+                header,
+            ) in STATS.iter_unpack(found)
+        ], int(self._u64[0])
+
+    def runs(
+        self, segment: int, grain: int, cursor: int, *, looks: int, ns: int, room: int
+    ) -> tuple[list[Run], int]:
+        """Give what is where in a segment from an offset on, and where to go on; 0: all."""
+        self._u64[0], self._size[0] = cursor, min(room, BATCH)
+        out = ffi.new("ih_run[]", self._size[0])
+        result = lib.ih_catalog_runs(
+            self._catalog, segment, grain, self._u64, looks, ns, out, self._size
+        )
+        check(result, None, "look at a segment")
+        found = ffi.buffer(out, self._size[0] * RUN.size) if self._size[0] else b""
+        return [Run(*run[:9]) for run in RUN.iter_unpack(found)], int(self._u64[0])
+
+    def leased_by(self, family: int, member: int) -> list[Handle]:
+        """Give images that a process leases, some at least."""
+        room = lib.IH_LEASED_BY_MAX
+        count = lib.ih_catalog_leased_by(self._catalog, family, member, self._freed, room)
+        return [(int(at.locator), int(at.nonce)) for at in self._freed[0:count]]
+
+    def counted(self) -> list[int]:
+        """Sum up what the clients counted, as page_counters() has it of one."""
+        out = ffi.new("uint64_t[]", PAGE_COUNTERS)
+        lib.ih_catalog_counted(self._catalog, out)
+        return [int(count) for count in out]
 
     def hold(self, locator: int) -> None:
         """Keep an image's memory, although it may be deleted."""

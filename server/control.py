@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from icehouse.server import telling
+from icehouse.server import scanning, telling
 from icehouse.server.frames import (
     ANY_VERSION,
-    HANDLE,
     NAME_MAX,
     Figures,
     Handle,
@@ -40,12 +39,21 @@ NEEDS: dict[type, Role] = {
     messages.AskMetrics: Role.ADMIN,
     messages.AskClients: Role.ADMIN,
     messages.AskSegments: Role.ADMIN,
+    messages.AskClient: Role.ADMIN,
+    messages.AskSegment: Role.ADMIN,
+    messages.AskBlocks: Role.ADMIN,
     messages.Delete: Role.PRODUCER,
     messages.Bind: Role.PRODUCER,
     messages.Pin: Role.PRODUCER,
     messages.Expire: Role.PRODUCER,
 }
-LISTS = (messages.AskObjects, messages.AskClients, messages.AskSegments, messages.AskNames)
+LISTS = (
+    messages.AskObjects,
+    messages.AskClients,
+    messages.AskSegments,
+    messages.AskNames,
+    messages.AskBlocks,
+)
 TTL_MAX_NS = 2**62
 # Changes sent at a time to a client; the rest waits until it has read these.
 CHANGES_AT_ONCE = 64
@@ -61,11 +69,6 @@ def checked(name: str) -> str:
         raise RefusedError(Result.INVALID, f"a name must have 1 to {NAME_MAX} bytes, not {size}")
     check_name(name)
     return name
-
-
-def packed(handle: Handle | None) -> bytes:
-    """Write a handle; none is empty."""
-    return b"" if handle is None else HANDLE.pack(*handle)
 
 
 def failure_of(error: RefusedError, number: int) -> messages.Failure:
@@ -109,7 +112,7 @@ class Watches:
         handle, version = self._daemon.names.lookup(name)
         # What was noted before is in the state that is told now.
         self._changed.pop(name, None)
-        return messages.Bound(name=name, handle=packed(handle), version=version)
+        return messages.Bound(name=name, handle=telling.packed(handle), version=version)
 
     def remove(self, name: str) -> None:
         """Watch a name no longer."""
@@ -124,7 +127,7 @@ class Watches:
             self.remove(name)
 
     def _note(self, name: str, handle: Handle | None, version: int) -> None:
-        self._changed[name] = (packed(handle), version)
+        self._changed[name] = (telling.packed(handle), version)
         if not self._scheduled:
             # Whoever binds must not be slowed by those who watch, and many changes are one.
             self._scheduled = True
@@ -280,7 +283,31 @@ class Control:
 
     def objects(self, request: messages.AskObjects) -> messages.Reply:
         """List images."""
-        return telling.objects(self.daemon, request)
+        return scanning.objects(self.daemon, request)
+
+    def keys(self, request: messages.AskKeys) -> messages.Reply:
+        """Find images in an order."""
+        return scanning.keys(self.daemon, request)
+
+    def some(self, request: messages.AskSome) -> messages.Reply:
+        """Tell of some images."""
+        return scanning.some(self.daemon, request)
+
+    def one_client(self, request: messages.AskClient) -> messages.Reply:
+        """Tell of one process."""
+        return telling.one_client(self.daemon, request.session)
+
+    def one_segment(self, request: messages.AskSegment) -> messages.Reply:
+        """Tell of one segment."""
+        return telling.one_segment(self.daemon, request.segment)
+
+    def blocks(self, request: messages.AskBlocks) -> messages.Reply:
+        """Tell what is where in a segment."""
+        return telling.blocks(self.daemon, request)
+
+    def history(self, request: messages.AskHistory) -> messages.Reply:
+        """Tell the last versions of a name."""
+        return telling.history(self.daemon, checked(request.name))
 
     def one_object(self, request: messages.AskObject) -> messages.Reply:
         """Tell of one image."""
@@ -318,7 +345,9 @@ class Control:
         expected = ANY_VERSION if request.expected is None else request.expected
         if not 0 <= expected <= ANY_VERSION:
             raise RefusedError(Result.INVALID, f"no name has version {expected}")
-        return messages.Version(version=self.daemon.bind(checked(request.name), handle, expected))
+        pid = self.connection.pid
+        version = self.daemon.bind(checked(request.name), handle, expected, pid)
+        return messages.Version(version=version)
 
     def pin(self, request: messages.Pin) -> messages.Reply:
         """Pin an image, or no longer."""
@@ -347,6 +376,12 @@ HANDLERS: dict[type, Callable[[Control, Any], messages.Reply]] = {
     messages.AskClients: Control.clients,
     messages.AskSegments: Control.segments,
     messages.AskNames: Control.names,
+    messages.AskKeys: Control.keys,
+    messages.AskSome: Control.some,
+    messages.AskClient: Control.one_client,
+    messages.AskSegment: Control.one_segment,
+    messages.AskBlocks: Control.blocks,
+    messages.AskHistory: Control.history,
     messages.Watch: Control.watch,
     messages.Unwatch: Control.unwatch,
     messages.Delete: Control.delete,

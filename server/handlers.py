@@ -208,7 +208,7 @@ class Binary:
             raise ProtocolError("a name is not as long as its frame says")
         name = frames.name_of(body[start:], cells=True)
         handle = (locator, nonce) if (locator, nonce) != (0, 0) else None
-        version = self.daemon.bind(name, handle, expected)
+        version = self.daemon.bind(name, handle, expected, self.connection.pid)
         return frames.VERSION_REPLY.pack(version), ()
 
     def publish(self, body: bytes) -> Answer:

@@ -7,7 +7,7 @@ extension says.
 
 import os
 
-__all__ = ["root_type"]
+__all__ = ["ROOTS", "root_type"]
 
 CONSTANTS = (
     *("NoneType", "bool", "bool", "str", "tuple", "bytes"),
@@ -21,6 +21,17 @@ KINDS: tuple[str | None, ...] = (
     *("dict", "dict", "dict", None),
     *("set", "set", "frozenset", "frozenset", "array"),
 )
+# The same by the numbers of ih_catalog_scan(), None: no type, or not known.
+ROOTS: tuple[str | None, ...] = (
+    *CONSTANTS,
+    *[None] * (16 - len(CONSTANTS)),
+    "int",
+    "str",
+    *[None] * 46,
+    *KINDS,
+    *[None] * (192 - len(KINDS)),
+)
+UNSEEN = 254
 MAGIC = b"IH"
 NODE_BIT = 0x80
 KIND_MASK = 0x3F

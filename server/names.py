@@ -16,6 +16,7 @@ from icehouse.server.frames import (
     Result,
     is_cell,
 )
+from icehouse.server.history import History
 from icehouse.server.journal import Journal, Kind, Record
 from icehouse.server.keys import NumberedKey
 
@@ -47,6 +48,7 @@ class Names:
         self.by_image: dict[int, tuple[str, ...]] = {}
         self.bound = 0
         self.changes = 0
+        self.history = History()
         self._sorted: list[str] | None = None
         self.watchers: dict[str, set[Watcher]] = {}
         for name, handle, version in board.entries():
@@ -88,10 +90,13 @@ class Names:
 
     # --- binding ---
 
-    def bind(self, name: str, handle: Handle | None, expected: int = ANY_VERSION) -> int:
+    def bind(
+        self, name: str, handle: Handle | None, expected: int = ANY_VERSION, pid: int = 0
+    ) -> int:
         """Bind a name, or unbind it (None), if its version is the expected one; the new version.
 
         As ih_bind() of arena.h: 0 expects "not bound". The caller has seen that the image lives.
+        `pid` is who asked for it.
         """
         before, version = self.entries.get(name, (NOBODY, 0))
         found = 0 if before == NOBODY else version
@@ -115,6 +120,8 @@ class Names:
         self._write(name, after, new)
         failpoint("bind.written")
         self._moved(name, before, after, new)
+        if not is_cell(name):
+            self.history.note(name, handle, new, pid)
         return new
 
     def _write(self, name: str, handle: Handle, version: int) -> None:

@@ -278,14 +278,16 @@ class Operations(Parts):
         self.lifetimes.delete(handle, force=False)
         self.reclaimer.kick()
 
-    def bind(self, name: str, handle: Handle | None, expected: int = ANY_VERSION) -> int:
+    def bind(
+        self, name: str, handle: Handle | None, expected: int = ANY_VERSION, pid: int = 0
+    ) -> int:
         """Bind a name to an image, or unbind it (None), by compare-and-swap; the new version."""
         frames.check_name(name, cells=True)
         if handle is not None:
             self._living(handle, f"bind the name {name!r}")
         before = self.names.lookup(name)[0]
         # A larger board may be needed, or a longer journal.
-        version = self.relieved(lambda: self.names.bind(name, handle, expected))
+        version = self.relieved(lambda: self.names.bind(name, handle, expected, pid))
         self.counters.binds += 1
         if before is not None and before != handle:
             self._lost(name, before)
@@ -339,7 +341,7 @@ class Operations(Parts):
             ),
         )
         failpoint("publish.noted")
-        return self.bind(name, handle) if name is not None else 0
+        return self.bind(name, handle, pid=session.key.pid) if name is not None else 0
 
     def _seal(self, segment: Segment) -> None:
         if segment.key.kind != DEDICATED or not files.is_sealed(segment.fd):

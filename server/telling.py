@@ -6,6 +6,8 @@ at, and a cursor says where to go on.
 
 import os
 import resource
+from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -22,8 +24,14 @@ if TYPE_CHECKING:
     from icehouse.server.sessions import Session
 
 STATES = ("live", "deleted", "spilled", "orphan")
-# Images looked at for one reply that takes only those of one state.
-LOOKS_MAX = 2048
+# Of one image.
+LINKS_TOLD_MAX = 256
+RUN_STATES = ("free", "live", "dying", "mixed")
+# What one reply costs everybody else: so many images are looked at, for so long.
+LOOKS_MAX = 8192
+LOOK_NS = 1_000_000
+SEGMENTS_TOLD_MAX = 1000
+LINKERS_LOOKED_AT = 16384
 # Each of them is walked, which takes long for a large one full of small images.
 SEGMENTS_MAX = 32
 
@@ -104,35 +112,36 @@ def one_object(daemon: "Daemon", packed: bytes) -> messages.OneObject:
     """Tell of one image; GONE says how it went."""
     stat = daemon.find(unpack(packed), leases=True)
     told = an_object(daemon, stat, state_of(daemon, stat))
-    told.readers = tuple(sorted(daemon.lessee_pids(stat.handle[0])))
+    told.holders = tuple(holders(daemon, stat.handle[0]))
+    told.readers = tuple(sorted({pid for pid, *_ in told.holders}))
+    life = daemon.lifetimes.of(stat.handle)
+    if life is not None:
+        told.links_to = tuple(HANDLE.pack(*link) for link in life.links[:LINKS_TOLD_MAX])
+    if told.linked:
+        told.linked_from = tuple(HANDLE.pack(*link) for link in linkers(daemon, stat.handle))
+    told.header = stat.image_header
     return messages.OneObject(item=told)
 
 
-def objects(daemon: "Daemon", asked: messages.AskObjects) -> messages.Objects:
-    """Tell of images in the order of their places."""
-    if asked.state and asked.state not in STATES:
-        raise RefusedError(
-            Result.INVALID, f"no image is in the state {asked.state!r}; {', '.join(STATES)} are"
-        )
-    limit = bounded(asked.limit)
-    cursor = place(asked.cursor)
-    items: list[messages.Object] = []
-    looks = LOOKS_MAX
-    while len(items) < limit and looks > 0:
-        room = min(limit if not asked.state else messages.LIMIT_MAX, looks)
-        batch = daemon.catalog.images(cursor, room)
-        looks -= room
-        for stat in batch:
-            cursor = stat.handle[0]
-            state = state_of(daemon, stat)
-            if state == asked.state if asked.state else daemon.is_listed(stat):
-                items.append(an_object(daemon, stat, state))
-                if len(items) == limit:
-                    break
-        else:
-            if len(batch) < room:
-                return messages.Objects(items=items)
-    return messages.Objects(items=items, cursor=f"{cursor:x}")
+def holders(daemon: "Daemon", locator: int) -> Iterator[tuple[int, int, int, int]]:
+    """Give who leases an image, as far as they have sessions: pid, uid, session, leases."""
+    counts = Counter(daemon.catalog.lessees(locator)[1])
+    for (family, member), leases in counts.items():
+        known = daemon.sessions.families.get(family)
+        session = known.members.get(member) if known is not None else None
+        if session is not None:
+            yield session.key.pid, session.key.uid, session.id, leases
+
+
+def linkers(daemon: "Daemon", handle: Handle) -> list[Handle]:
+    """Give images that link to this one: there is no index, so only some are looked at."""
+    found: list[Handle] = []
+    for locator, life in islice(daemon.lifetimes.lives.items(), LINKERS_LOOKED_AT):
+        if handle in life.links:
+            found.append((locator, life.nonce))
+            if len(found) == LINKS_TOLD_MAX:
+                break
+    return found
 
 
 def names(daemon: "Daemon", asked: messages.AskNames) -> messages.Names:
@@ -141,6 +150,26 @@ def names(daemon: "Daemon", asked: messages.AskNames) -> messages.Names:
     found = list(islice(daemon.names.list(asked.prefix, asked.cursor, limit), limit))
     items = [messages.Name(name, HANDLE.pack(*handle), version) for name, handle, version in found]
     return messages.Names(items=items, cursor=found[-1][0] if len(found) == limit else "")
+
+
+def history(daemon: "Daemon", name: str) -> messages.History:
+    """Tell the last versions of a name."""
+    handle, version = daemon.names.lookup(name)
+    past, complete = daemon.names.history.of(name, version)
+    items = [
+        messages.NameVersion(entry.version, packed(entry.handle), entry.at, entry.pid)
+        for entry in past
+    ]
+    if not version:
+        raise RefusedError(Result.UNKNOWN, f"the name {name!r} was never bound")
+    return messages.History(
+        name=name, handle=packed(handle), version=version, complete=complete, items=items
+    )
+
+
+def packed(handle: Handle | None) -> bytes:
+    """Write a handle; none is empty."""
+    return b"" if handle is None else HANDLE.pack(*handle)
 
 
 # --- processes and segments ---
@@ -182,6 +211,19 @@ def clients(daemon: "Daemon", asked: messages.AskClients) -> messages.Clients:
     return messages.Clients(items=items, cursor=f"{found[-1]:x}" if len(found) == limit else "")
 
 
+def one_client(daemon: "Daemon", number: int) -> messages.OneClient:
+    """Tell of a process what it has."""
+    session = daemon.sessions.by_id.get(number)
+    if session is None:
+        raise RefusedError(Result.UNKNOWN, f"look at a process: there is no session {number}")
+    leased = daemon.catalog.leased_by(session.key.family, session.key.member)
+    return messages.OneClient(
+        item=a_client(daemon, session),
+        granted=sorted(daemon.segments.of(number))[:SEGMENTS_TOLD_MAX],
+        leased=[HANDLE.pack(*handle) for handle in leased],
+    )
+
+
 def segment_state(daemon: "Daemon", segment: "Segment") -> str:
     """Say in one word what becomes of a segment."""
     key = segment.key
@@ -221,6 +263,46 @@ def segments(daemon: "Daemon", asked: messages.AskSegments) -> messages.Segments
     found = sorted(number for number in daemon.segments.by_id if number > after)[:limit]
     items = [a_segment(daemon, daemon.segments.by_id[number]) for number in found]
     return messages.Segments(items=items, cursor=f"{found[-1]:x}" if len(found) == limit else "")
+
+
+def one_segment(daemon: "Daemon", number: int) -> messages.Segments:
+    """Tell of one segment."""
+    segment = daemon.segments.by_id.get(number)
+    if segment is None:
+        raise RefusedError(Result.UNKNOWN, f"look at a segment: there is no segment {number}")
+    return messages.Segments(items=[a_segment(daemon, segment)])
+
+
+def blocks(daemon: "Daemon", asked: messages.AskBlocks) -> messages.Blocks:
+    """Tell what is where in a segment."""
+    if asked.segment not in daemon.segments.by_id:
+        raise RefusedError(
+            Result.UNKNOWN, f"look at a segment: there is no segment {asked.segment}"
+        )
+    if not 0 <= asked.grain < 2**64:
+        raise RefusedError(Result.INVALID, f"no run has {asked.grain} bytes")
+    runs, after = daemon.catalog.runs(
+        asked.segment,
+        asked.grain,
+        place(asked.cursor),
+        looks=LOOKS_MAX,
+        ns=LOOK_NS,
+        room=max(4, bounded(asked.limit)),
+    )
+    items = [
+        messages.Block(
+            run.offset,
+            run.bytes,
+            RUN_STATES[run.state],
+            objects=run.images,
+            live_bytes=run.live_bytes,
+            dying_bytes=run.dying_bytes,
+            handle=HANDLE.pack(run.locator, run.nonce) if run.locator else b"",
+            size=run.size,
+        )
+        for run in runs
+    ]
+    return messages.Blocks(items=items, cursor=f"{after:x}" if after else "")
 
 
 # --- the whole ---

@@ -129,6 +129,57 @@ uint32_t ih_catalog_lessees(ih_catalog *catalog, uint64_t locator, uint64_t *fam
  * Their `leases` are of one scan of all tables, `names` is 0. */
 size_t ih_catalog_list(ih_catalog *catalog, uint64_t cursor, ih_stat *out, size_t room);
 
+/* What a scan looks for; all bounds are inclusive. Segments have classes, one bit each: IH_CLASS_*,
+ * plus IH_CLASS_DEDICATED if they are. */
+enum { IH_CLASS_GRANTED = 0, IH_CLASS_RETIRED = 1, IH_CLASS_SPILLED = 2, IH_CLASS_DEDICATED = 3 };
+enum { IH_BY_PLACE = 0, IH_BY_SIZE, IH_BY_SIZE_DOWN, IH_BY_CREATED, IH_BY_CREATED_DOWN };
+/* Kinds of roots: constants, small ints, short strings, kinds of nodes; UNSEEN is not mapped. */
+enum {
+    IH_ROOT_CONSTANT = 0,
+    IH_ROOT_INT = 16,
+    IH_ROOT_STR = 17,
+    IH_ROOT_KIND = 64,
+    IH_ROOT_UNSEEN = 254,
+    IH_ROOT_UNKNOWN = 255,
+};
+typedef struct {
+    uint64_t size_min, size_max, created_min, created_max;
+    uint64_t roots[4];         /* a bit for each kind of root */
+    const uint64_t *segments;  /* ids, ascending: no others; NULL: all */
+    uint64_t segments_count;
+    uint64_t end;              /* no places after this one */
+    uint32_t living, dying;    /* in segments of which classes */
+    uint32_t sort;             /* IH_BY_* */
+    bool best;                 /* not the first `room` of them, but the best, in no order */
+    /* Unless by place: keys that come after the one and before the other. A key is the size or
+     * time, UINT64_MAX minus it where it is sorted down; equal ones go by their places. */
+    uint64_t after_key, after_place, before_key, before_place;
+} ih_scan;
+/* Looks at images after place *cursor: at no more than so many, for not much longer than so long.
+ * *cursor is where to go on; 0: that was all. `leases` are counted unless `best`. */
+size_t ih_catalog_scan(ih_catalog *catalog, const ih_scan *wanted, uint64_t *cursor,
+                       uint64_t looks_max, uint64_t ns_max, ih_stat *out, size_t room);
+
+enum { IH_RUN_FREE = 0, IH_RUN_LIVE, IH_RUN_DYING, IH_RUN_MIXED };
+/* A run of bytes of a segment; `handle` and `size` if it is one image. */
+typedef struct {
+    uint64_t offset, bytes, images, live_bytes, dying_bytes, size;
+    ih_handle handle;
+    uint32_t state, reserved;
+} ih_run;
+/* What is where in a segment from offset *cursor on; neighbours shorter than `grain` are told as
+ * one. What its producer is writing is free yet. *room (4 at least): runs; how many there are.
+ * *cursor is where to go on; 0: that was all. IH_GONE: no such segment. */
+ih_result ih_catalog_runs(ih_catalog *catalog, uint64_t id, uint64_t grain, uint64_t *cursor,
+                          uint64_t looks_max, uint64_t ns_max, ih_run *out, size_t *room);
+
+#define IH_LEASED_BY_MAX 256
+/* Images that a process leases: `room` at most, and IH_LEASED_BY_MAX. */
+size_t ih_catalog_leased_by(ih_catalog *catalog, uint64_t family, uint32_t member, ih_handle *out,
+                            size_t room);
+/* The sums of what all sessions counted: IH_PAGE_COUNTERS words. */
+void ih_catalog_counted(const ih_catalog *catalog, uint64_t *out);
+
 /* Holds beside leases: links, and whatever else keeps a deleted image's memory. Counted. */
 ih_result ih_catalog_hold(ih_catalog *catalog, uint64_t locator);
 /* The last one makes a dying image free to go. */

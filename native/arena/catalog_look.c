@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void describe(const ih_record *record, uint32_t unit, const ih_header *header, ih_stat *out)
+void ih_describe(const ih_record *record, uint32_t unit, const ih_header *header, ih_stat *out)
 {
     *out = (ih_stat){.handle = {ih_locator(record->info.id, unit), header->u.nonce},
                      .size = header->size,
@@ -31,7 +31,7 @@ ih_result ih_catalog_find(ih_catalog *catalog, ih_handle handle, ih_stat *out, b
     if (!found)
         return IH_GONE;
     if (out != NULL && !dies)
-        describe(record, unit, &header, out);
+        ih_describe(record, unit, &header, out);
     return dies ? IH_GONE : IH_OK;
 }
 
@@ -43,7 +43,7 @@ ih_result ih_catalog_stat(ih_catalog *catalog, ih_handle handle, ih_stat_reply *
     if (record == NULL || !ih_record_sealed(record, unit, &handle.nonce, &header))
         return IH_GONE;
     ih_stat stat;
-    describe(record, unit, &header, &stat);
+    ih_describe(record, unit, &header, &stat);
     *out = (ih_stat_reply){.handle = handle,
                            .size = stat.size,
                            .block = stat.block,
@@ -73,7 +73,7 @@ static bool list_image(void *context, uint32_t unit, const ih_header *header)
 {
     listing *l = context;
     if (l->count < l->room && ih_locator(l->record->info.id, unit) > l->cursor)
-        describe(l->record, unit, header, &l->out[l->count++]);
+        ih_describe(l->record, unit, header, &l->out[l->count++]);
     return l->count < l->room;
 }
 
@@ -101,9 +101,15 @@ size_t ih_catalog_list(ih_catalog *catalog, uint64_t cursor, ih_stat *out, size_
         bool first = ih_locator_id(cursor) == l.record->info.id;
         ih_record_walk_from(l.record, first ? ih_locator_unit(cursor) : 0, list_image, &l);
     }
-    if (l.count > 0)
-        ih_peek_all(catalog, count_lease, &l);
+    ih_count_leases(catalog, out, l.count);
     return l.count;
+}
+
+void ih_count_leases(const ih_catalog *catalog, ih_stat *stats, size_t count)
+{
+    listing l = {.out = stats, .count = count};
+    if (count > 0)
+        ih_peek_all(catalog, count_lease, &l);
 }
 
 /* ---- sums ------------------------------------------------------------------------------------ */

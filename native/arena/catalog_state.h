@@ -148,6 +148,15 @@ static inline uint64_t *ih_record_bits(const ih_record *record)
     return record->range + IH_RANGE_HEAD / 8u;
 }
 
+/* Its bit among the classes of a scan. */
+static inline uint32_t ih_record_class(const ih_record *record)
+{
+    uint32_t place = record->info.spilled        ? IH_CLASS_SPILLED
+                     : record->info.session == 0 ? IH_CLASS_RETIRED
+                                                 : IH_CLASS_GRANTED;
+    return record->heap.kind == IH_DEDICATED ? place + IH_CLASS_DEDICATED : place;
+}
+
 static inline bool ih_is_retired(const ih_record *record) { return record->info.session == 0; }
 
 /* Whether the image there is dying. We alone write the state map. */
@@ -166,6 +175,10 @@ void ih_record_clear_dying(ih_record *record, uint32_t unit);
 ih_record *ih_record_of(const ih_catalog *catalog, uint64_t id);
 /* The index in `sorted` of the first segment whose id is not less. */
 size_t ih_sorted_at(const ih_catalog *catalog, uint64_t id);
+/* Fills in an ih_stat; its leases are 0. */
+void ih_describe(const ih_record *record, uint32_t unit, const ih_header *header, ih_stat *out);
+/* Counts the leases of images in the order of their places. */
+void ih_count_leases(const ih_catalog *catalog, ih_stat *stats, size_t count);
 /* Calls `see` for every sealed image from unit `from` on, dying or not, until it says false. */
 void ih_record_walk_from(const ih_record *record, uint32_t from,
                          bool (*see)(void *context, uint32_t unit, const ih_header *header),

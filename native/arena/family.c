@@ -374,6 +374,26 @@ uint32_t ih_family_lessees(const ih_family *family, uint64_t locator, uint32_t *
     return found;
 }
 
+size_t ih_family_leases_of(const ih_family *family, uint32_t member, uint64_t *locators,
+                           size_t room)
+{
+    if (!ih_os_is_same(family->fd, &family->file))
+        return 0;
+    uint32_t blocks = count_blocks(family);
+    size_t found = 0;
+    for (uint32_t i = 0; i < blocks && found < room; i++) {
+        if (__atomic_load_n(&owners(family)[i], __ATOMIC_ACQUIRE) != member)
+            continue;
+        for (uint32_t j = 0; j < IH_SLOTS && found < room; j++) {
+            uint64_t locator =
+                __atomic_load_n(slot_at(family, i * IH_SLOTS + j), __ATOMIC_ACQUIRE);
+            if (locator != 0)
+                locators[found++] = locator;
+        }
+    }
+    return found;
+}
+
 uint32_t ih_family_count(const ih_family *family, uint64_t locator)
 {
     return ih_family_lessees(family, locator, NULL, 0);

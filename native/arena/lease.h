@@ -115,6 +115,9 @@ uint32_t ih_family_new_member(ih_family *family);
 /* The living members that publish the locator: at most `room` are written; how many there are. */
 uint32_t ih_family_lessees(const ih_family *family, uint64_t locator, uint32_t *members,
                            size_t room);
+/* Locators that a member publishes, in no order: at most `room`; how many were written. */
+size_t ih_family_leases_of(const ih_family *family, uint32_t member, uint64_t *locators,
+                           size_t room);
 /* Any process: counts the members that publish the locator, this process left out. */
 uint32_t ih_family_count(const ih_family *family, uint64_t locator);
 

@@ -1,23 +1,15 @@
 """/api/v1: what the store holds and who uses it, page by page. Nothing here changes anything."""
 
-import base64
-import binascii
 import hashlib
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
-from icehouse.server.admin import schemas
+from icehouse.server.admin import lists, schemas
 from icehouse.server.admin.link import Link
-from icehouse.server.admin.problems import ProblemError, documented
-from icehouse.store.handle import Handle
-from icehouse.store.wire import messages
-
-LIMIT_MAX = 1000
-# Requests to the daemon for one page of the API, where few items are of the wanted state.
-ASKS_MAX = 16
+from icehouse.server.admin.lists import LIMIT_MAX
+from icehouse.server.admin.problems import documented
 
 router = APIRouter(
     prefix="/api/v1",
@@ -30,8 +22,10 @@ Cursor = Annotated[str, Query(max_length=2048, description="the `next` of the pa
 HandleText = Annotated[
     str, Path(pattern="^ih1_[0-7][0-9a-hjkmnp-tv-z]{25}$", description="as `put` returned it")
 ]
+BlockLimit = Annotated[int, Query(ge=4, le=2000, description="runs of a page, at most")]
+Number = Annotated[int, Path(ge=1, lt=2**63)]
+NameText = Annotated[str, Path(min_length=1, max_length=512)]
 State = Literal["live", "deleted", "spilled", "orphan"]
-Reply = TypeVar("Reply", messages.Objects, messages.Clients, messages.Segments, messages.Names)
 
 
 def link_of(request: Request) -> Link:
@@ -41,23 +35,7 @@ def link_of(request: Request) -> Link:
     return link
 
 
-# --- cursors and tags ---
-
-
-def sealed_cursor(place: str) -> str:
-    """Make an opaque cursor."""
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def opened_cursor(cursor: str) -> str:
-    """Read a cursor; ProblemError if it is none of ours."""
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError, ValueError):
-        raise ProblemError(
-            "invalid-request", "cursor: not one that a page of this list gave as `next`"
-        ) from None
+# --- tags ---
 
 
 def tagged(request: Request, model: BaseModel) -> Response:
@@ -77,37 +55,13 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 }
 
 
-async def page(
-    request: Request,
-    cursor: str,
-    limit: int,
-    ask: Callable[[str, int], messages.REQUESTS],
-    answer: type[Reply],
-    make: Callable[[Any], BaseModel],
-    model: Any,
-) -> Response:
-    """Collect a page: the daemon gives fewer items at a time, so that nobody waits for long."""
-    link = link_of(request)
-    place = opened_cursor(cursor)
-    items: list[BaseModel] = []
-    for _ in range(ASKS_MAX):
-        reply = await link.ask(ask(place, limit - len(items)), answer)
-        items += [make(item) for item in reply.items]
-        place = reply.cursor
-        if not place or len(items) >= limit:
-            break
-    found = model(items=items, next=sealed_cursor(place) if place else None)
-    return tagged(request, found)
-
-
 # --- routes ---
 
 
 @router.get("/status", response_model=schemas.Status, responses=NOT_MODIFIED)
 async def status(request: Request) -> Response:
     """Tell about the daemon and the store as a whole."""
-    told = await link_of(request).ask(messages.AskStatus(), messages.Status)
-    return tagged(request, schemas.Status.of(told))
+    return tagged(request, await lists.status(link_of(request)))
 
 
 @router.get("/objects", response_model=schemas.Page[schemas.ObjectSummary], responses=NOT_MODIFIED)
@@ -118,15 +72,8 @@ async def objects(
     state: Annotated[State | None, Query(description="only those")] = None,
 ) -> Response:
     """List images, in the order of their places in memory. What is put meanwhile may be missed."""
-    return await page(
-        request,
-        cursor,
-        limit,
-        lambda at, room: messages.AskObjects(cursor=at, limit=room, state=state or ""),
-        messages.Objects,
-        schemas.ObjectSummary.of,
-        schemas.Page[schemas.ObjectSummary],
-    )
+    filters = lists.Filters(state=state)
+    return tagged(request, await lists.objects(link_of(request), filters, cursor, limit))
 
 
 @router.get(
@@ -136,42 +83,41 @@ async def objects(
 )
 async def one_object(request: Request, handle: HandleText) -> Response:
     """Tell about one image; 410 says how it went."""
-    packed = bytes(Handle.from_text(handle))
-    link = link_of(request)
-    told = await link.ask(messages.AskObject(handle=packed), messages.OneObject)
-    why = await link.ask(messages.Explain(handle=packed), messages.Text)
-    detail = schemas.ObjectDetail.of(
-        told.item, readers=list(told.item.readers), explanation=why.text
-    )
-    return tagged(request, detail)
+    return tagged(request, await lists.one_object(link_of(request), handle))
 
 
 @router.get("/clients", response_model=schemas.Page[schemas.Client], responses=NOT_MODIFIED)
 async def clients(request: Request, cursor: Cursor = "", limit: Limit = 100) -> Response:
     """List processes with a session, in the order in which they came."""
-    return await page(
-        request,
-        cursor,
-        limit,
-        lambda at, room: messages.AskClients(cursor=at, limit=room),
-        messages.Clients,
-        schemas.Client.of,
-        schemas.Page[schemas.Client],
-    )
+    return tagged(request, await lists.clients(link_of(request), cursor, limit))
+
+
+@router.get(
+    "/clients/{session}",
+    response_model=schemas.ClientDetail,
+    responses={**NOT_MODIFIED, **documented("client-unknown")},
+)
+async def one_client(request: Request, session: Number) -> Response:
+    """Tell about one process, its segments and the images that it leases."""
+    return tagged(request, await lists.one_client(link_of(request), session))
 
 
 @router.get("/segments", response_model=schemas.Page[schemas.Segment], responses=NOT_MODIFIED)
 async def segments(request: Request, cursor: Cursor = "", limit: Limit = 100) -> Response:
-    """List segments; each is walked for it."""
-    return await page(
-        request,
-        cursor,
-        limit,
-        lambda at, room: messages.AskSegments(cursor=at, limit=room),
-        messages.Segments,
-        schemas.Segment.of,
-        schemas.Page[schemas.Segment],
-    )
+    """List segments and what is in them."""
+    return tagged(request, await lists.segments(link_of(request), cursor, limit))
+
+
+@router.get(
+    "/segments/{segment}/blocks",
+    response_model=schemas.Blocks,
+    responses={**NOT_MODIFIED, **documented("segment-unknown")},
+)
+async def blocks(
+    request: Request, segment: Number, cursor: Cursor = "", limit: BlockLimit = 2000
+) -> Response:
+    """Tell what is where in a segment. Of a large one, small neighbours are told as one run."""
+    return tagged(request, await lists.blocks(link_of(request), segment, cursor, limit))
 
 
 @router.get("/names", response_model=schemas.Page[schemas.Name], responses=NOT_MODIFIED)
@@ -182,12 +128,14 @@ async def names(
     limit: Limit = 100,
 ) -> Response:
     """List bound names in their order."""
-    return await page(
-        request,
-        cursor,
-        limit,
-        lambda at, room: messages.AskNames(prefix=prefix, cursor=at, limit=room),
-        messages.Names,
-        schemas.Name.of,
-        schemas.Page[schemas.Name],
-    )
+    return tagged(request, await lists.names(link_of(request), prefix, cursor, limit))
+
+
+@router.get(
+    "/names/{name:path}/history",
+    response_model=schemas.History,
+    responses={**NOT_MODIFIED, **documented("name-unknown")},
+)
+async def history(request: Request, name: NameText) -> Response:
+    """Tell what a name was bound to lately, as far as the daemon that runs has seen it."""
+    return tagged(request, await lists.history(link_of(request), name))

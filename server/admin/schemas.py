@@ -1,14 +1,23 @@
 """What the API gives, as OpenAPI sees it, and how it is made of the daemon's messages."""
 
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from icehouse.server.admin import processes
 from icehouse.store.handle import Handle
 from icehouse.store.wire import messages
 
 Item = TypeVar("Item")
+
+
+IMAGE_MAGIC = b"IH"
+
+
+def text_of(handle: bytes) -> str:
+    """Write a handle."""
+    return str(Handle.from_bytes(handle))
 
 
 def at(seconds: float) -> datetime:
@@ -105,10 +114,10 @@ class ObjectSummary(Model):
     segment: int
 
     @classmethod
-    def of(cls, told: messages.Object, **more: object) -> "ObjectSummary":
+    def of(cls, told: messages.Object, **more: object) -> Self:
         """Make it of a message."""
         return cls(
-            handle=str(Handle.from_bytes(told.handle)),
+            handle=text_of(told.handle),
             size=told.size,
             block=told.block,
             type=told.type,
@@ -135,11 +144,71 @@ class ObjectSummary(Model):
 FAR_NS = 253_402_300_799 * 10**9
 
 
+class Process(Model):
+    """A process as this machine sees it. Who has ended, or is hidden, has no command and no age."""
+
+    pid: int | None
+    uid: int
+    command: str | None = Field(description="its command line, 200 characters of it at most")
+    age_seconds: float | None = Field(description="since it was started")
+
+    @classmethod
+    def at(cls, pid: int, uid: int) -> "Process":
+        """Look at a process."""
+        seen = processes.see(pid)
+        return cls(pid=pid or None, uid=uid, command=seen.command, age_seconds=seen.age_seconds)
+
+
+class Holder(Process):
+    """A process that reads an image."""
+
+    session: int
+    leases: int = Field(description="of this image")
+
+    @classmethod
+    def of(cls, pid: int, uid: int, session: int, leases: int) -> "Holder":
+        """Look at a process that the daemon has told of."""
+        seen = processes.see(pid)
+        return cls(
+            pid=pid or None,
+            uid=uid,
+            command=seen.command,
+            age_seconds=seen.age_seconds,
+            session=session,
+            leases=leases,
+        )
+
+
 class ObjectDetail(ObjectSummary):
     """One image, with what takes longer to find out."""
 
     readers: list[int] = Field(description="pids of the processes that lease it")
     explanation: str = Field(description="why it is alive, in sentences, one a line")
+    holders: list[Holder] = Field(description="the processes that lease it, 64 at most")
+    producer: Process
+    links_to: list[str] = Field(description="handles of images that it links to, 256 at most")
+    linked_from: list[str] = Field(
+        description="handles of images that link to it, as far as they were found; `linked` counts"
+    )
+    version: int | None = Field(description="of the image format; null: not readable")
+    flags: int | None = Field(description="of the image's header")
+
+    @classmethod
+    def with_all(cls, told: messages.Object, explanation: str) -> "ObjectDetail":
+        """Make it of a message; looks at processes."""
+        readers = list(told.readers)
+        head = told.header
+        return cls.of(
+            told,
+            readers=readers,
+            explanation=explanation,
+            holders=[Holder.of(*holder) for holder in told.holders],
+            producer=Process.at(told.pid, told.uid),
+            links_to=[text_of(handle) for handle in told.links_to],
+            linked_from=[text_of(handle) for handle in told.linked_from],
+            version=head[2] if head[:2] == IMAGE_MAGIC else None,
+            flags=head[3] if head[:2] == IMAGE_MAGIC else None,
+        )
 
 
 class Client(Model):
@@ -163,11 +232,23 @@ class Client(Model):
     opens: int
     maps: int
     fulls: int
+    command: str | None = Field(description="its command line, 200 characters of it at most")
+    age_seconds: float | None = Field(description="since it was started")
+    puts_per_second: float | None = Field(description="over the last seconds; null: not known yet")
+    gets_per_second: float | None
 
     @classmethod
-    def of(cls, told: messages.Client) -> "Client":
-        """Make it of a message."""
+    def of(
+        cls, told: messages.Client, rates: tuple[float, float] | None = None, **more: object
+    ) -> Self:
+        """Make it of a message; looks at the process."""
+        seen = processes.see(told.pid)
+        puts, gets = rates or (None, None)
         return cls(
+            command=seen.command,
+            age_seconds=seen.age_seconds,
+            puts_per_second=puts,
+            gets_per_second=gets,
             session=told.session,
             pid=told.pid,
             uid=told.uid,
@@ -186,7 +267,15 @@ class Client(Model):
             opens=told.opens,
             maps=told.maps,
             fulls=told.fulls,
+            **more,
         )
+
+
+class ClientDetail(Client):
+    """One process, with what it has."""
+
+    granted: list[int] = Field(description="ids of its segments, 1,000 at most")
+    leased: list[str] = Field(description="handles of images that it leases, 256 at most")
 
 
 class Segment(Model):
@@ -230,6 +319,39 @@ class Segment(Model):
         )
 
 
+class Block(Model):
+    """A run of bytes of a segment."""
+
+    offset: int
+    bytes: int
+    state: str = Field(description="live, dying, free, spilled; mixed: several small ones")
+    objects: int = Field(description="images in it")
+    live_bytes: int
+    dying_bytes: int
+    handle: str | None = Field(description="if it is one image")
+    size: int | None = Field(description="of that image")
+
+    @classmethod
+    def of(cls, told: messages.Block, *, spilled: bool) -> "Block":
+        """Make it of a message."""
+        return cls(
+            offset=told.offset,
+            bytes=told.length,
+            state="spilled" if spilled and told.state == "live" else told.state,
+            objects=told.objects,
+            live_bytes=told.live_bytes,
+            dying_bytes=told.dying_bytes,
+            handle=text_of(told.handle) if told.handle else None,
+            size=told.size if told.handle else None,
+        )
+
+
+class Blocks(Page[Block]):
+    """What is where in a segment; small neighbours are told together."""
+
+    segment: Segment
+
+
 class Name(Model):
     """One bound name."""
 
@@ -240,5 +362,45 @@ class Name(Model):
     @classmethod
     def of(cls, told: messages.Name) -> "Name":
         """Make it of a message."""
-        handle = str(Handle.from_bytes(told.handle))
-        return cls(name=told.name, handle=handle, version=told.version)
+        return cls(name=told.name, handle=text_of(told.handle), version=told.version)
+
+
+class NameVersion(Model):
+    """What a name was bound to once."""
+
+    version: int
+    handle: str | None = Field(description="null: it was unbound")
+    at: datetime
+    pid: int | None = Field(description="who bound it; null: the daemon, with the image's end")
+    command: str | None
+
+
+class History(Model):
+    """The last versions of a name, newest first. The daemon forgets them when it ends."""
+
+    name: str
+    handle: str | None = Field(description="what it is bound to now; null: nothing")
+    version: int
+    complete: bool = Field(description="false: older versions are not known")
+    items: list[NameVersion] = Field(description="32 at most")
+
+    @classmethod
+    def of(cls, told: messages.History) -> "History":
+        """Make it of a message; looks at processes."""
+        items = [
+            NameVersion(
+                version=item.version,
+                handle=text_of(item.handle) if item.handle else None,
+                at=at(item.at),
+                pid=item.pid or None,
+                command=processes.command_of(item.pid) if item.pid else None,
+            )
+            for item in reversed(told.items)
+        ]
+        return cls(
+            name=told.name,
+            handle=text_of(told.handle) if told.handle else None,
+            version=told.version,
+            complete=told.complete,
+            items=items,
+        )

@@ -51,12 +51,47 @@ class AskMetrics(Request, tag="metrics"):
     """Everything that is counted and measured; admins."""
 
 
-class AskObjects(Request, tag="objects"):
-    """Images in the order of their places; dying ones too. `state` picks those of one state."""
+class Select(Request):
+    """Which images are wanted. What has its default picks nothing out.
+
+    `type` may end with `*`; `name` is the beginning of one of its names; `pid`, `uid` and `session`
+    are of the producer. Bounds are inclusive; 0 is none.
+    """
 
     cursor: str = ""
     limit: int = 100
     state: str = ""
+    type: str = ""
+    name: str = ""
+    pid: int = 0
+    uid: int | None = None
+    session: int = 0
+    min_size: int = 0
+    max_size: int = 0
+    min_created_ns: int = 0
+    max_created_ns: int = 0
+
+
+class AskObjects(Select, tag="objects"):
+    """Images in the order of their places; dying ones too. With `name` in the order of names."""
+
+
+class AskKeys(Select, tag="keys"):
+    """Some of the places in memory: the first `limit` there in the order `sort`.
+
+    Whoever asks merges these, and says with `before` (a key and a place) what is good enough by
+    now, with `after` what is known already.
+    """
+
+    sort: str = "size"
+    after: tuple[int, int] | None = None
+    before: tuple[int, int] | None = None
+
+
+class AskSome(Request, tag="some"):
+    """Images by their handles, LIMIT_MAX at most; those that are gone are left out."""
+
+    handles: list[bytes] = []
 
 
 class AskObject(Request, tag="object"):
@@ -85,6 +120,33 @@ class AskNames(Request, tag="names"):
     prefix: str = ""
     cursor: str = ""
     limit: int = 100
+
+
+class AskHistory(Request, tag="history"):
+    """The last versions of a name."""
+
+    name: str = ""
+
+
+class AskClient(Request, tag="client"):
+    """One connected process; admins."""
+
+    session: int = 0
+
+
+class AskSegment(Request, tag="segment"):
+    """One segment; admins."""
+
+    segment: int = 0
+
+
+class AskBlocks(Request, tag="blocks"):
+    """What is where in a segment; runs of less than `grain` bytes are told together; admins."""
+
+    segment: int = 0
+    grain: int = 0
+    cursor: str = ""
+    limit: int = LIMIT_MAX
 
 
 class Watch(Request, tag="watch"):
@@ -239,7 +301,14 @@ class Object(msgspec.Struct, omit_defaults=True):
     segment: int = 0
     session: int = 0
     readers: tuple[int, ...] = ()
-    """Processes that lease it; told of one object, not in lists."""
+    """Processes that lease it; this and all below is told of one object, not in lists."""
+    holders: tuple[tuple[int, int, int, int], ...] = ()
+    """Of each process that leases it: pid, uid, session, how many leases."""
+    links_to: tuple[bytes, ...] = ()
+    linked_from: tuple[bytes, ...] = ()
+    """What links to it, as far as that was found; `linked` counts all."""
+    header: bytes = b""
+    """The 16 bytes of its header that are the image's own."""
 
 
 class Client(msgspec.Struct, omit_defaults=True):
@@ -294,10 +363,42 @@ class Name(msgspec.Struct):
     version: int
 
 
+class NameVersion(msgspec.Struct):
+    """What a name was bound to (no handle: to nothing), since when, and by whom (0: the daemon)."""
+
+    version: int
+    handle: bytes
+    at: float
+    pid: int
+
+
+class Block(msgspec.Struct, omit_defaults=True):
+    """A run of bytes of a segment: one image, free, or several small ones."""
+
+    offset: int
+    length: int
+    state: str
+    objects: int = 0
+    live_bytes: int = 0
+    dying_bytes: int = 0
+    handle: bytes = b""
+    size: int = 0
+
+
 class Objects(Reply, tag="objects"):
     """Some images, and where to go on; no cursor: that was all."""
 
     items: list[Object] = []
+    cursor: str = ""
+
+
+class Keys(Reply, tag="keys"):
+    """Keys, locators and nonces, 8 bytes each, in order; and where to go on.
+
+    Keys are to be compared: smaller ones come first, whatever the order.
+    """
+
+    keys: bytes = b""
     cursor: str = ""
 
 
@@ -328,6 +429,31 @@ class Names(Reply, tag="names"):
     cursor: str = ""
 
 
+class History(Reply, tag="history"):
+    """Answers history: the last versions of a name, oldest first, as far as they are known."""
+
+    name: str = ""
+    handle: bytes = b""
+    version: int = 0
+    complete: bool = False
+    items: list[NameVersion] = []
+
+
+class Blocks(Reply, tag="blocks"):
+    """Some runs of a segment, and where to go on."""
+
+    items: list[Block] = []
+    cursor: str = ""
+
+
+class OneClient(Reply, tag="client", kw_only=True):
+    """Answers for one process: also ids of its segments and handles that it leases."""
+
+    item: Client
+    granted: list[int] = []
+    leased: list[bytes] = []
+
+
 class Metrics(Reply, tag="metrics"):
     """Gauges are so now; counters grow while the daemon runs, by the label that each has."""
 
@@ -344,10 +470,16 @@ REQUESTS: TypeAlias = (
     | AskStatus
     | AskMetrics
     | AskObjects
+    | AskKeys
+    | AskSome
     | AskObject
     | AskClients
     | AskSegments
     | AskNames
+    | AskHistory
+    | AskClient
+    | AskSegment
+    | AskBlocks
     | Watch
     | Unwatch
     | Delete
@@ -366,9 +498,13 @@ REPLIES: TypeAlias = (
     | Changed
     | Status
     | Objects
+    | Keys
     | OneObject
     | Clients
     | Segments
     | Names
+    | History
+    | Blocks
+    | OneClient
     | Metrics
 )
