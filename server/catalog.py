@@ -5,21 +5,15 @@ For the daemon's loop alone, but for make_file(), which takes long and is called
 
 import contextlib
 import os
-import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from icehouse.native._arena import ffi, lib
 from icehouse.server.frames import PAGE_COUNTERS, Figures, Handle, RefusedError, Result
 from icehouse.server.keys import SegmentKey
+from icehouse.server.scans import EVERYTHING, RUN, STATS, Run, Scan
 
-EVERYTHING = 2**64 - 1
 BATCH = 1024
-# An ih_stat, as far as it is read here.
-STAT = struct.Struct("QQQQQIIII???16s")
-STAT_PAD = ffi.sizeof("ih_stat") - STAT.size
-STATS = struct.Struct(f"{STAT.format}{STAT_PAD}x")
-RUN = struct.Struct("QQQQQQQQII")
 FREED_BATCH = 4096
 
 
@@ -149,37 +143,6 @@ def is_sealed(fd: int) -> bool:
 def default_capacity() -> int:
     """Give half of the cgroup's limit, or of the machine's memory."""
     return int(lib.ih_default_capacity())
-
-
-class Scan(NamedTuple):
-    """What ih_catalog_scan() looks for; all bounds are inclusive."""
-
-    size_min: int = 0
-    size_max: int = EVERYTHING
-    created_min: int = 0
-    created_max: int = EVERYTHING
-    roots: tuple[int, int, int, int] = (EVERYTHING,) * 4
-    segments: tuple[int, ...] | None = None
-    """Ids, ascending; None: all."""
-    living: int = 0
-    dying: int = 0
-    sort: int = 0
-    after: tuple[int, int] = (0, 0)
-    before: tuple[int, int] = (EVERYTHING, EVERYTHING)
-
-
-class Run(NamedTuple):
-    """A run of bytes of a segment."""
-
-    offset: int
-    bytes: int
-    images: int
-    live_bytes: int
-    dying_bytes: int
-    size: int
-    locator: int
-    nonce: int
-    state: int
 
 
 class Catalog:

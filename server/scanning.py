@@ -12,8 +12,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from icehouse.server import kinds, telling
-from icehouse.server.catalog import EVERYTHING, Scan, Stat
+from icehouse.server.catalog import Stat
 from icehouse.server.frames import Handle, RefusedError, Result, is_cell
+from icehouse.server.scans import EVERYTHING, Scan
 from icehouse.store.wire import messages
 
 if TYPE_CHECKING:

@@ -144,13 +144,13 @@ enum {
 };
 typedef struct {
     uint64_t size_min, size_max, created_min, created_max;
-    uint64_t roots[4];         /* a bit for each kind of root */
-    const uint64_t *segments;  /* ids, ascending: no others; NULL: all */
+    uint64_t roots[4];        /* a bit for each kind of root */
+    const uint64_t *segments; /* ids, ascending: no others; NULL: all */
     uint64_t segments_count;
-    uint64_t end;              /* no places after this one */
-    uint32_t living, dying;    /* in segments of which classes */
-    uint32_t sort;             /* IH_BY_* */
-    bool best;                 /* not the first `room` of them, but the best, in no order */
+    uint64_t end;           /* no places after this one */
+    uint32_t living, dying; /* in segments of which classes */
+    uint32_t sort;          /* IH_BY_* */
+    bool best;              /* not the first `room` of them, but the best, in no order */
     /* Unless by place: keys that come after the one and before the other. A key is the size or
      * time, UINT64_MAX minus it where it is sorted down; equal ones go by their places. */
     uint64_t after_key, after_place, before_key, before_place;

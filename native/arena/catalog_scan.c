@@ -305,9 +305,9 @@ ih_result ih_catalog_runs(ih_catalog *catalog, uint64_t id, uint64_t grain, uint
                  .until = ih_os_exact_ns() + ns_max};
     ih_record_walk_from(record, (uint32_t)(m.at >> IH_UNIT_SHIFT), map_image, &m);
     if (!m.stopped)
-        add_run(&m, &(ih_run){.offset = m.at,
-                              .bytes = end > m.at ? end - m.at : 0,
-                              .state = IH_RUN_FREE});
+        add_run(
+            &m,
+            &(ih_run){.offset = m.at, .bytes = end > m.at ? end - m.at : 0, .state = IH_RUN_FREE});
     flush_run(&m);
     *room = m.count;
     *cursor = m.stopped ? m.at : 0;

@@ -385,8 +385,7 @@ size_t ih_family_leases_of(const ih_family *family, uint32_t member, uint64_t *l
         if (__atomic_load_n(&owners(family)[i], __ATOMIC_ACQUIRE) != member)
             continue;
         for (uint32_t j = 0; j < IH_SLOTS && found < room; j++) {
-            uint64_t locator =
-                __atomic_load_n(slot_at(family, i * IH_SLOTS + j), __ATOMIC_ACQUIRE);
+            uint64_t locator = __atomic_load_n(slot_at(family, i * IH_SLOTS + j), __ATOMIC_ACQUIRE);
             if (locator != 0)
                 locators[found++] = locator;
         }
