@@ -212,9 +212,19 @@ class Daemon:
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         """Send the daemon proper a signal and return its pid."""
-        pid = wait_until(self.daemon_pid, "a daemon to kill")
-        os.kill(pid, number)
-        return int(pid)
+
+        def signalled() -> int | None:
+            pid = self.daemon_pid()
+            if pid is None:
+                return None
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                # It was dying of the signal before, and its successor is to come.
+                return None
+            return pid
+
+        return int(wait_until(signalled, "a daemon to kill"))
 
     def wait_for_another(self, than: int) -> int:
         """Wait until the keeper has started another daemon than this one, and return its pid."""
