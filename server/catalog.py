@@ -70,6 +70,20 @@ class Totals(NamedTuple):
     largest_free: int
 
 
+class Measured(NamedTuple):
+    """What measure() gives; lists are in the order of the enumerations of catalog.h."""
+
+    segments: list[int]
+    objects: list[int]
+    object_bytes: list[int]
+    free_bytes: int
+    free_runs: int
+    largest_free: int
+    longest_runs_bytes: int
+    queued: int
+    ring: int
+
+
 def check(result: int, error: Any, attempt: str) -> None:
     """Raise what a result other than IH_OK means."""
     if result == Result.OK:
@@ -160,6 +174,7 @@ class Catalog:
         self._dying = ffi.new("bool *")
         self._u64 = ffi.new("uint64_t *")
         self._size = ffi.new("size_t *")
+        self._ages = ffi.new("ih_lease_ages *")
         self._batch = ffi.new("ih_stat[]", BATCH)
         self._scan = ffi.new("ih_scan *")
         self._freed = ffi.new("ih_handle[]", FREED_BATCH)
@@ -322,6 +337,11 @@ class Catalog:
         return bool(
             lib.ih_catalog_find(self._catalog, self._at(handle), self._stat, ffi.NULL) == Result.OK
         )
+
+    def size(self, handle: Handle) -> int:
+        """Bytes of an image that lives; 0: there is none."""
+        result = lib.ih_catalog_find(self._catalog, self._at(handle), self._stat, ffi.NULL)
+        return int(self._stat.size) if result == Result.OK else 0
 
     def lessees(self, locator: int, room: int = 64) -> tuple[int, list[tuple[int, int]]]:
         """How many processes lease an image; families and members of some of them."""
@@ -487,6 +507,34 @@ class Catalog:
         out = ffi.new("ih_catalog_totals *")
         lib.ih_catalog_total(self._catalog, out)
         return Totals(*(getattr(out, field) for field in Totals._fields))
+
+    def measure(self) -> Measured:
+        """Measure without a walk: O(segments), a few words of each."""
+        out = ffi.new("ih_catalog_figures *")
+        lib.ih_catalog_measure(self._catalog, out)
+        return Measured(
+            segments=ffi.unpack(out.segments, 4),
+            objects=ffi.unpack(out.objects, 4),
+            object_bytes=ffi.unpack(out.object_bytes, 4),
+            free_bytes=out.free_bytes,
+            free_runs=out.free_runs,
+            largest_free=out.largest_free,
+            longest_runs_bytes=out.longest_runs_bytes,
+            queued=out.queued,
+            ring=out.ring,
+        )
+
+    def counter_sums(self) -> list[int]:
+        """Sum up page_counters() of all sessions."""
+        out = ffi.new("uint64_t[]", PAGE_COUNTERS)
+        lib.ih_catalog_counter_sums(self._catalog, out)
+        return ffi.unpack(out, PAGE_COUNTERS)  # type: ignore[no-any-return] # as cffi has it
+
+    def lease_ages(self, family: int, now: int, room: int) -> tuple[list[int], int] | None:
+        """Look at some more of a lease table: its leases by age and the oldest's; None: go on."""
+        if not lib.ih_catalog_lease_ages(self._catalog, family, now, room, self._ages):
+            return None
+        return ffi.unpack(self._ages.leases, len(self._ages.leases)), int(self._ages.oldest)
 
     def check(self, *, honest: bool) -> str:
         """Check every invariant; the first violation, or nothing."""

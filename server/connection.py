@@ -108,6 +108,7 @@ class Connection:
         self.pid, self.uid, self.gid, self.groups = peer_of(sock)
         self.role = 0
         self.opened = time.monotonic()
+        self._began = 0.0
         self.family: Family | None = None
         self.is_closed = False
         self._rest = b""
@@ -180,9 +181,13 @@ class Connection:
                     self.readers.leave()
                 break
             turn -= 1
+            began = time.perf_counter()
             waiting = family.receive(data[start : start + size])
             start += size
-            if waiting is not None:
+            if waiting is None:
+                self.counters.request_times.note(time.perf_counter() - began)
+            else:
+                self._began = began
                 self._pause_reading()
                 self._task = self.loop.create_task(waiting)
                 self._task.add_done_callback(self._done)
@@ -201,6 +206,7 @@ class Connection:
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._task = None
+        self.counters.request_times.note(time.perf_counter() - self._began)
         if task.cancelled():
             self.close("the daemon stops")
             return

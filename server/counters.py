@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from icehouse.server.frames import PAGE_COUNTERS
+from icehouse.server.timing import Timing
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class Counters:
     dead_clients: int = 0
     reclaimed_images: int = 0
     reclaimed_bytes_of_dead: int = 0
+    """At once, and later, as what they left in their segments goes."""
     grants: int = 0
     granted_bytes: int = 0
     reused_segments: int = 0
@@ -41,5 +43,11 @@ class Counters:
     spill_failures: Counter[str] = field(default_factory=Counter)
     corruptions: int = 0
     recovered_segments: int = 0
+    request_times: Timing = field(default_factory=Timing)
+    """Of both families, from the frame to the reply."""
+    loop_delays: Timing = field(default_factory=Timing)
+    """How late the loop came to its tick: what a request waits at the worst."""
+    reclaim_times: Timing = field(default_factory=Timing)
+    """Of taking back what a dead process had."""
     dead_puts: list[int] = field(default_factory=lambda: [0] * PAGE_COUNTERS)
     """puts, put_bytes, opens, maps, fulls of sessions that have gone."""

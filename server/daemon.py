@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 
 from icehouse.server import frames, telling
+from icehouse.server.ages import LeaseAges
 from icehouse.server.config import Config
 from icehouse.server.connection import Connection, Family
 from icehouse.server.control import Control
@@ -50,9 +51,12 @@ class Daemon(Reports):
         self.listener: socket.socket | None = None
         self._accepting = False
         self._ticker: asyncio.TimerHandle | None = None
+        # When the loop should come to the next tick.
+        self._due = 0.0
         self._expiry: asyncio.TimerHandle | None = None
         self.measures = Measures(self)
         super().__init__(config, keeper, log)
+        self.lease_ages = LeaseAges(self.catalog, self.sessions)
 
     # --- life ---
 
@@ -148,7 +152,11 @@ class Daemon(Reports):
 
     def _tick(self) -> None:
         assert self.loop is not None
-        self._ticker = self.loop.call_later(TICK, self._tick)
+        now = self.loop.time()
+        if self._due:
+            self.counters.loop_delays.note(max(0.0, now - self._due))
+        self._due = now + TICK
+        self._ticker = self.loop.call_at(self._due, self._tick)
         try:
             self.tick()
         except Exception as error:
@@ -167,6 +175,7 @@ class Daemon(Reports):
             self.room.sample()
         self.reaper.tick()
         self.reclaimer.wake()
+        self.lease_ages.go_on()
         self.schedule_expiry()
 
     def schedule_expiry(self) -> None:

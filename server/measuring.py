@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from icehouse.server import telling
+from icehouse.server.catalog import Measured
 from icehouse.server.config import default_capacity
 from icehouse.server.frames import PUT_SIZES
 from icehouse.store.wire import messages
@@ -14,11 +15,15 @@ from icehouse.store.wire import messages
 if TYPE_CHECKING:
     from icehouse.server.daemon import Daemon
 
-# Everything is walked for it, so one answer serves everybody who asks within this time.
+# One answer serves everybody who asks within this time.
 FRESH_SECONDS = 1.0
 SUMS = ("puts", "put_bytes", "opens", "maps", "fulls")
 # Sizes of images that clients put; the last count is of all that are larger.
 SIZE_BOUNDS = [128 << 2 * i for i in range(PUT_SIZES - 1)]
+
+# In the order of catalog.h.
+STATES = ("live", "unowned", "spilled", "deleted")
+SEGMENT_STATES = ("granted", "warm", "spilled", "retired")
 
 Labelled = dict[str, dict[str, float]]
 
@@ -34,65 +39,59 @@ class Measures:
     def take(self) -> messages.Metrics:
         """Measure, unless that was done just now."""
         if time.monotonic() - self._at >= FRESH_SECONDS:
-            self._last = measure(self._daemon)
+            daemon = self._daemon
+            # What producers have given back meanwhile is free.
+            daemon.reclaimer.step(force=False)
+            daemon.lease_ages.go_on()
+            self._last = measure(daemon)
             self._at = time.monotonic()
         return self._last
 
 
-def by_state(
-    daemon: "Daemon", live: int, live_bytes: int, dying: int, dying_bytes: int
-) -> Labelled:
-    """Count images and their bytes by state: those that nobody produces any more by segments."""
-    counts: dict[str, float] = {"live": live, "spilled": 0, "unowned": 0, "deleted": dying}
-    sizes: dict[str, float] = {
-        "live": live_bytes,
-        "spilled": 0,
-        "unowned": 0,
-        "deleted": dying_bytes,
-    }
-    for number, segment in daemon.segments.by_id.items():
-        state = telling.segment_state(daemon, segment)
-        if state not in ("spilled", "retired"):
-            continue
-        content = daemon.catalog.content(number)
-        label = "spilled" if state == "spilled" else "unowned"
-        counts[label] += content.images
-        sizes[label] += content.image_bytes
-        counts["live"] -= content.images
-        sizes["live"] -= content.image_bytes
-    return {"objects": counts, "object_bytes": sizes}
-
-
 def gauges(daemon: "Daemon") -> tuple[dict[str, float], Labelled]:
-    """Measure what goes up and down."""
-    totals = daemon.catalog.total()
+    """Measure what goes up and down. O(segments)."""
+    found = daemon.catalog.measure()
     kept = daemon.segments
     open_now, open_most = telling.descriptors()
-    states: dict[str, float] = {"granted": 0, "warm": 0, "spilled": 0, "retired": 0}
-    for segment in kept.by_id.values():
-        states[telling.segment_state(daemon, segment)] += 1
+    leases, old, oldest = daemon.lease_ages.told()
+    names, sizes = daemon.names.namespaces.told()
     plain: dict[str, float] = {
         "capacity_bytes": daemon.config.capacity,
         "committed_bytes": kept.committed,
-        "used_bytes": totals.image_bytes + totals.dying_bytes,
-        "free_bytes": totals.free_bytes,
-        "largest_free_bytes": totals.largest_free,
+        "used_bytes": sum(found.object_bytes),
+        "free_bytes": found.free_bytes,
+        "free_runs": found.free_runs,
+        "largest_free_bytes": found.largest_free,
+        "fragmentation": fragmentation(found),
         "warm_bytes": kept.warm_bytes,
         "spilled_bytes": kept.spilled_bytes,
-        "leases": totals.leases,
+        "waiting_bytes": sum(map(daemon.catalog.waiting, daemon.sessions.by_id)),
+        "leases": leases,
+        "oldest_lease": oldest,
         "names": daemon.names.bound,
         "clients": len(daemon.sessions.by_id),
         "connections": len(daemon.connections),
-        "reclaim_queue": totals.queued + totals.ring,
+        "reclaim_queue": found.queued + found.ring,
         "descriptors": open_now,
         "descriptors_limit": open_most,
         "memory_bytes": telling.memory(),
         # The default is half of what the cgroup or the machine allows.
         "memory_limit_bytes": 2 * default_capacity(),
     }
-    labelled = by_state(daemon, totals.images, totals.image_bytes, totals.dying, totals.dying_bytes)
-    labelled["segments"] = states
+    labelled: Labelled = {
+        "objects": dict(zip(STATES, found.objects, strict=True)),
+        "object_bytes": dict(zip(STATES, found.object_bytes, strict=True)),
+        "segments": dict(zip(SEGMENT_STATES, found.segments, strict=True)),
+        "old_leases": old,
+        "namespace_names": names,
+        "namespace_bytes": sizes,
+    }
     return plain, labelled
+
+
+def fragmentation(found: Measured) -> float:
+    """Give how much of the free memory lies outside the longest free run of its segment, 0 to 1."""
+    return 1.0 - found.longest_runs_bytes / found.free_bytes if found.free_bytes else 0.0
 
 
 def counters(daemon: "Daemon", clients: list[int]) -> dict[str, dict[str, int]]:
@@ -114,6 +113,8 @@ def counters(daemon: "Daemon", clients: list[int]) -> dict[str, dict[str, int]]:
         "allocation_failures": dict(counted.allocation_failures),
         "dead_clients": {"": counted.dead_clients},
         "dead_client_bytes": {"": counted.reclaimed_bytes_of_dead},
+        "recovered_segments": {"": counted.recovered_segments},
+        "resumed_sessions": {"": counted.resumed},
         "reclaimed_images": {"": counted.reclaimed_images},
         "refused_connections": dict(counted.refused_connections),
         "connections": {"": counted.connections},
@@ -137,5 +138,10 @@ def measure(daemon: "Daemon") -> messages.Metrics:
         gauges=plain,
         labelled=labelled,
         counters=counters(daemon, clients),
-        histograms={"put_size_bytes": sizes},
+        histograms={
+            "put_size_bytes": sizes,
+            "request_seconds": daemon.counters.request_times.told(),
+            "loop_delay_seconds": daemon.counters.loop_delays.told(),
+            "reclaim_seconds": daemon.counters.reclaim_times.told(),
+        },
     )

@@ -19,6 +19,7 @@ from icehouse.server.frames import (
 from icehouse.server.history import History
 from icehouse.server.journal import Journal, Kind, Record
 from icehouse.server.keys import NumberedKey
+from icehouse.server.namespaces import Namespaces
 
 NOBODY: Handle = (0, 0)
 FIRST_NAMES = 1024
@@ -36,12 +37,15 @@ class Names:
         hold: Callable[[str, int], None],
         drop: Callable[[str], None],
         names_max: int,
+        size_of: Callable[[Handle], int],
     ) -> None:
         self.board = board
         self.journal = journal
         self.hold = hold
         self.drop = drop
         self.names_max = names_max
+        self.size_of = size_of
+        self.namespaces = Namespaces()
         self.floor = 0
         # Of every entry of the board, unbound ones (NOBODY) too: their versions count.
         self.entries: dict[str, tuple[Handle, int]] = {}
@@ -54,7 +58,13 @@ class Names:
         for name, handle, version in board.entries():
             self.entries[name] = (handle, version)
             if handle != NOBODY:
+                # Its segment is not there yet: count() counts it.
                 self._gained(name, handle)
+
+    def count(self, name: str, handle: Handle, size: int) -> None:
+        """Count a name that was found on the board, now that its image is there."""
+        others = tuple(other for other in self.of(handle) if other != name)
+        self.namespaces.gained(name, handle[0], others, size)
 
     # --- looking ---
 
@@ -139,6 +149,7 @@ class Names:
         if before != NOBODY:
             self._lost(name, before)
         if after != NOBODY:
+            self.namespaces.gained(name, after[0], self.of(after), self.size_of(after))
             self._gained(name, after)
         for watcher in tuple(self.watchers.get(name, ())):
             watcher(name, None if after == NOBODY else after, version)
@@ -150,6 +161,7 @@ class Names:
     def _lost(self, name: str, handle: Handle) -> None:
         left = tuple(other for other in self.by_image[handle[0]] if other != name)
         self.bound -= 1
+        self.namespaces.lost(name, handle[0], left)
         if left:
             self.by_image[handle[0]] = left
         else:

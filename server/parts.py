@@ -111,7 +111,12 @@ class Parts:
         self._board_reader: tuple[int, int] = (0, -1)
         self.catalog = Catalog(self.state_fd, self.state_bytes)
         self.names = Names(
-            board, self.journal, self.keeper.hold, self.keeper.drop, limits.names_max
+            board,
+            self.journal,
+            self.keeper.hold,
+            self.keeper.drop,
+            limits.names_max,
+            self.catalog.size,
         )
         self.lifetimes = Lifetimes(self.catalog, self.journal, self.names, self.counters)
         highest, self.names.floor = self.lifetimes.replay(iter(self.journal))
@@ -223,7 +228,11 @@ class Parts:
         failpoint("recover.settled")
         self.lifetimes.settle_doomed()
         for name, (handle, _) in list(self.names.entries.items()):
-            if handle != (0, 0) and not self.catalog.lives(handle):
+            if handle == (0, 0):
+                continue
+            if size := self.catalog.size(handle):
+                self.names.count(name, handle, size)
+            else:
                 # Its segment was lost, or its producer has destroyed it.
                 self.names.bind(name, None)
         self.reaper.look()

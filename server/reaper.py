@@ -60,6 +60,7 @@ class Reaper:
     def reap(self, session: Session) -> None:
         """Retire the segments of a dead session and forget it. Killed at any step, it is redone."""
         key = session.key
+        began = time.perf_counter()
         self.counters.dead_clients += 1
         connection, session.connection = session.connection, None
         if connection is not None:
@@ -71,12 +72,11 @@ class Reaper:
                 if not self.lifetimes.is_kept(handle) and self.catalog.lives(handle):
                     self.lifetimes.delete(handle, force=False, why=Why.ORPHANED)
                     failpoint("reap.fleeting")
-        before = self.segments.committed
         self.segments.retire(session.id)
         self.sessions.forget(session)
         self.reclaimer.all()
         self.reclaimer.kick()
-        self.counters.reclaimed_bytes_of_dead += max(0, before - self.segments.committed)
+        self.counters.reclaim_times.note(time.perf_counter() - began)
         for callback in self.on_dead:
             callback(session)
         self.log.info(

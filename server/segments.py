@@ -285,6 +285,8 @@ class Segments:
     def drop(self, segment: Segment) -> None:
         """Give a segment back to the system; its range says so to everybody."""
         key = segment.key
+        if key.id in self.lifetimes.retired and not key.spilled:
+            self.counters.reclaimed_bytes_of_dead += key.size
         self.catalog.drop(key.id)
         failpoint("drop.gone")
         self.forget(segment)
@@ -304,6 +306,7 @@ class Segments:
         for number in list(self.of(session)):
             segment = self.by_id[number]
             if segment.key.warm:
+                self.counters.reclaimed_bytes_of_dead += segment.key.size
                 self.drop(segment)
                 continue
             self.lifetimes.retire(number)

@@ -260,6 +260,7 @@ void ih_catalog_destroy(ih_catalog *catalog)
     ih_table_destroy(&catalog->families);
     ih_table_destroy(&catalog->sessions);
     ih_table_destroy(&catalog->holds);
+    ih_ages_destroy(catalog);
     ih_os_unmap(catalog->state, catalog->state_bytes);
     ih_os_close(catalog->state_fd);
     free(catalog->sorted);

@@ -224,6 +224,35 @@ typedef struct {
 } ih_catalog_totals;
 /* Walks everything: O(blocks + slots). */
 void ih_catalog_total(ih_catalog *catalog, ih_catalog_totals *out);
+
+/* The same for metrics: O(segments), a few words of each. What producers say of their own segments
+ * is believed as far as it could be true. */
+enum { IH_SEGMENT_GRANTED, IH_SEGMENT_WARM, IH_SEGMENT_SPILLED, IH_SEGMENT_RETIRED };
+enum { IH_OBJECTS_LIVE, IH_OBJECTS_UNOWNED, IH_OBJECTS_SPILLED, IH_OBJECTS_DELETED };
+typedef struct {
+    uint64_t segments[4];                 /* by IH_SEGMENT_* */
+    uint64_t objects[4], object_bytes[4]; /* by IH_OBJECTS_* */
+    uint64_t free_bytes, free_runs;       /* in segments that are written, as what follows */
+    uint64_t largest_free;                /* the longest run of all */
+    uint64_t longest_runs_bytes;          /* the longest run of each segment, summed up */
+    uint64_t queued, ring;
+} ih_catalog_figures;
+void ih_catalog_measure(const ih_catalog *catalog, ih_catalog_figures *out);
+/* ih_catalog_counters() of all sessions, summed up. */
+void ih_catalog_counter_sums(const ih_catalog *catalog, uint64_t *out);
+
+/* Leases by age: under a minute, 10 minutes, an hour, a day, and older. An age counts from the look
+ * that first found that image in that slot. */
+typedef struct {
+    uint64_t leases[5];
+    uint64_t oldest; /* seconds */
+} ih_lease_ages;
+/* Looks at the next `room` blocks of slots of a lease table, at `now` (seconds of any clock that
+ * does not go back). True: that was the last, and *out tells of the whole table. 8 bytes of memory
+ * a slot. */
+bool ih_catalog_lease_ages(ih_catalog *catalog, uint64_t family, uint32_t now, uint32_t room,
+                           ih_lease_ages *out);
+
 /* Every invariant that holds whatever producers do; with `honest`, also that each ordinary
  * segment's chain leads to its end. IH_CORRUPT with the first violation in `message`. */
 ih_result ih_catalog_check(ih_catalog *catalog, bool honest, char *message, size_t size);

@@ -31,6 +31,7 @@ void ih_catalog_drop_family(ih_catalog *catalog, uint64_t family)
     ih_family *found = ih_table_get(&catalog->families, family);
     if (found == NULL)
         return;
+    ih_ages_drop(catalog, family);
     ih_table_remove(&catalog->families, family);
     ih_family_destroy(found);
 }

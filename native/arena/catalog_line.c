@@ -119,6 +119,7 @@ size_t ih_line_settle(ih_catalog *catalog, ih_session *session, ih_handle *out, 
             ih_heap_sealed(&image.segment->heap, image.unit, &image.nonce, &header))
             continue;
         ih_record_clear_dying(image.segment, image.unit);
+        ih_note_undying(image.segment, image.units);
         out[told++] = (ih_handle){.locator = ih_locator(image.segment->info.id, image.unit),
                                   .nonce = image.nonce};
     }
@@ -183,6 +184,7 @@ ih_result ih_line_recover(ih_catalog *catalog, ih_session *session)
                 return IH_MEMORY;
             ih_bit_set(image.segment->held, image.unit);
             session->bytes += bytes_of(&image);
+            ih_note_dying(image.segment, image.units);
             catalog->in_line++;
         }
         *in_line(session, session->count - 1) = image;

@@ -87,6 +87,13 @@ static bool inside(const ih_record *record, uint32_t unit)
            (record->heap.kind == IH_ORDINARY || unit == record->heap.first);
 }
 
+static void leave_alive(ih_record *record, uint32_t units)
+{
+    uint64_t bytes = (uint64_t)units << IH_UNIT_SHIFT;
+    record->alive--;
+    record->alive_bytes -= bytes < record->alive_bytes ? bytes : record->alive_bytes;
+}
+
 ih_result ih_catalog_condemn(ih_catalog *catalog, ih_handle handle, ih_error *error)
 {
     ih_record *record = segment_of(catalog, handle.locator);
@@ -103,8 +110,9 @@ ih_result ih_catalog_condemn(ih_catalog *catalog, ih_handle handle, ih_error *er
     if (!ih_enqueue(catalog, record, (ih_dying_image){unit, header.units, handle.nonce}))
         return ih_fail(error, IH_MEMORY, ENOMEM, "delete an image");
     ih_record_set_dying(record, unit);
+    ih_note_dying(record, header.units);
     if (ih_is_retired(record) && record->alive > 0)
-        record->alive--;
+        leave_alive(record, header.units);
     return IH_OK;
 }
 
@@ -119,8 +127,11 @@ ih_result ih_catalog_revive(ih_catalog *catalog, ih_handle handle)
         !ih_record_sealed(record, unit, &handle.nonce, &header))
         return IH_GONE;
     ih_record_clear_dying(record, unit);
-    if (ih_is_retired(record))
+    ih_note_undying(record, header.units);
+    if (ih_is_retired(record)) {
         record->alive++;
+        record->alive_bytes += (uint64_t)header.units << IH_UNIT_SHIFT;
+    }
     return IH_OK;
 }
 
@@ -269,6 +280,7 @@ static ih_result recover_bit(ih_catalog *catalog, ih_record *record, uint32_t un
         return IH_OK;
     if (ih_record_sealed(record, unit, NULL, &header)) {
         ih_dying_image image = {unit, header.units, header.u.nonce};
+        ih_note_dying(record, header.units);
         return ih_enqueue(catalog, record, image) ? IH_OK : IH_MEMORY;
     }
     if (record->heap.kind == IH_DEDICATED)

@@ -341,12 +341,14 @@ typedef struct {
 static bool retire_image(void *context, uint32_t unit, const ih_header *header)
 {
     retiring *r = context;
-    if (!ih_record_dying(r->record, unit))
+    if (!ih_record_dying(r->record, unit)) {
         r->record->alive++;
-    else if (!ih_bit(r->record->done, unit) && !r->record->freed &&
+        r->record->alive_bytes += (uint64_t)header->units << IH_UNIT_SHIFT;
+    } else if (!ih_bit(r->record->done, unit) && !r->record->freed &&
              !ih_enqueue(r->catalog, r->record,
-                         (ih_dying_image){unit, header->units, header->u.nonce}))
+                         (ih_dying_image){unit, header->units, header->u.nonce})) {
         r->complete = false;
+    }
     return true;
 }
 
@@ -354,7 +356,7 @@ static bool retire_image(void *context, uint32_t unit, const ih_header *header)
 void ih_record_count_retired(ih_catalog *catalog, ih_record *record)
 {
     retiring r = {catalog, record, true};
-    record->alive = 0;
+    record->alive = record->alive_bytes = 0;
     ih_record_walk_from(record, 0, retire_image, &r);
     record->recount = !r.complete;
     catalog->doubtful = catalog->doubtful || record->recount;
@@ -389,7 +391,7 @@ ih_result ih_catalog_rename(ih_catalog *catalog, uint64_t id, uint64_t new_id)
     enter(catalog, record);
     /* The old image's header does not hold under the new id: its check covers the locator. */
     __atomic_store_n(record->range, new_id, __ATOMIC_RELEASE);
-    record->dying = 0;
+    record->dying = record->dying_bytes = 0;
     return IH_OK;
 }
 

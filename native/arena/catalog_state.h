@@ -65,6 +65,7 @@ typedef struct ih_record {
     bool asked, seen; /* of ih_catalog_leased() */
     uint64_t alive;   /* retired: images that live */
     uint64_t dying;   /* dying bits set: queued ones, those in line, those gone for good */
+    uint64_t alive_bytes, dying_bytes; /* of their blocks; of an ordinary segment, for figures */
     /* Images condemned and not yet known to be free of leases. `queued` and `held` have a bit for
      * each unit; an entry whose dying bit is clear was revived, and is dropped at the next scan. */
     ih_dying_image *queue;
@@ -107,6 +108,7 @@ struct ih_catalog {
     ih_table families; /* number -> ih_family */
     ih_table sessions; /* number -> ih_session */
     ih_table holds;    /* locator -> count */
+    ih_table ages;     /* family -> what was seen in its slots (catalog_measure.c) */
     ih_record *queues, *empty;
     bool doubtful;            /* some segment is to be recounted */
     uint64_t queued, in_line; /* images */
@@ -222,6 +224,22 @@ bool ih_scan_all(ih_catalog *catalog, void (*mark)(void *context, uint64_t locat
 /* The same for figures: dead members count until the next scan. */
 void ih_peek_all(const ih_catalog *catalog, void (*mark)(void *context, uint64_t locator),
                  void *context);
+
+/* What lease ages need of a family goes with it. */
+void ih_ages_drop(ih_catalog *catalog, uint64_t family);
+void ih_ages_destroy(ih_catalog *catalog);
+
+/* Figures follow an image as it begins to die and as it stops; they never go below nothing. */
+static inline void ih_note_dying(ih_record *record, uint32_t units)
+{
+    record->dying_bytes += (uint64_t)units << IH_UNIT_SHIFT;
+}
+
+static inline void ih_note_undying(ih_record *record, uint32_t units)
+{
+    uint64_t bytes = (uint64_t)units << IH_UNIT_SHIFT;
+    record->dying_bytes -= bytes < record->dying_bytes ? bytes : record->dying_bytes;
+}
 
 static inline uint64_t ih_units_bytes(const ih_record *record, uint32_t units)
 {

@@ -335,6 +335,17 @@ void ih_family_peek(const ih_family *family, void (*mark)(void *context, uint64_
     }
 }
 
+uint32_t ih_family_blocks(const ih_family *family)
+{
+    return ih_os_is_same(family->fd, &family->file) ? count_blocks(family) : 0;
+}
+
+const uint64_t *ih_family_slots(const ih_family *family, uint32_t block)
+{
+    bool taken = __atomic_load_n(&owners(family)[block], __ATOMIC_ACQUIRE) != 0;
+    return taken ? slot_at(family, block * IH_SLOTS) : NULL;
+}
+
 bool ih_family_is_alive(const ih_family *family, uint32_t member)
 {
     return !ih_os_is_same(family->fd, &family->file) ||

@@ -108,6 +108,10 @@ bool ih_family_scan(ih_family *family, void (*mark)(void *context, uint64_t loca
 /* The same for figures: looks only, at what members publish that may be dead. */
 void ih_family_peek(const ih_family *family, void (*mark)(void *context, uint64_t locator),
                     void *context);
+/* How many blocks of slots the table has; 0: it can't be read. */
+uint32_t ih_family_blocks(const ih_family *family);
+/* The IH_SLOTS slots of one of these; NULL: nobody has it. They change under the reader's hands. */
+const uint64_t *ih_family_slots(const ih_family *family, uint32_t block);
 /* Whether the member lives; 0: any of them. */
 bool ih_family_is_alive(const ih_family *family, uint32_t member);
 /* The number of a member to be. */

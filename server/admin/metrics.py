@@ -35,10 +35,18 @@ GAUGES = (
     Named("committed_bytes", "committed_bytes", "Bytes that segments take from the system."),
     Named("used_bytes", "used_bytes", "Bytes in images, deleted ones that are held included."),
     Named("free_bytes", "free_bytes", "Bytes in segments and in no image."),
+    Named("free_runs", "free_runs", "Free runs in segments that are written."),
     Named("largest_free_bytes", "largest_free_bytes", "Longest free run in a segment."),
+    Named(
+        "fragmentation",
+        "fragmentation_ratio",
+        "Free memory outside the longest free run of its segment, 0 to 1.",
+    ),
     Named("warm_bytes", "warm_bytes", "Bytes of freed segments kept for their producers."),
     Named("spilled_bytes", "spilled_bytes", "Bytes of segments in the spill folder."),
+    Named("waiting_bytes", "waiting_bytes", "Freed, and not given back by its producer yet."),
     Named("leases", "leases", "Leases that processes hold."),
+    Named("oldest_lease", "oldest_lease_seconds", "Age of the oldest lease."),
     Named("names", "names", "Names that are bound."),
     Named("clients", "clients", "Processes with a session."),
     Named("connections", "connections", "Connections of both families, the admin's included."),
@@ -68,6 +76,27 @@ LABELLED = (
         "Segments; retired: their producer has ended.",
         "state",
         ("granted", "warm", "spilled", "retired"),
+    ),
+    Named(
+        "old_leases",
+        "old_leases",
+        "Leases that are held for so long at least.",
+        "older_than",
+        ("1m", "10m", "1h", "1d"),
+    ),
+    Named(
+        "namespace_names",
+        "namespace_names",
+        "Names by what stands before their first / or dot.",
+        "namespace",
+        ("none", "other"),
+    ),
+    Named(
+        "namespace_bytes",
+        "namespace_bytes",
+        "Bytes of named objects by namespace.",
+        "namespace",
+        ("none", "other"),
     ),
 )
 RESULTS = (
@@ -113,6 +142,8 @@ COUNTERS = (
     ),
     Named("dead_clients", "dead_clients", "Processes that ended with a session."),
     Named("dead_client_bytes", "dead_client_reclaimed_bytes", "Bytes taken back from those."),
+    Named("recovered_segments", "recovered_segments", "Segments taken over from a dead daemon."),
+    Named("resumed_sessions", "resumed_sessions", "Sessions that went on with this daemon."),
     Named("reclaimed_images", "reclaimed_objects", "Deleted objects whose memory was freed."),
     Named(
         "refused_connections",
@@ -130,7 +161,20 @@ COUNTERS = (
     Named("granted_bytes", "granted_bytes", "Bytes of segments that were granted."),
     Named("binds", "binds", "Names bound or unbound."),
 )
-HISTOGRAMS = (Named("put_size_bytes", "put_size_bytes", "Sizes of the objects put."),)
+HISTOGRAMS = (
+    Named("put_size_bytes", "put_size_bytes", "Sizes of the objects put."),
+    Named("request_seconds", "request_seconds", "Requests served by the daemon."),
+    Named(
+        "loop_delay_seconds",
+        "loop_delay_seconds",
+        "How late the daemon's loop came to its tick, once a second.",
+    ),
+    Named(
+        "reclaim_seconds",
+        "dead_client_reclaim_seconds",
+        "Taking back what a process had that ended.",
+    ),
+)
 # A control round trip takes some 30 microseconds on a quiet machine.
 ROUND_TRIP_BUCKETS = (
     *(2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2),
