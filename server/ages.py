@@ -49,7 +49,8 @@ class LeaseAges:
 
     def told(self) -> tuple[int, dict[str, float], int]:
         """Give how many leases there are, how many of them are so old, and the oldest's seconds."""
-        sums = [sum(column) for column in zip(*(ages for ages, _ in self._last.values()))]
+        rows = [ages for ages, _ in self._last.values()]
+        sums = [sum(column) for column in zip(*rows, strict=True)]
         sums = sums or [0] * (len(LABELS) + 1)
         old = {label: float(sum(sums[at:])) for at, label in enumerate(LABELS, start=1)}
         return sum(sums), old, max((oldest for _, oldest in self._last.values()), default=0)

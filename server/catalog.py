@@ -80,6 +80,7 @@ class Measured(NamedTuple):
     free_runs: int
     largest_free: int
     longest_runs_bytes: int
+    returning_bytes: int
     queued: int
     ring: int
 
@@ -520,6 +521,7 @@ class Catalog:
             free_runs=out.free_runs,
             largest_free=out.largest_free,
             longest_runs_bytes=out.longest_runs_bytes,
+            returning_bytes=out.returning_bytes,
             queued=out.queued,
             ring=out.ring,
         )

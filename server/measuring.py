@@ -65,7 +65,8 @@ def gauges(daemon: "Daemon") -> tuple[dict[str, float], Labelled]:
         "fragmentation": fragmentation(found),
         "warm_bytes": kept.warm_bytes,
         "spilled_bytes": kept.spilled_bytes,
-        "waiting_bytes": sum(map(daemon.catalog.waiting, daemon.sessions.by_id)),
+        "waiting_bytes": sum(map(daemon.catalog.waiting, daemon.sessions.by_id))
+        + found.returning_bytes,
         "leases": leases,
         "oldest_lease": oldest,
         "names": daemon.names.bound,

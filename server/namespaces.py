@@ -1,6 +1,6 @@
 """How much lies under names, by namespace: what stands in a name before its first "/" or ".".
 
-Kept up to date as names are bound and unbound, so that nobody has to look through a million of them.
+Kept up to date as names are bound and unbound, so that nobody has to look through a million.
 What is told is bounded: namespaces beyond the first few are told with all others, as one.
 """
 

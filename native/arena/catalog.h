@@ -235,6 +235,7 @@ typedef struct {
     uint64_t free_bytes, free_runs;       /* in segments that are written, as what follows */
     uint64_t largest_free;                /* the longest run of all */
     uint64_t longest_runs_bytes;          /* the longest run of each segment, summed up */
+    uint64_t returning_bytes;             /* in blocks that producers are about to free */
     uint64_t queued, ring;
 } ih_catalog_figures;
 void ih_catalog_measure(const ih_catalog *catalog, ih_catalog_figures *out);

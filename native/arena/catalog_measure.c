@@ -70,8 +70,8 @@ static contents look_ordinary(const ih_record *record)
 static void add_segment(const ih_record *record, ih_catalog_figures *f)
 {
     const ih_segment_info *info = &record->info;
-    unsigned state = info->warm               ? IH_SEGMENT_WARM
-                     : info->spilled          ? IH_SEGMENT_SPILLED
+    unsigned state = info->warm              ? IH_SEGMENT_WARM
+                     : info->spilled         ? IH_SEGMENT_SPILLED
                      : ih_is_retired(record) ? IH_SEGMENT_RETIRED
                                              : IH_SEGMENT_GRANTED;
     contents found = {.live = 0};
@@ -106,6 +106,20 @@ void ih_catalog_measure(const ih_catalog *catalog, ih_catalog_figures *out)
     ih_catalog_figures figures = {.queued = catalog->queued, .ring = catalog->in_line};
     for (size_t i = 0; i < catalog->sorted_count; i++)
         add_segment(catalog->sorted[i], &figures);
+    /* In these blocks there is no image any more, and their producers may fill them at any time. */
+    size_t cursor = 0;
+    uint64_t *live = &figures.objects[IH_OBJECTS_LIVE];
+    uint64_t *live_bytes = &figures.object_bytes[IH_OBJECTS_LIVE];
+    for (const ih_cell *cell; (cell = ih_table_next(&catalog->sessions, &cursor)) != NULL;) {
+        const ih_session_page *page = ((const ih_session *)cell->value)->page;
+        uint64_t count = __atomic_load_n(&page->returning, __ATOMIC_RELAXED);
+        uint64_t bytes = __atomic_load_n(&page->returning_bytes, __ATOMIC_RELAXED);
+        count = least(count, *live);
+        bytes = least(bytes, *live_bytes);
+        *live -= count;
+        *live_bytes -= bytes;
+        figures.returning_bytes += bytes;
+    }
     *out = figures;
 }
 
@@ -132,8 +146,11 @@ struct ih_ages {
 
 static unsigned age_class(uint32_t seconds)
 {
-    return seconds < 60u ? 0u : seconds < 600u ? 1u : seconds < 3600u ? 2u
-           : seconds < 86400u ? 3u : 4u;
+    return seconds < 60u      ? 0u
+           : seconds < 600u   ? 1u
+           : seconds < 3600u  ? 2u
+           : seconds < 86400u ? 3u
+                              : 4u;
 }
 
 static void look_at_block(struct ih_ages *ages, uint32_t block, const uint64_t *slots, uint32_t now)

@@ -345,8 +345,8 @@ static bool retire_image(void *context, uint32_t unit, const ih_header *header)
         r->record->alive++;
         r->record->alive_bytes += (uint64_t)header->units << IH_UNIT_SHIFT;
     } else if (!ih_bit(r->record->done, unit) && !r->record->freed &&
-             !ih_enqueue(r->catalog, r->record,
-                         (ih_dying_image){unit, header->units, header->u.nonce})) {
+               !ih_enqueue(r->catalog, r->record,
+                           (ih_dying_image){unit, header->units, header->u.nonce})) {
         r->complete = false;
     }
     return true;

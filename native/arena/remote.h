@@ -58,6 +58,7 @@ typedef struct ih_remote {
     uint64_t tail;   /* of the ring: entries taken */
     uint64_t *freed; /* locators of blocks whose dying bit the daemon has yet to clear: a ring */
     size_t freed_first, freed_count, freed_room;
+    uint64_t freed_bytes; /* of these blocks, as far as their segments are there yet */
     ih_arrival *arrivals;
     ih_handle *drops; /* to be told: fleeting images whose last view went */
     size_t drop_count, drop_room;

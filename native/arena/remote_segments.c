@@ -319,6 +319,7 @@ static void take_entry(ih_store *store, uint64_t locator, uint64_t nonce)
         !ih_heap_sealed(&segment->heap, unit, &nonce, &header))
         return;
     ih_heap_unseal(&segment->heap, unit);
+    remote->freed_bytes += (uint64_t)header.units << IH_UNIT_SHIFT;
     size_t at = (remote->freed_first + remote->freed_count++) % remote->freed_room;
     remote->freed[at] = locator;
 }
@@ -353,10 +354,16 @@ static bool free_blocks(ih_store *store, unsigned steps)
             break; /* the daemon clears the bits in the order of the ring */
         remote->freed_first = (remote->freed_first + 1u) % remote->freed_room;
         remote->freed_count--;
-        if (segment != NULL)
-            ih_block_free(segment, unit, ih_heap_at(&segment->heap, unit)->units);
+        if (segment != NULL) {
+            uint32_t units = ih_heap_at(&segment->heap, unit)->units;
+            uint64_t bytes = (uint64_t)units << IH_UNIT_SHIFT;
+            remote->freed_bytes -= bytes < remote->freed_bytes ? bytes : remote->freed_bytes;
+            ih_block_free(segment, unit, units);
+        }
         any = true;
     }
+    if (remote->freed_count == 0)
+        remote->freed_bytes = 0;
     return any;
 }
 
@@ -366,5 +373,10 @@ bool ih_remote_drain(ih_store *store, unsigned steps)
         return false;
     bool taken = take_entries(store, steps);
     bool freed = free_blocks(store, steps);
+    if (taken || freed) {
+        ih_session_page *page = store->remote->page;
+        __atomic_store_n(&page->returning, store->remote->freed_count, __ATOMIC_RELAXED);
+        __atomic_store_n(&page->returning_bytes, store->remote->freed_bytes, __ATOMIC_RELAXED);
+    }
     return taken || freed;
 }

@@ -234,13 +234,15 @@ typedef struct {
     /* Counted by the client, for metrics: IH_PAGE_COUNTERS words. put_sizes[i] counts images of up
      * to 128 << 2 * i bytes that are in none before; the last one, all that are larger. */
     uint64_t puts, put_bytes, opens, maps, fulls, put_sizes[16];
-    uint8_t gap4[4096 - 192 - 168];
+    /* Blocks that the producer took from the ring and has not freed yet: for figures too. */
+    uint64_t returning, returning_bytes;
+    uint8_t gap4[4096 - 192 - 184];
 } ih_session_page;
 _Static_assert(sizeof(ih_session_page) == 4096, "session page");
 _Static_assert(offsetof(ih_session_page, head) == 64, "head");
 _Static_assert(offsetof(ih_session_page, tail) == 128, "tail");
 _Static_assert(offsetof(ih_session_page, puts) == 192, "puts");
-_Static_assert(offsetof(ih_session_page, gap4) == 192 + 8 * IH_PAGE_COUNTERS, "counters");
+_Static_assert(offsetof(ih_session_page, returning) == 192 + 8 * IH_PAGE_COUNTERS, "counters");
 _Static_assert(sizeof(((ih_session_page *)0)->put_sizes) == 8 * IH_PUT_SIZES, "put sizes");
 #define IH_SESSION_BYTES (4096u + 16u * IH_RING_ENTRIES)
 
