@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from icehouse.client.cli import nodes
 from icehouse.client.cli.output import CommandError, ExitCode
+from icehouse.store.showing import nodes
 
 NUMBER = r"-?\d{1,18}"
 STEP = re.compile(

@@ -15,6 +15,7 @@
 #include "module/hooks.h"
 #include "module/image_file.h"
 #include "module/image_object.h"
+#include "module/look.h"
 #include "module/object.h"
 #include "module/process.h"
 #include "module/store.h"
@@ -294,6 +295,7 @@ static PyMethodDef functions[] = {
      "names it; or None."},
     {"_image_bytes", module_image_bytes, METH_O, "The image of an object as bytes: for tests."},
     IH_IMAGE_FILE_METHODS,
+    IH_LOOK_METHODS,
     {"_type_name", module_type_name, METH_O,
      "The name of the class of a FrozenObject, \"module.qualname\"; None of anything else."},
     {"_freeze_dry", (PyCFunction)(void *)module_freeze_dry, METH_FASTCALL,

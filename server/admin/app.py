@@ -3,8 +3,9 @@
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from icehouse.server.admin import problems, routes_api, routes_health
+from icehouse.server.admin import problems, routes_api, routes_content, routes_health
 from icehouse.server.admin.guard import HOSTS, Guard
+from icehouse.server.admin.images import Images
 from icehouse.server.admin.link import Link
 from icehouse.server.admin.metrics import Metrics
 from icehouse.server.version import VERSION
@@ -28,8 +29,10 @@ def make_app(socket: str) -> FastAPI:
     )
     app.state.metrics = Metrics()
     app.state.link = Link(socket, app.state.metrics.observe)
+    app.state.images = Images(socket)
     app.include_router(routes_health.router)
     app.include_router(routes_api.router)
+    app.include_router(routes_content.router)
     problems.install(app)
     problems.describe(app)
     return app

@@ -23,10 +23,13 @@ KINDS: dict[str, tuple[int, str]] = {
     "client-unknown": (404, "No process has this session"),
     "segment-unknown": (404, "There is no such segment"),
     "name-unknown": (404, "The name was never bound"),
+    "path-unknown": (404, "The image has nothing there"),
     "method-not-allowed": (405, "This face only reads"),
     "handle-gone": (410, "The image is gone"),
+    "corrupt-image": (422, "The image is damaged"),
     "wrong-host": (421, "This host is not served here"),
     "internal": (500, "The admin process failed"),
+    "too-slow": (503, "Reading it takes too long"),
     "daemon-unavailable": (503, "The daemon does not answer"),
 }
 
@@ -146,7 +149,8 @@ def describe(app: FastAPI) -> None:
         for path in document["paths"].values():
             for operation in path.values():
                 # FastAPI's own idea of a wrong parameter: ours is 400 and a problem.
-                operation["responses"].pop("422", None)
+                if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", ()):
+                    operation["responses"].pop("422", None)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -86,9 +86,10 @@ def print_parts(
     indent: str | None,
 ) -> bool:
     """Print the chosen parts of images; True if some of it was left out."""
-    from icehouse.client.cli import document, nodes, selector
+    from icehouse.client.cli import selector
     from icehouse.client.cli.ask import about, find, open_store
     from icehouse.client.cli.ask import references as each
+    from icehouse.store.showing import document, nodes
 
     is_partial = False
     with open_store(socket) as store:
@@ -164,8 +165,9 @@ def get(
 
     It is what put reads again. `icehouse export` saves an object with its types instead.
     """
-    from icehouse.client.cli import nodes, selector
+    from icehouse.client.cli import selector
     from icehouse.client.cli.ask import about, find, open_store
+    from icehouse.store.showing import nodes
 
     with guarded():
         form = "json" if json else form_of(format, output)
@@ -231,7 +233,7 @@ def target(output: str) -> Iterator[BinaryIO]:
 
 def write(part: Any, form: str, stream: BinaryIO) -> None:
     """Write a value in a format; CommandError where it has no such form."""
-    from icehouse.client.cli import document, nodes
+    from icehouse.store.showing import document, nodes
 
     if form == "json":
         for piece in document.Writer().pieces(part):
@@ -255,7 +257,7 @@ def write(part: Any, form: str, stream: BinaryIO) -> None:
 
 def wrong(part: Any, form: str, wanted: str) -> CommandError:
     """Say that a value has no such form."""
-    from icehouse.client.cli import nodes
+    from icehouse.store.showing import nodes
 
     return CommandError(
         f"{form} is for {wanted}, and this is of type {nodes.type_of(part)}", ExitCode.USAGE
@@ -285,7 +287,7 @@ def write_msgpack(part: Any, stream: BinaryIO) -> None:
 
     import msgspec
 
-    from icehouse.client.cli import document, nodes
+    from icehouse.store.showing import document, nodes
 
     def plain(value: Any, depth: int = 0) -> Any:
         kind = nodes.kind_of(value)

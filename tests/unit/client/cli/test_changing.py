@@ -155,7 +155,8 @@ class TestVerify:
 # What may not be readable for the other user is imported before.
 AS_READER = """
 import importlib, os, pkgutil, sys
-from icehouse.client.cli import app, commands, document, formats, nodes, selector, told, words
+from icehouse.client.cli import app, commands, formats, selector, told, words
+from icehouse.store.showing import document, nodes
 # Another user may not read the folder that icehouse is in.
 for module in pkgutil.iter_modules(commands.__path__):
     importlib.import_module(f"{commands.__name__}.{module.name}")

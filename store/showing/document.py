@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-import icehouse
-from icehouse.client.cli import nodes
+from icehouse.store import image
+from icehouse.store.errors import CorruptImage
+from icehouse.store.showing import nodes
 
 # Of bytes, at a time; a multiple of 3.
 CHUNK = 3 * 64 * 1024
@@ -114,7 +115,7 @@ def other(value: Any) -> str | None:
         shown = pattern if isinstance(pattern, str) else pattern.decode("latin-1")
         return tagged("re.Pattern", pattern=shown, flags=value.flags)
     if isinstance(value, type):
-        return tagged("type", name=icehouse.type_name(value) if value is type else name_of(value))
+        return tagged("type", name=image.type_name(value) if value is type else name_of(value))
     if not nodes.kind_of(value) and nodes.fields_of(value) is None:
         return tagged(nodes.type_of(value))
     return None
@@ -137,18 +138,18 @@ def quick(value: Any) -> str | None:
 
     The text is held as a whole.
     """
-    if type(value) not in (icehouse.FrozenDict, icehouse.FrozenList):
+    if type(value) not in (image.FrozenDict, image.FrozenList):
         return None
     try:
-        text = icehouse.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = image.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         try:
             text.encode()
         except UnicodeEncodeError:
             # A lone surrogate, which UTF-8 doesn't have.
-            return icehouse.dumps(value, separators=(",", ":"))
+            return image.dumps(value, separators=(",", ":"))
         return text
     except (TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, icehouse.CorruptImage):
+        if isinstance(error, CorruptImage):
             raise
         return None
 
@@ -237,7 +238,7 @@ class Writer:
             yield self._open(value.value, value.kind, path, None)
         elif type(value) is str:
             yield self._text(value)
-        elif type(value) in (bytes, icehouse.FrozenBytes):
+        elif type(value) in (bytes, image.FrozenBytes):
             yield from self._bytes(value)
         elif (text := scalar(value)) is not None:
             yield text

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import icehouse
 from icehouse.native._image import _image_of, _locate, _open_wary
+from icehouse.store import image
 from icehouse.store.freezing.trust import NONE
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ LIBRARIES = ("numpy", "pandas", "polars", "pyarrow", "scipy", "torch")
 # Bytes of an image whose text may be held as a whole.
 SMALL = 64 * 2**20
 VIEW_NAMES: dict[type, str] = {
-    icehouse.FrozenArray: "array",
-    icehouse.FrozenBytes: "bytes",
-    icehouse.FrozenDict: "dict",
-    icehouse.FrozenList: "list",
-    icehouse.FrozenSet: "set",
-    icehouse.FrozenTuple: "tuple",
+    image.FrozenArray: "array",
+    image.FrozenBytes: "bytes",
+    image.FrozenDict: "dict",
+    image.FrozenList: "list",
+    image.FrozenSet: "set",
+    image.FrozenTuple: "tuple",
 }
 # Containers of the standard library whose content says everything.
 PLAIN_CONTAINERS = frozenset(
@@ -56,13 +56,13 @@ def open_image(handle: "Handle[Any]") -> Any:
 
 def is_small(handle: "Handle[Any]") -> bool:
     """Whether an image, with nothing that it links to, is small enough to be held as text."""
-    image = _image_of(handle)
-    return image is not None and memoryview(image).nbytes <= SMALL
+    opened = _image_of(handle)
+    return opened is not None and memoryview(opened).nbytes <= SMALL
 
 
 def fields_of(value: Any) -> Mapping[str, Any] | None:
     """Give the fields of an instance; None for what is none."""
-    if isinstance(value, icehouse.Record):
+    if isinstance(value, image.Record):
         return dict(value)
     if is_instance(value):
         return dict(vars(value))
@@ -71,15 +71,15 @@ def fields_of(value: Any) -> Mapping[str, Any] | None:
 
 def is_instance(value: Any) -> bool:
     """Whether it is the view of an instance, whatever it says that its class is."""
-    return icehouse.FrozenObject in type(value).__mro__
+    return image.FrozenObject in type(value).__mro__
 
 
 def kind_of(value: Any) -> str:
     """Say what holds its content: "dict", "list", "set", "array", or "" for what holds nothing."""
     kind = type(value)
-    if kind in (str, bytes, icehouse.FrozenBytes, icehouse.Record):
+    if kind in (str, bytes, image.FrozenBytes, image.Record):
         return ""
-    if kind is icehouse.FrozenArray:
+    if kind is image.FrozenArray:
         return "array"
     if is_instance(value):
         return content_kind(value)
@@ -121,7 +121,7 @@ def type_of(value: Any) -> str:
     """Name the type that was frozen."""
     if type(value) in VIEW_NAMES:
         return VIEW_NAMES[type(value)]
-    return icehouse.type_name(value).removeprefix("builtins.")
+    return image.type_name(value).removeprefix("builtins.")
 
 
 def items_of(value: Any, kind: str) -> Iterator[tuple[Any, Any]]:
