@@ -90,9 +90,7 @@ async def tree(
     """
     start = place_of(cursor)
     most = max(1, min(limit, LIMIT_MAX))
-    found = await images.read(
-        handle, lambda raw, until: trees.level(raw, path, start, most, until)
-    )
+    found = await images.read(handle, lambda raw, until: trees.level(raw, path, start, most, until))
     return ContentTree(
         handle=handle,
         item=ContentItem.of(found.item),
@@ -110,9 +108,7 @@ def place_of(cursor: str) -> int:
             return int(cursor[1:], 16)
     except ValueError:
         pass
-    raise ProblemError(
-        "invalid-request", "cursor: not one that a page of this list gave as `next`"
-    )
+    raise ProblemError("invalid-request", "cursor: not one that a page of this list gave as `next`")
 
 
 async def preview(images: Images, handle: str, path: str = "") -> ContentPreview:

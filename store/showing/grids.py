@@ -64,8 +64,8 @@ def grid_of(raw: Raw, node: Node) -> Grid:
 
 def described(grid: Grid) -> str:
     """Say what an array is, in one line."""
-    shape = " × ".join(str(extent) for extent in grid.shape[:16])
-    more = " × …" if len(grid.shape) > 16 else ""
+    shape = " x ".join(str(extent) for extent in grid.shape[:16])
+    more = " x …" if len(grid.shape) > 16 else ""
     return f"{shape or 'no dimensions'}{more} of format {grid.format!r}"
 
 

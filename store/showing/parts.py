@@ -28,7 +28,7 @@ __all__ = ["Key", "Parts", "Spot", "name_of_class", "parts_of", "root_of", "spot
 # Of a class's module and qualified name.
 NAME_MAX = 200
 
-KINDS = {
+KINDS: dict[int, str] = {
     **dict.fromkeys((Kind.SHORT_STR, Kind.STR_ASCII, Kind.STR_UTF8), "str"),
     **dict.fromkeys((Kind.INT64, Kind.BIGINT), "int"),
     Kind.FLOAT: "float",
@@ -46,7 +46,7 @@ KINDS = {
     Kind.VALUE: "value",
 }
 # Kinds of nodes whose type is not called as their kind is.
-TYPES = {
+TYPES: dict[int, str] = {
     **dict.fromkeys((Kind.BYTEARRAY, Kind.BYTEARRAY_BLOB), "bytearray"),
     **dict.fromkeys((Kind.FROZENSET, Kind.FROZENSET_HASHED), "frozenset"),
 }
@@ -120,12 +120,12 @@ Key: TypeAlias = int | str | Spot
 
 
 class Parts(NamedTuple):
-    """What a value holds: `get(i)` gives key and value of each, for i from 0 to count - 1.
+    """What a value holds: `get(i)` gives key and value of each, for i from 0 to size - 1.
 
     `keys` says where the words of keys lie that a text can be looked for among: offset and stride.
     """
 
-    count: int
+    size: int
     get: Callable[[int], tuple[Key, Spot]]
     keys: tuple[int, int] | None = None
     is_fields: bool = False
@@ -147,7 +147,7 @@ def spot_of(raw: Raw, word: int) -> Spot:
     if is_linked:
         raw, word = raw.follow(node)
         node = raw.node(word)
-    kind = KINDS.get(node.kind)  # type: ignore[call-overload] # a Kind is an int
+    kind = KINDS.get(node.kind)
     at = (word >> 1) * 4
     if kind is None:
         raise damage(at, "a node of this kind stands for no value")
@@ -215,7 +215,7 @@ def items_of(spot: Spot) -> Parts:
 def two_names(payload: Spot) -> str:
     """Read "module.qualname", as the payload of a class and of others begins with them."""
     items = items_of(payload)
-    if items.count < 2:
+    if items.size < 2:
         raise damage(payload.at, "a class without a name")
     module, qualname = (text_in(items.get(i)[1], payload.at) for i in (0, 1))
     return f"{module}.{qualname}".removeprefix("builtins.")
@@ -232,7 +232,7 @@ def type_of(spot: Spot) -> str:
         return ORIGINS[node.code] if node.code < len(ORIGINS) else "array"
     if node.kind == Kind.VALUE:
         return value_type(spot.raw, node)
-    return TYPES.get(node.kind, spot.kind)  # type: ignore[call-overload] # a Kind is an int
+    return TYPES.get(node.kind, spot.kind)
 
 
 def value_type(raw: Raw, node: Node) -> str:
@@ -242,7 +242,7 @@ def value_type(raw: Raw, node: Node) -> str:
     if node.n in NAMED_BY_ONE:
         payload = spot_of(raw, node.shape)
         items = items_of(payload)
-        if not items.count:
+        if not items.size:
             raise damage(payload.at, "a value without the name of its type")
         return text_in(items.get(0)[1], payload.at)
     found = VALUE_TYPES.get(node.n)
@@ -353,7 +353,7 @@ def value_parts(raw: Raw, node: Node) -> Parts | None:
         return record_parts(payload)
     # A value in a value is opened by itself: chains of them are as long as somebody likes.
     parts = None if payload.kind == "value" else parts_of(payload)
-    if parts is None or not parts.count:
+    if parts is None or not parts.size:
         return Parts(1, lambda _: ("$payload", payload), is_fields=True)
     return parts if node.n in DICTS else parts._replace(is_fields=True)
 
@@ -361,14 +361,12 @@ def value_parts(raw: Raw, node: Node) -> Parts | None:
 def record_parts(payload: Spot) -> Parts:
     """Give the fields of a record: its payload is (type's name, names, values)."""
     items = items_of(payload)
-    if items.count != 3:
+    if items.size != 3:
         raise damage(payload.at, "a record without names and values")
     names, values = (items_of(items.get(i)[1]) for i in (1, 2))
-    if names.count != values.count:
+    if names.size != values.size:
         raise damage(payload.at, "a record with more names than values")
-    return Parts(
-        names.count, lambda i: (names.get(i)[1], values.get(i)[1]), is_fields=True
-    )
+    return Parts(names.size, lambda i: (names.get(i)[1], values.get(i)[1]), is_fields=True)
 
 
 def grid_parts(spot: Spot) -> Parts | None:

@@ -64,7 +64,16 @@ class Kind(IntEnum):
 
 # Words below this one that are no ints are constants.
 CONSTANTS_END = 32
-CONSTANTS: dict[int, Any] = {0: None, 2: False, 4: True, 6: "", 8: (), 10: b"", 12: ..., 14: NotImplemented}
+CONSTANTS: dict[int, Any] = {
+    0: None,
+    2: False,
+    4: True,
+    6: "",
+    8: (),
+    10: b"",
+    12: ...,
+    14: NotImplemented,
+}
 # Formats of the elements of packed nodes, by their code.
 ELEMENTS = "bBhHiIqQd?"
 WORD = struct.Struct("<I")
@@ -135,8 +144,10 @@ class Raw:
             raise damage(at, "a number outside the image") from None
 
     def node(self, word: int) -> Node:
-        """Describe the node of a word that is no int and no constant."""
-        return Node(*_look_node(self._image, word))
+        """Describe the node of a word, which is to be none that is a value itself."""
+        if word & 1:
+            raise damage(0, "a small int where a node must be")
+        return Node._make(_look_node(self._image, word))
 
     def follow(self, link: Node) -> tuple["Raw", int]:
         """Open what a link leads to: the image, and the word of the node in it.

@@ -116,19 +116,22 @@ class Sketch:
         if place is not None and place in self._inside:
             return document.compact({"$ref": self._inside[place]})
         parts = parts_of(spot)
-        count = parts.count if parts is not None else 0
+        count = parts.size if parts is not None else 0
         is_list = spot.kind in ("list", "tuple", "set", "array")
+        ends = "[]" if is_list else "{}"
         before = self._header(spot)
         if parts is None or not count:
-            return self._joined(before, depth, "[]" if is_list else "{}")
+            return self._joined(before, depth, ends)
         if depth >= self._limits.depth or self._left <= 0:
-            return self._joined([self._more(count, is_list=is_list)], depth, "[]" if is_list else "{}")
+            return self._joined(
+                [self._more(count, is_list=is_list)], depth, "[]" if is_list else "{}"
+            )
         if place is not None:
             self._inside[place] = way
         pieces = before + self._pieces(parts, way, depth, is_list=is_list)
         if place is not None:
             del self._inside[place]
-        return self._joined(pieces, depth, "[]" if is_list else "{}")
+        return self._joined(pieces, depth, ends)
 
     def _header(self, spot: Spot) -> list[str]:
         """Say the type, where brackets don't."""
@@ -138,9 +141,9 @@ class Sketch:
 
     def _pieces(self, parts: Parts, way: str, depth: int, *, is_list: bool) -> list[str]:
         pieces = []
-        for i in range(parts.count):
+        for i in range(parts.size):
             if i >= self._limits.items or self._left <= 0:
-                pieces.append(self._more(parts.count - i, is_list=is_list))
+                pieces.append(self._more(parts.size - i, is_list=is_list))
                 break
             pieces.append(self._piece(parts, i, way, depth, is_list=is_list))
         return pieces

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from icehouse.store.errors import CorruptImage, HandleGone
 from icehouse.store.showing import document
 from icehouse.store.showing.parts import Key, Parts, Spot, parts_of, root_of, type_of
-from icehouse.store.showing.raw import Kind, Raw, damage, text_of
+from icehouse.store.showing.raw import Raw, damage, text_of
 from icehouse.store.showing.sketch import PREVIEW, SUMMARY, Sketch
 from icehouse.store.showing.words import clean, scalar_text
 
@@ -122,7 +122,7 @@ def find(raw: Raw, way: str, until: float) -> Found:
     for step in steps_of(way):
         parts = parts_of(found.spot)
         at = -1 if parts is None else number_of(found.spot, parts, step, until)
-        if parts is None or not 0 <= at < parts.count:
+        if parts is None or not 0 <= at < parts.size:
             raise WayError(nothing(found, step))
         place = place_of(found.spot)
         if place is not None:
@@ -149,7 +149,7 @@ def number_of(spot: Spot, parts: Parts, step: str, until: float) -> int:
     if parts.keys is not None and name.isascii() and 0 < len(name) < 128:
         return quick_search(spot.raw, parts, name, until)
     wanted = name.encode("utf-8", "surrogatepass")
-    for i in range(parts.count):
+    for i in range(parts.size):
         if i % 256 == 0 and time.monotonic() > until:
             raise TooSlowError
         try:
@@ -178,10 +178,10 @@ def quick_search(raw: Raw, parts: Parts, name: str, until: float) -> int:
     stretch = struct.Struct(f"<I{stride - 4}x")
     size = len(wanted)
     memory = raw.bytes
-    for first in range(0, parts.count, STRETCH):
+    for first in range(0, parts.size, STRETCH):
         if time.monotonic() > until:
             raise TooSlowError
-        count = min(STRETCH, parts.count - first)
+        count = min(STRETCH, parts.size - first)
         begin = start + first * stride
         run = memory[begin : begin + count * stride]
         if run.nbytes != count * stride:
@@ -216,11 +216,12 @@ def step_to(spot: Spot, parts: Parts, key: Key, i: int) -> str:
     """Write the step that leads to a part."""
     if spot.kind in INDEXED:
         return str(i)
-    if isinstance(key, Spot) and key.kind == "str" and parts.count <= NAMED_MAX:
-        if not isinstance(key.value, str) and parts.keys is not None:
-            text, is_whole = text_of(key.raw, key.value, NAME_MAX)
-            if is_whole and text.isprintable() and text.isascii():
-                return escape(text)
+    is_name = isinstance(key, Spot) and key.kind == "str" and parts.keys is not None
+    if is_name and parts.size <= NAMED_MAX:
+        assert isinstance(key, Spot)
+        text, is_whole = text_of(key.raw, key.value, NAME_MAX)
+        if is_whole and text.isprintable() and text.isascii():
+            return escape(text)
     return f"~n{i}"
 
 
@@ -240,8 +241,8 @@ def length_of(spot: Spot, parts: Parts | None) -> int | None:
     if spot.kind == "array":
         return value.shape[0] if value.shape else 1
     if spot.kind in ("list", "tuple", "set", "dict"):
-        return parts.count if parts is not None else 0
-    return parts.count if spot.kind == "object" and parts is not None else None
+        return parts.size if parts is not None else 0
+    return parts.size if spot.kind == "object" and parts is not None else None
 
 
 def text_in_a_line(spot: Spot) -> tuple[str, bool]:
@@ -274,7 +275,7 @@ def item_of(found: Found, i: int, way: str | None) -> Item:
         length=length_of(spot, parts),
         text=text,
         is_whole=is_whole,
-        has_children=parts is not None and parts.count > 0,
+        has_children=parts is not None and parts.size > 0,
         path=way,
         link=str(spot.raw.handle) if spot.is_linked else None,
         same_as=found.inside.get(place) if place is not None else None,
@@ -284,7 +285,17 @@ def item_of(found: Found, i: int, way: str | None) -> Item:
 def damaged(i: int, way: str | None, error: Exception) -> Item:
     """Describe what can't be read."""
     text = clean(str(error))[:TEXT_MAX]
-    return Item(str(i), None, "damaged", "damaged", None, text, False, False, way)
+    return Item(
+        key=str(i),
+        key_kind=None,
+        kind="damaged",
+        type="damaged",
+        length=None,
+        text=text,
+        is_whole=False,
+        has_children=False,
+        path=way,
+    )
 
 
 def child(found: Found, parts: Parts, i: int) -> Item:
@@ -315,7 +326,7 @@ def level(raw: Raw, way: str, start: int, limit: int, until: float) -> Level:
     if place is not None:
         found.inside.setdefault(place, way)
     items: list[Item] = []
-    count = parts.count if parts is not None else 0
+    count = parts.size if parts is not None else 0
     at = start
     while parts is not None and at < count and len(items) < limit:
         if items and time.monotonic() > until:

@@ -1,7 +1,6 @@
 """Values of an image in a few words: one line, bounded, whatever they are."""
 
 import datetime
-import math
 from typing import Any
 
 from icehouse.store.freezing import codes, registry
@@ -67,8 +66,8 @@ def scalar_text(spot: Spot, most: int) -> tuple[str, bool] | None:
     if kind in ("null", "bool", "float", "complex", "ellipsis"):
         return clipped(repr(value), most)
     if kind == "value":
-        text = value_text(spot)
-        return None if text is None else clipped(text, most)
+        found = value_text(spot)
+        return None if found is None else clipped(found, most)
     if kind == "array":
         return clipped(grids.described(value), most)
     return None
@@ -171,11 +170,6 @@ def plain(spot: Spot, depth: int = 0) -> Any:
         parts = parts_of(spot)
         if parts is None:
             return ()
-        if parts.count <= PIECES_MAX:
-            return tuple(plain(parts.get(i)[1], depth + 1) for i in range(parts.count))
+        if parts.size <= PIECES_MAX:
+            return tuple(plain(parts.get(i)[1], depth + 1) for i in range(parts.size))
     raise UnplainError
-
-
-def json_number(value: float) -> str | None:
-    """Write a number as JSON has it; None for what it has no word for."""
-    return repr(value) if math.isfinite(value) else None

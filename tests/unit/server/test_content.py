@@ -1,0 +1,163 @@
+"""Trees and previews of images over HTTP: a real daemon, its admin process, and what is in it."""
+
+import importlib.util
+import json
+import os
+import signal
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import pytest
+from daemons import Daemon, wait_until
+
+import icehouse
+from icehouse.native._image import _image_of, _put_image
+
+for needed in ("fastapi", "uvicorn", "prometheus_client"):
+    if importlib.util.find_spec(needed) is None:
+        pytest.skip(f"{needed} is not installed: icehouse[service]", allow_module_level=True)
+
+HERE = str(Path(__file__).parent)
+PROBLEM = "application/problem+json"
+pytestmark = pytest.mark.daemon(http="127.0.0.1:0", capacity="256MiB")
+
+
+@pytest.fixture
+def admin(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(HERE)
+    from admin_client import Admin
+
+    client = Admin(daemon)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def store(daemon: Daemon) -> Any:
+    with icehouse.connect(daemon.socket) as opened:
+        yield opened
+
+
+def url(handle: Any, what: str = "tree", **given: Any) -> str:
+    return f"/api/v1/objects/{handle}/{what}?{urllib.parse.urlencode(given)}"
+
+
+def problem_of(answer: Any, kind: str, status: int) -> dict[str, Any]:
+    assert answer.status == status, answer
+    assert answer.headers["content-type"] == PROBLEM
+    told = answer.json
+    assert (told["type"], told["status"]) == (f"urn:icehouse:problem:{kind}", status)
+    return dict(told)
+
+
+def test_level_by_level(admin: Any, store: Any) -> None:
+    handle = store.put({"users": [{"name": "Ada", "born": 1815}, {"name": "Grace"}], "n": 2})
+    top = admin(url(handle)).json
+    assert top["item"]["kind"] == "dict"
+    assert [(item["key"], item["kind"], item["length"]) for item in top["items"]] == [
+        ("users", "list", 2),
+        ("n", "int", None),
+    ]
+    users = admin(url(handle, path=top["items"][0]["path"])).json
+    assert [item["path"] for item in users["items"]] == ["/users/0", "/users/1"]
+    ada = admin(url(handle, path="/users/0")).json
+    assert [(item["key"], item["text"]) for item in ada["items"]] == [
+        ("name", "Ada"),
+        ("born", "1815"),
+    ]
+    told = admin(url(handle, "preview", path="/users"))
+    assert json.loads(told.json["text"]) == [{"name": "Ada", "born": 1815}, {"name": "Grace"}]
+    assert told.json["whole"] is True
+    again = admin(url(handle, "preview", path="/users"), If_None_Match=told.headers["etag"])
+    assert (again.status, again.body) == (304, b"")
+
+
+def test_pages_of_a_long_list(admin: Any, store: Any) -> None:
+    handle = store.put(list(range(1000)))
+    found, cursor = [], ""
+    while cursor is not None:
+        page = admin(url(handle, limit=170, cursor=cursor)).json
+        assert len(page["items"]) <= 170
+        found += [item["text"] for item in page["items"]]
+        cursor = page["next"]
+    assert found == [str(number) for number in range(1000)]
+
+
+def test_what_is_wrong_with_a_request(admin: Any, store: Any) -> None:
+    handle = store.put({"a": [1]})
+    problem_of(admin(url(handle, path="/b")), "path-unknown", 404)
+    problem_of(admin(url(handle, path="/a/1")), "path-unknown", 404)
+    problem_of(admin(url(handle, path="a")), "path-unknown", 404)
+    problem_of(admin(url(handle, cursor="zz")), "invalid-request", 400)
+    problem_of(admin(url(handle, limit=201)), "invalid-request", 400)
+    problem_of(admin(url("ih1_nonsense")), "invalid-request", 400)
+    unknown = icehouse.Handle.from_bytes(b"\1" * 16)
+    problem_of(admin(url(unknown)), "handle-unknown", 404)
+    problem_of(admin(url(unknown, "preview")), "handle-unknown", 404)
+
+
+def test_damage_is_told(admin: Any, store: Any) -> None:
+    memory = _image_of(store.put({"a": ["x" * 100]}))
+    assert memory is not None
+    image = bytearray(memoryview(memory))
+    image[52:56] = (0x7FFFFFFE).to_bytes(4, "little")
+    handle = _put_image(store, image)
+    told = problem_of(admin(url(handle)), "corrupt-image", 422)
+    assert told["offset"] == 2 * 0x7FFFFFFE
+    problem_of(admin(url(handle, "preview")), "corrupt-image", 422)
+    assert admin("/healthz").status == 200
+
+
+def test_an_image_that_is_deleted_meanwhile(admin: Any, store: Any) -> None:
+    handle = store.put([1, 2, 3])
+    assert admin(url(handle)).status == 200
+    store.delete(handle)
+    told = problem_of(admin(url(handle)), "handle-gone", 410)
+    assert told["reason"] == "deleted"
+
+
+def test_no_lease_is_left(admin: Any, store: Any) -> None:
+    handle = store.put({"a": list(range(5000))})
+    for what in ("tree", "preview"):
+        assert admin(url(handle, what, path="/a")).status == 200
+        assert admin(url(handle, what, path="/b")).status == 404
+    # The answer may come a moment before the thread has let go.
+    wait_until(lambda: store.stat(handle).leases == 0, "the lease to go")
+    pid = os.getpid()
+    clients = admin("/api/v1/clients").json["items"]
+    assert any(client["pid"] != pid for client in clients)
+    wait_until(
+        lambda: [client["pid"] for client in admin("/api/v1/clients").json["items"]] == [pid],
+        "the admin process to let go of the store",
+    )
+    assert admin(url(handle)).status == 200
+
+
+def test_a_daemon_that_is_restarted(admin: Any, store: Any, daemon: Daemon) -> None:
+    handle = store.put({"a": 1})
+    assert admin(url(handle)).status == 200
+    before = daemon.kill()
+    daemon.wait_for_another(before)
+    wait_until(lambda: admin(url(handle)).status == 200, "the admin process to find the daemon")
+    pid = wait_until(daemon.daemon_pid, "a daemon")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # What is mapped is read without it.
+        assert admin(url(handle)).status == 200
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_links_between_images(admin: Any, store: Any) -> None:
+    inner = store.put({"pad": "x" * 5000, "n": 1})
+    outer = store.put([store.get(inner), 2])
+    assert store.stat(outer).links == 1
+    first, second = admin(url(outer)).json["items"]
+    assert (first["kind"], first["link"], second["link"]) == ("dict", str(inner), None)
+    below = admin(url(outer, path="/0")).json
+    assert [item["key"] for item in below["items"]] == ["pad", "n"]
+    # The link keeps it alive, deleted or not.
+    store.delete(inner)
+    assert admin(url(outer, path="/0/n")).json["item"]["text"] == "1"
+    problem_of(admin(url(inner)), "handle-gone", 410)
