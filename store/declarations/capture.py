@@ -31,7 +31,7 @@ from icehouse.store.freezing.anatomy import mro
 from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import (
     MAIN_MODULES,
-    lookup,
+    lookup_plain,
     module_of,
     name_of,
     qualname_of,
@@ -238,15 +238,20 @@ def _class(cls: type) -> tuple[str, Any]:
 
 
 def _function(function: Any, home: str) -> tuple[str, Any]:
-    module, qualname = function.__module__, function.__qualname__
-    if (
+    if is_by_name(function, home):
+        return NAMED, (function.__module__, function.__qualname__)
+    return DECLARATION, function
+
+
+def is_by_name(function: Any, home: str = "") -> bool:
+    """Whether a function is that of a library, which knows it by its name."""
+    module = function.__module__
+    return (
         type(function) is FunctionType
         and type(module) is str
         and is_library(module, home)
-        and lookup(module, qualname) is function
-    ):
-        return NAMED, (module, qualname)
-    return DECLARATION, function
+        and lookup_plain(module, function.__qualname__) is function
+    )
 
 
 def _builtin(value: Any) -> tuple[str, Any]:
@@ -294,8 +299,25 @@ def _state(value: Any) -> tuple[str, Any]:
 _WEAK = frozenset({"weakref.ReferenceType", "weakref.ProxyType", "weakref.CallableProxyType"})
 
 
-def advice_for_state(use: Use) -> str:
-    """Say what to do about captured state that no declaration names."""
+def refusal_of(use: Use, function: FunctionType) -> tuple[Any, str]:
+    """Give what a name holds that was refused, and the reason, with what to do about it."""
+    value, reason = use.value, f'it can change: name it, @icehouse.freezable("{use.name}")'
+    if not use.kind:
+        value, reason = use.value[0], str(use.value[1])
+    module = function.__module__
+    if type(module) is str and is_library(module, ""):
+        name = f"{module}.{function.__qualname__}"
+        advice = (
+            f"{name} is a function of a library, whose variables are not for its users to freeze: "
+            f"freeze a function of yours that calls {name}, which it holds by name"
+        )
+        if module.partition(".")[0] not in sys.stdlib_module_names:
+            advice = f"{advice}. Where {module} is yours: {reason}"
+        return value, advice
+    return value, _state_advice(use) if use.kind else reason
+
+
+def _state_advice(use: Use) -> str:
     return (
         f"it can change, and what a function captures is cut off when it is frozen. If a frozen "
         f'copy is meant, name it: @icehouse.freezable("{use.name}"). Else pass it as an argument, '

@@ -16,7 +16,7 @@ from types import FunctionType
 from typing import Any
 
 from icehouse.native._image import FreezableFunction, _freeze_class
-from icehouse.store.declarations import identity, members, occurring, status
+from icehouse.store.declarations import enum_parts, identity, members, occurring, status
 from icehouse.store.declarations.capture import is_library
 from icehouse.store.declarations.together import BaseItem, Plan, error_of
 from icehouse.store.freezing import anatomy, hooks
@@ -77,6 +77,9 @@ class ClassItem(BaseItem):
         annotations = namespace.get("__annotations__", namespace.get(ANNOTATIONS_CACHE))
         occurring.check(cls, self.path, annotations if type(annotations) is dict else ())
         self._plan_protocol(namespace)
+        for name in enum_parts.guarded(cls):
+            own = namespace.pop(name, None)
+            self._makes.append((name, enum_parts.plan(self, plan, name, own)))
         for name, value in namespace.items():
             if _is_metaclass_descriptor(cls, name):
                 raise Refusal(

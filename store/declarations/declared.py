@@ -32,7 +32,7 @@ from icehouse.store.declarations import bytecode, identity
 from icehouse.store.errors import FrozenError
 from icehouse.store.freezing import codes
 from icehouse.store.freezing.records import Record
-from icehouse.store.freezing.trust import Trust, lookup
+from icehouse.store.freezing.trust import Trust, lookup_plain
 
 ID_BYTES = 16
 # The type's name of a record that stands for a library's function among defaults and attributes.
@@ -333,7 +333,7 @@ def _values(facts: Mapping[str, Any], label: str, plain: str, modules: str, name
         found[name] = _import(module, name, label)
     for name, (module, qualname) in facts.get(named, {}).items():
         _import(module, name, label)
-        value = lookup(module, qualname)
+        value = lookup_plain(module, qualname)
         if value is None:
             raise ImportError(f"{label} needs {module}.{qualname} as {name!r}: there is none here")
         found[name] = value
@@ -345,7 +345,7 @@ def resolved(value: Any, label: str) -> Any:
     if type(value) is not Record or value.type_name != NAMED_RECORD:
         return value
     _import(value["module"], value["qualname"], label)
-    found = lookup(value["module"], value["qualname"])
+    found = lookup_plain(value["module"], value["qualname"])
     if found is None:
         raise ImportError(f"{label} needs {value['module']}.{value['qualname']}, which is not here")
     return found

@@ -12,16 +12,16 @@ any more, so nothing of it is kept. Its keys:
 An *entry* is a tuple that begins with its kind; `open_entry` in rebuild.py has the other half.
 """
 
-import sys
 import types
 from collections.abc import Callable
 from importlib.util import MAGIC_NUMBER
 from typing import Any
 
 from icehouse.native._image import FrozenFunction, _declaration_of
-from icehouse.store.declarations import classes, members, parts
+from icehouse.store.declarations import classes, enum_parts, members, parts
 from icehouse.store.declarations.annotations import kept
-from icehouse.store.declarations.capture import MARKS, is_library
+from icehouse.store.declarations.capture import MARKS, is_by_name, is_library
+from icehouse.store.declarations.declared import version
 from icehouse.store.freezing import anatomy
 from icehouse.store.freezing.classes import tuplegetter
 from icehouse.store.freezing.refusal import Refusal
@@ -76,7 +76,7 @@ def definition_of(cls: type) -> dict[str, Any] | None:
                 f"{cls.__qualname__} is {what}, which can't be made again from what its class "
                 "holds; define it in a module that can be imported where it is used"
             )
-    is_enum = any(name_of(base) == "enum.Enum" for base in anatomy.mro(cls))
+    is_enum = members.is_enum(cls)
     own_members = list(_members(cls)) if is_enum else []
     skipped = _MADE | ({name for name, _, _ in own_members} | members.ENUMS if is_enum else set())
     if is_enum:
@@ -85,7 +85,7 @@ def definition_of(cls: type) -> dict[str, Any] | None:
     return {
         "id": id_,
         "magic": MAGIC_NUMBER,
-        "version": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "version": version(),
         "name": cls.__name__,
         "qualname": qualname_of(cls),
         "module": module_of(cls),
@@ -163,6 +163,9 @@ def entry(value: Any) -> tuple[Any, ...]:
         declared = _declaration_of(value)
         if type(declared) is members.RecursiveRepr:
             return "recursive_repr", declared.function, declared.fill
+        if type(declared) is enum_parts.Guard:
+            own = declared.own
+            return "guard", declared.names[:3], None if own is None else entry(own)
         return "function", value
     write = _KINDS.get(kind)
     if write is not None:
@@ -187,9 +190,8 @@ def _is_librarys(cls: type) -> bool:
 
 
 def _function(value: Any) -> tuple[Any, ...]:
-    module = value.__module__
-    if type(module) is str and is_library(module, "") and lookup(module, value.__qualname__):
-        return "named", module, value.__qualname__
+    if is_by_name(value):
+        return "named", value.__module__, value.__qualname__
     raise Refusal("it is a function that was not frozen")
 
 

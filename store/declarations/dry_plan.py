@@ -273,8 +273,7 @@ class _Drawing:
             if action:
                 self._note(_held(item, use), action, label, path, node).reason = reason
             elif not use.soft:
-                obj = use.value if use.kind else use.value[0]
-                reason = capture.advice_for_state(use) if use.kind else str(use.value[1])
+                obj, reason = capture.refusal_of(use, item.function)
                 self._refuse(self._note(obj, "refused", label, path, node), obj, reason)
         return pending
 

@@ -183,8 +183,7 @@ class FunctionItem(Holder):
         elif kind == STATE and id(value) in allowed:
             self.keep(plan, values, use.name, value, path)
         elif not use.soft:
-            obj = value if kind else value[0]
-            reason = capture.advice_for_state(use) if kind else str(value[1])
+            obj, reason = capture.refusal_of(use, self.function)
             raise error_of(path, obj, reason, self.source)
 
     def _take_unbound(self, use: Use, path: str, is_global: bool) -> None:
@@ -296,7 +295,8 @@ def rule_of_function(cls: type, base: type) -> tuple[Any, ...] | None:
 def _planned(function: Any) -> tuple[Any, ...]:
     plan = together.current()
     if plan is None:
-        raise Refusal(refused.FUNCTION)
+        named = capture.is_by_name(function)
+        raise Refusal(refused.LIBRARY_FUNCTION if named else refused.FUNCTION)
     item = plan.meet_inside(function)
     if not isinstance(item, FunctionItem):
         raise Refusal(refused.FUNCTION)

@@ -18,16 +18,16 @@ The kinds of entries:
 import functools
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from icehouse.native._image import FreezableFunction, FrozenFunction, _frozen_function, is_frozen
 from icehouse.store.declarations import declared, parts, status
-from icehouse.store.declarations.capture import is_library
+from icehouse.store.declarations.capture import is_by_name, is_library
 from icehouse.store.declarations.together import error_of, label_of
 from icehouse.store.freezing import anatomy
 from icehouse.store.freezing.classes import tuplegetter
 from icehouse.store.freezing.refusal import Refusal
-from icehouse.store.freezing.trust import lookup, module_of, name_of
+from icehouse.store.freezing.trust import module_of, name_of
 
 if TYPE_CHECKING:
     from icehouse.store.declarations.classes import ClassItem
@@ -99,9 +99,7 @@ class Written:
 
     def payload(self) -> tuple[Any, ...]:
         """Refuse: it is a part of its class."""
-        raise Refusal(
-            f"{self.names[1]} was made by a decorator and is a part of its class: freeze the class"
-        )
+        refuse_part(self.names[1])
 
     def of_attrs(self, function: types.FunctionType) -> FrozenFunction:
         """Freeze a method that attrs wrote: it captured what attrs needs, and nothing else."""
@@ -118,6 +116,11 @@ class Written:
         made.__qualname__, made.__module__ = function.__qualname__, function.__module__
         made.__dict__.update(function.__dict__)
         return _frozen_function(self, made)
+
+
+def refuse_part(name: str) -> NoReturn:
+    """Raise the Refusal for a method that goes nowhere without its class."""
+    raise Refusal(f"{name} is a part of its class, and goes nowhere without it: freeze the class")
 
 
 class RecursiveRepr(Written):
@@ -173,10 +176,15 @@ def enum_state(cls: type, name: str) -> str:
     """
     if not (name.startswith("_") and name.endswith("_") and not name.startswith("__")):
         return ""
-    names = [name_of(base) for base in anatomy.mro(cls)]
-    if "enum.Enum" not in names or name not in ENUMS:
+    if name not in ENUMS or not is_enum(cls):
         return ""
-    return "cache" if name == "_value2member_map_" and "enum.Flag" in names else "fixed"
+    is_flag = any(name_of(base) == "enum.Flag" for base in anatomy.mro(cls))
+    return "cache" if name == "_value2member_map_" and is_flag else "fixed"
+
+
+def is_enum(cls: type) -> bool:
+    """Whether a class is an enumeration: enum is not imported for it."""
+    return any(name_of(base) == "enum.Enum" for base in anatomy.mro(cls))
 
 
 def plan_value(item: "Holder", plan: "Plan", name: str, value: Any) -> Make | None:
@@ -223,7 +231,7 @@ def _path(item: "Holder", name: str) -> str:
 
 def plan_function(item: "Holder", plan: "Plan", name: str, value: Any) -> Make | None:
     """Plan a function: frozen, or uncallable."""
-    if is_borrowed(value) or value.__qualname__.endswith("<locals>._proto_hook"):
+    if is_by_name(value) or value.__qualname__.endswith("<locals>._proto_hook"):
         return None
     repeated = recursive_repr_of(value)
     if repeated is not None:
@@ -266,16 +274,6 @@ def recursive_repr_of(function: Any) -> tuple[Any, str] | None:
         return None
     fill = variables["fillvalue"].cell_contents if "fillvalue" in variables else "..."
     return variables["user_function"].cell_contents, fill
-
-
-def is_borrowed(function: Any) -> bool:
-    """Whether a function belongs to the standard library or a package, which knows it by name."""
-    if type(function) is not types.FunctionType:
-        return False
-    module = function.__module__
-    if type(module) is not str or "<locals>" in function.__qualname__:
-        return False
-    return is_library(module, "") and lookup(module, function.__qualname__) is function
 
 
 # --- wrappers ------------------------------------------------------------------------------------
@@ -418,7 +416,7 @@ def _plan_class(item: "Holder", plan: "Plan", name: str, value: type) -> Make | 
 
 def _is_member(cls: type, value: Any) -> bool:
     """Whether a value is a member of the enumeration itself."""
-    return type(value) is cls and any(name_of(base) == "enum.Enum" for base in anatomy.mro(cls))
+    return type(value) is cls and is_enum(cls)
 
 
 def _plan_state(item: "Holder", plan: "Plan", name: str, value: Any) -> Make:

@@ -15,7 +15,7 @@ from importlib.util import MAGIC_NUMBER
 from typing import Any
 
 from icehouse.native._image import _freeze_class
-from icehouse.store.declarations import classes, declared, identity, members, parts
+from icehouse.store.declarations import classes, declared, enum_parts, identity, members, parts
 from icehouse.store.declarations.capture import is_library
 from icehouse.store.freezing import anatomy, hooks
 from icehouse.store.freezing.records import Record
@@ -24,7 +24,7 @@ from icehouse.store.freezing.trust import (
     MAIN_MODULES,
     Trust,
     find_class,
-    lookup,
+    lookup_plain,
     module_of,
 )
 
@@ -32,6 +32,8 @@ from icehouse.store.freezing.trust import (
 _PATIENCE_S = 10.0
 _lock = threading.RLock()
 _local = threading.local()
+# Methods of bases that would run when the members of an enumeration are made.
+_PAST_BASES = ("__setattr__", "__getattribute__")
 # What a class needs when it is made; all else is filled in.
 _FIRST = ("__slots__", "__orig_bases__", "_is_protocol", "__total__")
 
@@ -183,6 +185,8 @@ class _Maker:
         # Members are numbered, and their number is what making them is told.
         space["__new__"] = _member_maker(told, member_type)
         space["__init__"] = _nothing
+        for key in _PAST_BASES:  # enum writes into the members, and reads them
+            space[key] = getattr(object, key)
         for at, (key, _, _) in enumerate(told):
             space[key] = (_Number(at),)
         keywords = {}
@@ -195,7 +199,8 @@ class _Maker:
 
     def _mend_enum(self, made: Any, facts: Any) -> None:
         """Put in place what making the members again has found otherwise."""
-        type.__delattr__(made, "__init__")
+        for name in ("__init__", *_PAST_BASES):
+            type.__delattr__(made, name)
         for name in ("__new_member__", "_new_member_"):
             if name in anatomy.namespace(made):
                 type.__setattr__(made, name, open_entry(facts["new_member"]))
@@ -278,7 +283,7 @@ def _value(value: Any) -> Any:
 
 
 def _named(module: str, qualname: str) -> Any:
-    found = lookup(module, qualname)
+    found = lookup_plain(module, qualname)
     if found is None:
         raise ImportError(f"a frozen class needs {module}.{qualname}, which is not here")
     return found
@@ -377,6 +382,7 @@ _OPENERS: dict[Any, Any] = {
     "named": _named,
     "module": _module,
     "recursive_repr": _recursive_repr,
+    "guard": lambda names, own: enum_parts.open_guard(names, own and open_entry(own)),
     "property": _property,
     "classmethod": _method(parts.FrozenClassMethod),
     "subclass_hook": _method(parts.FrozenSubclassHook),

@@ -401,6 +401,7 @@ class asking:  # noqa: N801 - a context manager, named as what it does
     def __init__(self, arguments: tuple[Any, ...]) -> None:
         self.arguments = {id(obj): obj for obj in arguments}
         self.prepared: dict[int, Any] = {}
+        self.veto: BaseException | None = None  # what the latest hook raised
         self._outer: asking | None = None
 
     def __enter__(self) -> None:
@@ -409,6 +410,7 @@ class asking:  # noqa: N801 - a context manager, named as what it does
 
     def __exit__(self, *error: object) -> None:
         _current.freezing = self._outer
+        self.veto = None  # whose traceback leads back here
 
 
 def _is_argument(obj: Any) -> bool:
@@ -478,10 +480,11 @@ def pre_freeze(obj: Any) -> None:
         # What the hook freezes is another freezing.
         with asking(()):
             hook()
-    except BaseException:
+    except BaseException as error:
         if freezing is not None:
             # A veto is one again when this is tried again.
             freezing.prepared.pop(id(obj), None)
+            freezing.veto = error
         raise
     finally:
         running.discard(id(obj))

@@ -225,7 +225,7 @@ class Plan:
     def _meet(self, obj: Any, path: str, by: Item | None, edges: list[Item]) -> Any:
         item = self._items.get(id(obj))
         if item is None:
-            if _is_declared_frozen(obj):
+            if is_frozen(obj):
                 return obj
             item = self._plan(obj, path, is_root=by is None)
         edges.append(item)
@@ -346,12 +346,12 @@ class Plan:
                 frozen = self._freeze([datum.value for datum in data])
         except Again:
             return False
-        except NotFreezableError as error:
+        except Exception as error:
+            # What code of the user's raised has a note, be it of a freezing of its own.
+            if _say_where(error, data) or not isinstance(error, NotFreezableError):
+                raise
             self._blame(error, data)
             return False
-        except Exception as error:
-            _say_where(error, data)
-            raise
         for at, datum in enumerate(data):
             datum.take(frozen[at])
         return True
@@ -405,14 +405,19 @@ def place_of(path: str, data: list[_Datum]) -> tuple[_Datum, str] | None:
     return datum, datum.path + rest
 
 
-def _say_where(error: Exception, data: list[_Datum]) -> None:
-    """Put the path that a user knows into the note that the freezer wrote for an exception."""
+def _say_where(error: Exception, data: list[_Datum]) -> bool:
+    """Put the path that a user knows into the note of the freezer; whether there is one.
+
+    It writes one for what code raised that it called.
+    """
     notes = getattr(error, "__notes__", [])
-    if notes and notes[-1].startswith("while freezing "):
-        path, comma, rest = notes[-1].removeprefix("while freezing ").partition(", an object of ")
-        place = place_of(path, data)
-        if place is not None:
-            notes[-1] = f"while freezing {place[1]}{comma}{rest}"
+    if not notes or not notes[-1].startswith("while freezing "):
+        return False
+    path, comma, rest = notes[-1].removeprefix("while freezing ").partition(", an object of ")
+    place = place_of(path, data)
+    if place is not None:
+        notes[-1] = f"while freezing {place[1]}{comma}{rest}"
+    return True
 
 
 def freeze(objects: Iterable[Any], *, fresh: bool = False) -> Any:
@@ -427,20 +432,21 @@ def freeze(objects: Iterable[Any], *, fresh: bool = False) -> Any:
     arguments = tuple(objects)
     if not arguments:
         raise TypeError("freeze() takes at least one object")
-    with status.asking(arguments):
+    asking = status.asking(arguments)
+    with asking:
         while True:
             plan = Plan()
             try:
                 return _freeze(plan, arguments, fresh=fresh)
-            except Exception:
-                # Each time that it is tried again, more is frozen.
-                if not plan.is_overtaken():
+            except Exception as error:
+                # Each time that it is tried again, more is frozen. A veto stays one.
+                if error is asking.veto or not plan.is_overtaken():
                     raise
 
 
 def _freeze(plan: Plan, arguments: tuple[Any, ...], *, fresh: bool) -> Any:
     for obj in arguments:
-        if not _is_declared_frozen(obj):
+        if not is_frozen(obj):
             plan.add_root(obj, fresh=fresh)
     live = plan.settle()
     frozen = plan.commit(live) if live else None
@@ -470,10 +476,6 @@ def is_declaration(obj: Any) -> bool:
 def is_callable_declaration(obj: Any) -> bool:
     """Whether something is a function, method or partial that is not frozen."""
     return name_of(type(obj)) in _CALLABLES
-
-
-def _is_declared_frozen(obj: Any) -> bool:
-    return is_frozen(obj)
 
 
 def label_of(declaration: Any) -> str:

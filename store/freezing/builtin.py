@@ -285,26 +285,31 @@ def is_sequence(cls: type) -> bool:
 
 
 def _sequence_payload(obj: Any) -> tuple[str, str, tuple[Any, ...], dict[str, Any]]:
+    module, qualname = _found_as(obj)
+    return module, qualname, tuple(obj), _hidden(obj)
+
+
+def _hidden(obj: Any) -> dict[str, Any]:
+    """Read the fields that are no items."""
     cls = type(obj)
-    module, qualname = _found_as(cls)
-    hidden = {
+    return {
         name: member.__get__(obj)
         for name, member in namespace_of(cls).items()
         if type(member) is MemberDescriptorType and name not in cls.__match_args__
     }
-    return module, qualname, tuple(obj), hidden
 
 
 # Where types are found that say the name of the C module behind.
 _FACES = {"posix": "os"}
 
 
-def _found_as(cls: type) -> tuple[str, str]:
+def _found_as(obj: Any) -> tuple[str, str]:
+    cls = type(obj)
     module, qualname = module_of(cls), qualname_of(cls)
     module = _FACES.get(module, module)
     if _sequence_type(module, qualname) is not cls:
         raise Refusal(f"no name leads to {module}.{qualname}: freeze tuple(x)")
-    if "__new__" not in namespace_of(cls):
+    if "__new__" not in namespace_of(cls) and lookup(module, qualname) is not obj:
         raise Refusal(f"the interpreter makes no other {module}.{qualname}: freeze tuple(x)")
     return module, qualname
 
@@ -324,13 +329,20 @@ def open_sequence(payload: Any, trust: Trust) -> Any:
         raise ValueError("a name is text")
     harmless = trust.own or module in ("os", "sys", "time")
     cls = _sequence_type(module, qualname) if harmless else None
-    if cls is not None:
+    names = [f"item{number}" for number in range(len(items))]
+    if cls is not None and "__new__" not in namespace_of(cls):
+        # There is one of it, which says something of this interpreter: sys.version_info.
+        only = lookup(module, qualname)
+        if type(only) is cls and tuple(only) == items and _hidden(only) == hidden:
+            return only
+        said = cls.__match_args__
+        names = list(said) if len(said) == len(items) else names
+    elif cls is not None:
         try:
             # One of a single field has a constructor of its own: os.sched_param.
             return cls(*items) if len(items) == 1 else cls(items, hidden)
         except TypeError:  # another number of fields: another version
-            cls = None
-    names = [f"item{number}" for number in range(len(items))]
+            pass
     return Record(f"{module}.{qualname}", [*names, *hidden], [*items, *hidden.values()])
 
 

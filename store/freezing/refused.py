@@ -32,6 +32,10 @@ FUNCTION = (
     "a function inside of data does not freeze with it: freeze it first, and put what freeze() "
     "returned in its place, or decorate it with @icehouse.frozen"
 )
+LIBRARY_FUNCTION = (
+    "a function of a library does not freeze inside of data: freeze a function of yours that calls "
+    "it, which holds it by name, or store its name"
+)
 METHOD = (
     "a method is code with its object: freeze the object, and take the method where it is used, "
     "or freeze the method of what freeze() returned, freeze(x.method)"

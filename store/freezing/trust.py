@@ -215,6 +215,12 @@ def lookup(module: str, qualname: str) -> Any:
     return found
 
 
+def lookup_plain(module: str, qualname: str) -> Any:
+    """Find the same; of a static method the function, as whoever asks its class gets it."""
+    found = lookup(module, qualname)
+    return found.__func__ if type(found) is staticmethod else found
+
+
 def _unnamed(qualname: str) -> type | None:
     """Find a type of the interpreter that has no name in builtins: NoneType, function, ..."""
     import types

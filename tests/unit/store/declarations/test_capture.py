@@ -3,6 +3,7 @@
 import collections
 import functools
 import io
+import json
 import logging
 import os
 import queue
@@ -516,3 +517,21 @@ def test_methods_of_builtin_objects_are_as_frozen_as_these() -> None:
     assert icehouse.is_frozen(len)
     assert icehouse.is_frozen(dict.fromkeys)
     assert icehouse.is_frozen("text".upper)
+
+
+def test_functions_of_libraries_are_told_to_go_by_name() -> None:
+    for what in (icehouse.freeze, icehouse.explain_freeze):
+        said = ""
+        try:
+            said = str(what(json.dumps))
+        except icehouse.NotFreezableError as error:
+            said = str(error)
+        assert "json.dumps is a function of a library" in said
+        assert "freeze a function of yours that calls json.dumps" in said
+    with pytest.raises(icehouse.NotFreezableError, match="not for its users to freeze"):
+        icehouse.freeze(logging.getLogger)
+    with pytest.raises(icehouse.NotFreezableError, match="a function of a library does not freeze"):
+        icehouse.freeze([json.dumps])
+    with pytest.raises(icehouse.NotFreezableError, match="a function inside of data does not"):
+        icehouse.freeze([test_functions_of_libraries_are_told_to_go_by_name])
+    assert icehouse.freeze(lambda x: json.dumps(x))([1]) == "[1]"

@@ -1,5 +1,6 @@
 """`__pre_freeze__`: called once, before the object is read; may veto, change it, freeze parts."""
 
+import _thread
 import collections
 import dataclasses
 import types
@@ -235,3 +236,57 @@ def test_before_asks_functions_and_classes_too() -> None:
     status.before(Asked, True)  # noqa: FBT003 - as the freezer calls it
     status.before(Noting, True)  # noqa: FBT003 - as the freezer calls it
     assert ["function", Asked] == CALLS
+
+
+def test_a_veto_counts_though_the_hook_froze_the_object() -> None:
+    @icehouse.freezable
+    def declared() -> int:
+        return 1
+
+    def hook() -> None:
+        CALLS.append(icehouse.freeze(declared))
+        raise LookupError("all the same")
+
+    declared.__pre_freeze__ = hook
+    with pytest.raises(LookupError, match="all the same"):
+        icehouse.freeze(declared)
+    assert icehouse.is_frozen(declared)
+    assert [declared] == CALLS
+    assert icehouse.freeze(declared) is declared  # it is frozen, and not asked again
+
+
+def test_a_veto_of_data_counts_though_its_hook_froze_what_holds_it() -> None:
+    class Data:
+        def __pre_freeze__(self) -> None:
+            icehouse.freeze(Holding)
+            raise NotFreezableError("not with me")
+
+    @icehouse.freezable("*")
+    class Holding:
+        data = Data()
+        number = 1
+
+    # Met by the inner freezing too, where it is running already and counts as asked.
+    with pytest.raises(NotFreezableError, match="not with me"):
+        icehouse.freeze(Holding)
+    assert icehouse.is_frozen(Holding)
+
+
+@pytest.mark.parametrize("hook", ["__pre_freeze__", "__freeze__"])
+def test_a_freezing_inside_that_fails_is_not_taken_for_the_outer_one(hook: str) -> None:
+    class Data:
+        pass
+
+    def nested(self: Any) -> Any:
+        return icehouse.freeze([1, 2, 3, _thread.allocate_lock()])
+
+    setattr(Data, hook, nested)
+
+    @icehouse.freezable("*")
+    class Holding:
+        data = Data()
+
+    with pytest.raises(NotFreezableError, match=r"cannot freeze root\[3\]") as caught:
+        icehouse.freeze(Holding)
+    [note] = caught.value.__notes__
+    assert note.startswith("while freezing class Holding: attribute 'data', an object of type")

@@ -30,6 +30,7 @@ import pytest
 
 import icehouse
 from icehouse import NotFreezableError, Record
+from icehouse.store.freezing import builtin, trust
 
 
 def element(text: str = "<a x='1'>one<b y='2'>two</b>three<c/></a>") -> ElementTree.Element:
@@ -148,9 +149,21 @@ def test_databases_refuse() -> None:
 
 
 def test_sequences_of_which_there_is_but_one() -> None:
-    for obj in (sys.version_info, sys.flags, sys.get_asyncgen_hooks()):
-        with pytest.raises(NotFreezableError, match=r"root\[0\].*freeze tuple\(x\)"):
-            icehouse.freeze([obj])
+    for obj in (sys.version_info, sys.flags):
+        assert icehouse.freeze([obj])[0] is obj
+        assert icehouse.thaw(icehouse.freeze([obj]))[0] is obj
+    with pytest.raises(NotFreezableError, match=r"root\[0\].*freeze tuple\(x\)"):
+        icehouse.freeze([sys.get_asyncgen_hooks()])
+
+
+def test_what_another_interpreter_says_of_itself_is_a_record() -> None:
+    payload = ("sys", "version_info", (3, 99, 0, "final", 0), {})
+    found = builtin.open_sequence(payload, trust.OWN)
+    assert (type(found), found.major, found.minor) == (Record, 3, 99)
+    found = builtin.open_sequence(("sys", "version_info", (3, 99), {}), trust.OWN)
+    assert (type(found), found.item1) == (Record, 99)
+    own = ("sys", "version_info", tuple(sys.version_info), {})
+    assert builtin.open_sequence(own, trust.NONE) is sys.version_info
 
 
 # --- elements ------------------------------------------------------------------------------------
