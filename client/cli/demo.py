@@ -18,6 +18,7 @@ from icehouse.client.cli.output import (
 from icehouse.client.demo.questions import about_document, about_unicode
 from icehouse.client.demo.readers import ReaderFailed
 from icehouse.client.demo.run import Material, Outcome, Plan, WrongAnswer, run
+from icehouse.client.demo.sending import Sent
 
 FOOTNOTES = """
 Every answer was compared with that of the native Python object: all are the same.
@@ -93,6 +94,15 @@ def rows(outcome: Outcome) -> list[Sequence[str]]:
     return lines
 
 
+def code_text(sent: Sent) -> str:
+    """Say what the last step showed."""
+    return (
+        f"Then code went to the data: a frozen function that no other interpreter could import, "
+        f"with the frozen class and the frozen dict that it uses, gave {sent.answers:,} answers in "
+        f"{sent.interpreters} interpreters of a pool in {seconds_text(sent.seconds)}, the same."
+    )
+
+
 def table(outcome: Outcome) -> Any:
     """Make the table that a stranger understands."""
     from rich.table import Table
@@ -123,4 +133,5 @@ def command(file: str | None, plan: Plan, *, as_json: bool) -> None:
         print_json(outcome.as_json())
     else:
         notes = FOOTNOTES.replace("\n  ", " ").strip()
-        print_table(table(outcome), *outcome.remarks, notes)
+        sent = [] if outcome.sent is None else [code_text(outcome.sent)]
+        print_table(table(outcome), *outcome.remarks, *sent, notes)

@@ -14,6 +14,7 @@ from icehouse.client.bench.facts import machine
 from icehouse.client.demo import reader
 from icehouse.client.demo.questions import Question, alike, answers
 from icehouse.client.demo.readers import Reader, pickled, started
+from icehouse.client.demo.sending import Sent, send
 
 Tell = Callable[[str], None]
 
@@ -87,6 +88,7 @@ class Outcome:
     processes: int
     icehouse: Way
     pickle: Way
+    sent: Sent | None
     remarks: list[str]
 
     def as_json(self) -> dict[str, Any]:
@@ -112,10 +114,10 @@ class Round:
         return cls(first, answers(graph, first), more, answers(graph, more))
 
 
-def check(who: Reader, given: Sequence[Any], expected: Sequence[Any]) -> None:
+def check(who: str, given: Sequence[Any], expected: Sequence[Any]) -> None:
     """WrongAnswer unless all answers are those of the native object."""
     if len(given) != len(expected) or not all(map(alike, given, expected)):
-        raise WrongAnswer(f"{who.name} answered something else than the native object")
+        raise WrongAnswer(f"{who} answered something else than the native object")
 
 
 def ask_all(
@@ -125,7 +127,7 @@ def ask_all(
     for who, asked in zip(readers, rounds, strict=True):
         tell(f"{who.name}: first answers")
         told = who.call(reader.first, source, asked.first)
-        check(who, told.answers, asked.first_expected)
+        check(who.name, told.answers, asked.first_expected)
         way.readers.append(Told(who.name, who.kind, told.seconds, told.memory))
 
     tell("all readers at once")
@@ -136,10 +138,21 @@ def ask_all(
         )
         way.together_seconds = time.perf_counter() - begin
     for who, asked, batch in zip(readers, rounds, batches, strict=True):
-        check(who, batch.answers, asked.more_expected)
+        check(who.name, batch.answers, asked.more_expected)
         way.together_answers += len(batch.answers)
     for who in readers:
         who.call(reader.forget)
+
+
+def send_code(graph: Any, rounds: Sequence[Round], tell: Tell) -> Sent | None:
+    """Let a frozen function ask the graph from a pool of interpreters; None without any."""
+    if not rounds:
+        return None
+    tell("a frozen function in a pool")
+    sent, given = send(graph, [asked.more for asked in rounds])
+    for told, asked in zip(given, rounds, strict=True):
+        check("a frozen function", told, asked.more_expected)
+    return sent
 
 
 def remarks(plan: Plan) -> Iterator[str]:
@@ -179,6 +192,7 @@ def run(material: Material, plan: Plan, tell: Tell) -> Outcome:
                 who.call(reader.warm_up, source, WARM_UP_QUESTIONS)
         ask_all(ours, readers, rounds, reader.Source(str(handle)), tell)
         ask_all(theirs, readers, rounds, large.source, tell)
+        sent = send_code(store.get(handle), rounds[: plan.interpreters], tell)
     return Outcome(
         material.about,
         plan.questions,
@@ -187,5 +201,6 @@ def run(material: Material, plan: Plan, tell: Tell) -> Outcome:
         plan.processes,
         ours,
         theirs,
+        sent,
         noted,
     )

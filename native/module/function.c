@@ -66,11 +66,55 @@ PyObject *ih_function_inner(ih_function *self)
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
+#if PY_VERSION_HEX < 0x030C0000
+/* Later versions count what of the stack is C's. Here a recursion through frozen functions, each of
+ * which takes some of it, would end the process where sys.setrecursionlimit() lets it go on. */
+#include <pthread.h>
+
+enum { SPARE = 256 * 1024 }; /* for what the function calls; less of a small stack */
+
+static _Thread_local char *stack_low, *stack_spare; /* this thread's end of the stack, and before */
+
+static void find_stack(void)
+{
+    pthread_attr_t attributes;
+    void *low;
+    size_t size;
+    stack_low = stack_spare = (char *)1; /* unknown: no address is between them */
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        return;
+    if (pthread_attr_getstack(&attributes, &low, &size) == 0) {
+        stack_low = low;
+        stack_spare = stack_low + (size / 8 < SPARE ? size / 8 : SPARE);
+    }
+    pthread_attr_destroy(&attributes);
+}
+
+/* A stack that is not the thread's, as coroutines of C have them, is not judged. */
+static inline int check_stack(void)
+{
+    char *here = __builtin_frame_address(0);
+    if (stack_low == NULL)
+        find_stack();
+    if (here >= stack_spare || here < stack_low)
+        return 0;
+    PyErr_SetString(PyExc_RecursionError, "maximum recursion depth exceeded: the stack of the "
+                                          "thread ends here (threading.stack_size)");
+    return -1;
+}
+#else
+static inline int check_stack(void) { return 0; }
+#endif
+
 static PyObject *call_made(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     PyObject *function = held(&((ih_function *)self)->function);
     if (function == NULL) { /* it was collected */
         PyErr_SetString(PyExc_RuntimeError, "a function was called while it was being collected");
+        return NULL;
+    }
+    if (check_stack() < 0) {
+        Py_DECREF(function);
         return NULL;
     }
     PyObject *result = ((PyFunctionObject *)function)->vectorcall(function, args, nargsf, kwnames);

@@ -299,13 +299,16 @@ def _state(value: Any) -> tuple[str, Any]:
 _WEAK = frozenset({"weakref.ReferenceType", "weakref.ProxyType", "weakref.CallableProxyType"})
 
 
-def refusal_of(use: Use, function: FunctionType) -> tuple[Any, str]:
-    """Give what a name holds that was refused, and the reason, with what to do about it."""
+def refusal_of(use: Use, function: FunctionType, *, is_argument: bool) -> tuple[Any, str]:
+    """Give what a name holds that was refused, and the reason, with what to do about it.
+
+    `is_argument`: the function was not reached from one that may be of the same package.
+    """
     value, reason = use.value, f'it can change: name it, @icehouse.freezable("{use.name}")'
     if not use.kind:
         value, reason = use.value[0], str(use.value[1])
     module = function.__module__
-    if type(module) is str and is_library(module, ""):
+    if is_argument and type(module) is str and is_library(module, ""):
         name = f"{module}.{function.__qualname__}"
         advice = (
             f"{name} is a function of a library, whose variables are not for its users to freeze: "

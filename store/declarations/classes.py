@@ -52,6 +52,7 @@ class ClassItem(BaseItem):
         super().__init__(source, path, plan)
         self.frozen = source
         self.id = os.urandom(ID_BYTES)
+        self.home = module_of(source)
         # Classes of libraries go by name, and stay as they are: others use them too.
         self.is_ours = False
         self._names: frozenset[str] = frozenset()
@@ -65,7 +66,8 @@ class ClassItem(BaseItem):
     def check(self, plan: Plan) -> None:
         """Plan its bases, its metaclass and all of its namespace."""
         cls = self.source
-        if is_library(module_of(cls), ""):
+        # In a package that is installed, a decorator is that of its author.
+        if is_library(module_of(cls), "") and not status.decorated(cls):
             return
         self._check_kind()
         self.is_ours = True
@@ -103,7 +105,7 @@ class ClassItem(BaseItem):
 
     def _check_above(self, plan: Plan, base: type, what: str) -> None:
         """Check a base or the metaclass: it must be frozen, or freeze along."""
-        if status.is_immutable(base) or is_library(module_of(base), ""):
+        if status.is_immutable(base) or is_library(module_of(base), self.home):
             return
         if plan.item_of(base) is not None or status.decorated(base) or _is_generated(base):
             plan.reach(self, base, f"{self.path}: {what} {base.__qualname__}")

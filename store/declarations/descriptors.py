@@ -9,6 +9,8 @@ from icehouse.store.declarations.together import BaseItem, Plan
 class DescriptorItem(BaseItem):
     """One of them: a frozen one over frozen functions comes back, and the argument stays."""
 
+    home = ""  # it says of no module that it is its own
+
     def __init__(self, source: Any, path: str, plan: Plan) -> None:
         super().__init__(source, path, plan)
         self._make: members.Make | None = None

@@ -142,8 +142,7 @@ def _say_where_raised(raised: Raised, data: list[Any]) -> None:
 
 def path_of(item: FunctionItem, use: capture.Use) -> str:
     """Write where a captured name is, as errors do."""
-    label = label_of(item.function)
-    start = item.path if item.path == label else f"{item.path} -> {label}"
+    start = item.path if item.is_argument() else f"{item.path} -> {label_of(item.function)}"
     return f"{start}: {use.place} {use.name!r}"
 
 
@@ -273,7 +272,7 @@ class _Drawing:
             if action:
                 self._note(_held(item, use), action, label, path, node).reason = reason
             elif not use.soft:
-                obj, reason = capture.refusal_of(use, item.function)
+                obj, reason = capture.refusal_of(use, item.function, is_argument=item.is_argument())
                 self._refuse(self._note(obj, "refused", label, path, node), obj, reason)
         return pending
 

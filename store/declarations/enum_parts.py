@@ -1,4 +1,4 @@
-"""What keeps the members of a frozen enumeration from changing: its `__setattr__` and `__delattr__`.
+"""What keeps the members of a frozen enumeration from changing: methods that refuse writes.
 
 An enumeration that has members can't be subclassed, so what its class says about writing concerns
 its own members alone. Two writes go through, as they are enum's own: those into what is no member
@@ -53,7 +53,7 @@ class Guard:
         """Make the frozen function."""
         made = _setting(self.own) if self.names[0] == SETATTR else _deleting(self.own)
         made.__name__, made.__qualname__, made.__module__, _ = self.names
-        return _frozen_function(self, made)  # type: ignore[call-overload,no-any-return]
+        return _frozen_function(self, made)
 
 
 def open_guard(names: Any, own: Any) -> FrozenFunction:

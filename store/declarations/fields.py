@@ -485,15 +485,16 @@ def _target() -> str | None:
 
 
 def open_shared(payload: Any, trust: Trust) -> Any:
-    """Open a SharedField; without trust in code a record of the value that it began with.
+    """Open a SharedField; without trust in code a record of the value that it had when written.
 
-    A stranger's image must not have us write where it says.
+    A stranger's image must not have us write where it says, nor read.
     """
     id_, initial, place = _checked(payload)
     # Who follows a place may fall back on the value only if it is one that came along.
     last = payload[3] if len(payload) == 4 else _UNSET
     if not trust.own and not trust.code:
-        return _record(SharedField, initial if last is _UNSET else last)
+        value = initial if last is _UNSET else last
+        return Record("icehouse.SharedField", ("value_when_written",), (value,))
     origin = cells.of_somebody(trust.store)
     if origin is not None and (place is None or cells.plain(place) != cells.plain(origin)):
         initial, place, last = initial if last is _UNSET else last, origin, _UNSET
@@ -509,10 +510,6 @@ def _checked(payload: Any) -> tuple[bytes, Any, str | None]:
     if place is not None and type(place) is not str:
         raise ValueError("the place of a field is text")
     return id_, initial, place
-
-
-def _record(cls: type, value: Any) -> Record:
-    return Record(f"icehouse.{cls.__name__}", ("value",), (value,))
 
 
 def _shared(id_: bytes, initial: Any, place: str | None, last: Any) -> SharedField[Any]:
@@ -563,7 +560,9 @@ def open_local(payload: Any, trust: Trust) -> Any:
     if not trust.code:
         # A repr makes no code; one that is here already needs none.
         known = cells.fields.get(id_) if trust.own else None
-        return known if type(known) is InterpreterLocal else _record(InterpreterLocal, value)
+        if type(known) is InterpreterLocal:
+            return known
+        return Record("icehouse.InterpreterLocal", ("value",), (value,))
     if factory is not None and not callable(factory):
         raise ValueError("the factory of a local can't be called")
     return _revive_local(id_, value, factory)

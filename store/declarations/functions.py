@@ -156,7 +156,11 @@ class FunctionItem(Holder):
             self.facts["writes"] = True
 
     def _start(self, label: str) -> str:
-        return self.path if self.path == label else f"{self.path} -> {label}"
+        return self.path if self.is_argument() else f"{self.path} -> {label}"
+
+    def is_argument(self) -> bool:
+        """Whether the way to it begins with it: nothing else has led there."""
+        return self.path == label_of(self.function)
 
     def _group(self, key: str) -> dict[str, Any]:
         group: dict[str, Any] = self.facts.setdefault(key, {})
@@ -183,7 +187,7 @@ class FunctionItem(Holder):
         elif kind == STATE and id(value) in allowed:
             self.keep(plan, values, use.name, value, path)
         elif not use.soft:
-            obj, reason = capture.refusal_of(use, self.function)
+            obj, reason = capture.refusal_of(use, self.function, is_argument=self.is_argument())
             raise error_of(path, obj, reason, self.source)
 
     def _take_unbound(self, use: Use, path: str, is_global: bool) -> None:

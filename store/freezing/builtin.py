@@ -328,12 +328,12 @@ def open_sequence(payload: Any, trust: Trust) -> Any:
     if type(module) is not str or type(qualname) is not str:
         raise ValueError("a name is text")
     harmless = trust.own or module in ("os", "sys", "time")
-    cls = _sequence_type(module, qualname) if harmless else None
+    cls: Any = _sequence_type(module, qualname) if harmless else None
     names = [f"item{number}" for number in range(len(items))]
     if cls is not None and "__new__" not in namespace_of(cls):
         # There is one of it, which says something of this interpreter: sys.version_info.
         only = lookup(module, qualname)
-        if type(only) is cls and tuple(only) == items and _hidden(only) == hidden:
+        if cls is type(only) and tuple(only) == items and _hidden(only) == hidden:
             return only
         said = cls.__match_args__
         names = list(said) if len(said) == len(items) else names

@@ -107,6 +107,7 @@ class TestDemo:
         assert ESCAPE not in done.stdout
         for words in ("icehouse", "pickle", "first answer in interpreter 4", "private memory"):
             assert words in done.stdout
+        assert "a frozen function that no other interpreter could import" in done.stdout
 
     def test_says_when_interpreters_share_the_gil(self) -> None:
         done = icehouse(*SMALL_DEMO)
@@ -117,6 +118,8 @@ class TestDemo:
         counts = ["--interpreters", str(interpreters), "--processes", str(processes)]
         told = document(*SMALL_DEMO, *counts, "--json")
         assert len(told["icehouse"]["readers"]) == interpreters + processes
+        sent = told["sent"]
+        assert (sent["answers"] if sent else None) == (interpreters * 40 or None)
         assert icehouse(*SMALL_DEMO, *counts).returncode == 0
 
     @pytest.mark.parametrize(

@@ -310,7 +310,7 @@ def test_h16_a_file_has_the_current_value(store: icehouse.Store, tmp_path: Path)
     icehouse.save(view, tmp_path / "image")
     record = icehouse.open_image(tmp_path / "image")["field"]
     assert type(record) is icehouse.Record
-    assert record.value == "second"
+    assert record.value_when_written == "second"
     assert icehouse.open_image(tmp_path / "image", trust=True)["field"] is field
     store.close()
     del field, view, record
@@ -386,7 +386,7 @@ def test_h20_a_stranger_s_image_gives_a_record() -> None:
     assert type(strange["factory"]) is icehouse.Record
     assert type(strange["field"]) is type(strange["local"]) is icehouse.Record
     assert icehouse.type_name(strange["field"]) == "icehouse.SharedField"
-    assert strange["field"].value == [1]
+    assert strange["field"].value_when_written == [1]
     assert strange["local"].value == 2
     assert opened(data, trust_of(own=False, allow_classes=None, code=True))["field"] is field
     assert opened(data, OWN)["field"] is field

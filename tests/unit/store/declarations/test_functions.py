@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import os.path
+import subprocess
 import sys
 import textwrap
 import types
@@ -540,3 +541,34 @@ def test_modules_as_arguments_become_references() -> None:
     stray = types.ModuleType("stray")
     with pytest.raises(icehouse.NotFreezableError, match="stray"):
         icehouse.freeze(stray)
+
+
+ENDLESS = """
+import sys, threading
+import icehouse
+
+@icehouse.frozen
+def deep(n):
+    return 0 if n == 0 else 1 + deep(n - 1)
+
+def go():
+    try:
+        deep(5_000_000)
+    except RecursionError:
+        said.append(deep(100))
+
+said = []
+sys.setrecursionlimit(10**7)
+go()
+thread = threading.Thread(target=go)
+thread.start()
+thread.join()
+print(said)
+"""
+
+
+def test_a_recursion_ends_in_an_exception_whatever_the_limit_is() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDLESS], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "[100, 100]\n", "")
