@@ -69,7 +69,13 @@ class Images:
             self._idle = None
         self._pending += 1
         asked = time.monotonic()
-        task = self._threads.submit(self._read, handle, look, asked + ANSWER_SECONDS)
+        opened = threading.Event()
+
+        def opening(raw: Raw, until: float) -> Result:
+            opened.set()
+            return look(raw, until)
+
+        task = self._threads.submit(self._read, handle, opening, asked + ANSWER_SECONDS)
         future = asyncio.wrap_future(task)
         # When the thread is done with it, and not when the request has given up.
         loop = asyncio.get_running_loop()
@@ -78,6 +84,8 @@ class Images:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await future
         except TimeoutError:
+            if not opened.is_set() and not task.cancelled():
+                raise AwayError("the daemon has not said where the image is") from None
             raise busy(f"it has not been read within {ANSWER_SECONDS:g} s") from None
 
     def _done(self) -> None:

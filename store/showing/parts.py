@@ -122,12 +122,13 @@ Key: TypeAlias = int | str | Spot
 class Parts(NamedTuple):
     """What a value holds: `get(i)` gives key and value of each, for i from 0 to size - 1.
 
-    `keys` says where the words of keys lie that a text can be looked for among: offset and stride.
+    `keys` says where the words of keys lie among which a text can be looked for: image, offset and
+    stride. Numbers outside the range are the caller's mistake, and read what lies there.
     """
 
     size: int
     get: Callable[[int], tuple[Key, Spot]]
-    keys: tuple[int, int] | None = None
+    keys: tuple[Raw, int, int] | None = None
     is_fields: bool = False
 
 
@@ -267,11 +268,11 @@ def parts_of(spot: Spot) -> Parts | None:
     if kind in TEXT_RUNS:
         return Parts(node.n, lambda i: (i, Spot(raw, "str", raw.text_item(node, i))))
     if kind in (Kind.DICT_PAIRS, Kind.DICT_HASHED):
-        return Parts(node.n, functools.partial(pair, raw, node.data), (node.data, 8))
+        return Parts(node.n, functools.partial(pair, raw, node.data), (raw, node.data, 8))
     if kind == Kind.DICT_SHAPED:
         shape = shape_of(raw, node.shape, node.n)
         keyed = functools.partial(named, raw, shape.data, node.data)
-        return Parts(node.n, keyed, (shape.data, 4))
+        return Parts(node.n, keyed, (raw, shape.data, 4))
     if kind == Kind.OBJECT:
         return object_parts(spot)
     if kind == Kind.VALUE:
@@ -340,7 +341,7 @@ def object_parts(spot: Spot) -> Parts:
             return "$items", spot_of(raw, raw.word(node.data))
         return named(raw, names - 4 * first, node.data, i)
 
-    return Parts(node.n, get, None if first else (names, 4), is_fields=True)
+    return Parts(node.n, get, None if first else (raw, names, 4), is_fields=True)
 
 
 def value_parts(raw: Raw, node: Node) -> Parts | None:

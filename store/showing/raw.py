@@ -118,18 +118,18 @@ class Text(NamedTuple):
 class Raw:
     """One open image. It holds a lease until nobody refers to it."""
 
-    __slots__ = ("_image", "bytes", "handle", "root")
+    __slots__ = ("_image", "handle", "memory", "root")
 
     def __init__(self, image: Any) -> None:
         self._image = image
-        self.bytes = memoryview(image)
+        self.memory = memoryview(image)
         handle, self.root = _look_about(image)
         self.handle: Handle[Any] = handle
 
     @property
     def size(self) -> int:
         """Bytes of the image, its header included."""
-        return self.bytes.nbytes
+        return self.memory.nbytes
 
     def word(self, at: int) -> int:
         """Load the word at an offset."""
@@ -139,7 +139,7 @@ class Raw:
     def unpack(self, form: str, at: int) -> Any:
         """Load one number; CorruptImage where it is not inside the image."""
         try:
-            return struct.unpack_from(form, self.bytes, at)[0]
+            return struct.unpack_from(form, self.memory, at)[0]
         except (struct.error, OverflowError):
             raise damage(at, "a number outside the image") from None
 
@@ -167,7 +167,7 @@ class Raw:
 
     def copy(self, at: int, size: int) -> bytes:
         """Copy bytes that are to be inside the image; a short copy is none."""
-        found = bytes(self.bytes[at : at + size])
+        found = bytes(self.memory[at : at + size])
         if len(found) != size:
             raise damage(at, "bytes outside the image")
         return found

@@ -48,10 +48,14 @@ def is_short(pieces: list[str]) -> bool:
 class Sketch:
     """Writes one value. `is_whole` says afterwards whether all of it was written."""
 
-    def __init__(self, limits: Limits, indent: str | None = None) -> None:
-        """`indent` is that of one level; without one it is a line for people, with … for more."""
+    def __init__(self, limits: Limits, indent: str | None = None, *, is_key: bool = False) -> None:
+        """`indent` is that of one level; without one it is a line for people, with … for more.
+
+        `is_key`: it writes the key of something, whose own keys are left out.
+        """
         self._limits = limits
         self._indent = indent
+        self._is_key = is_key
         self._left = limits.values
         self._inside: dict[tuple[Any, int], str] = {}
         self.is_whole = True
@@ -174,8 +178,11 @@ class Sketch:
         if not isinstance(key, Spot):
             return document.quoted(str(i))
         found = scalar_text(key, self._limits.text)
-        if found is None:
-            inner = Sketch(SUMMARY)
+        if found is None and self._is_key:
+            # Keys in keys in keys: as deep as somebody likes.
+            found = "…", False
+        elif found is None:
+            inner = Sketch(SUMMARY, is_key=True)
             found = inner.write(key), inner.is_whole
         self.is_whole &= found[1]
         return document.quoted(document.field_name(found[0]) if is_field else found[0])

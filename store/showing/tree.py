@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from icehouse.store.errors import CorruptImage, HandleGone
 from icehouse.store.showing import document
 from icehouse.store.showing.parts import Key, Parts, Spot, parts_of, root_of, type_of
-from icehouse.store.showing.raw import Raw, damage, text_of
+from icehouse.store.showing.raw import CONSTANTS_END, Raw, damage, text_of
 from icehouse.store.showing.sketch import PREVIEW, SUMMARY, Sketch
 from icehouse.store.showing.words import clean, scalar_text
 
@@ -147,7 +147,7 @@ def number_of(spot: Spot, parts: Parts, step: str, until: float) -> int:
     if spot.kind in INDEXED:
         return int(name) if name.isascii() and name.isdigit() and len(name) < 20 else -1
     if parts.keys is not None and name.isascii() and 0 < len(name) < 128:
-        return quick_search(spot.raw, parts, name, until)
+        return quick_search(parts, name, until)
     wanted = name.encode("utf-8", "surrogatepass")
     for i in range(parts.size):
         if i % 256 == 0 and time.monotonic() > until:
@@ -170,14 +170,14 @@ def is_text(key: Key, name: str, wanted: bytes) -> bool:
     return key.raw.copy(key.value.at, key.value.size) == wanted
 
 
-def quick_search(raw: Raw, parts: Parts, name: str, until: float) -> int:
+def quick_search(parts: Parts, name: str, until: float) -> int:
     """Look for a short text among the keys of a dict: each costs two loads and a comparison."""
     assert parts.keys is not None
-    start, stride = parts.keys
+    raw, start, stride = parts.keys
     wanted = bytes([len(name)]) + name.encode()
     stretch = struct.Struct(f"<I{stride - 4}x")
     size = len(wanted)
-    memory = raw.bytes
+    memory = raw.memory
     for first in range(0, parts.size, STRETCH):
         if time.monotonic() > until:
             raise TooSlowError
@@ -188,9 +188,14 @@ def quick_search(raw: Raw, parts: Parts, name: str, until: float) -> int:
             raise damage(begin, "keys outside the image")
         for i, (word,) in enumerate(stretch.iter_unpack(run)):
             # A word is twice its offset in units of 4 bytes.
-            if memory[word * 2 : word * 2 + size] == wanted and not word & 1:
+            if memory[word * 2 : word * 2 + size] == wanted and is_node(word):
                 return first + i
     return -1
+
+
+def is_node(word: int) -> bool:
+    """Whether a word is neither an int nor a constant."""
+    return word >= CONSTANTS_END and not word & 1
 
 
 # --- one level ---
@@ -205,7 +210,7 @@ def key_of(key: Key | None, i: int, *, is_field: bool) -> tuple[str | None, str 
     if isinstance(key, str):
         return key, "field"
     found = scalar_text(key, KEY_MAX) if key.kind != "array" else None
-    text = found[0] if found is not None else Sketch(SUMMARY).write(key)[:KEY_MAX]
+    text = found[0] if found is not None else Sketch(SUMMARY, is_key=True).write(key)[:KEY_MAX]
     if is_field and key.kind == "str":
         # What stands for a subclass of str or int has a value without a name.
         return document.field_name(text), "field"

@@ -110,7 +110,7 @@ def value_text(spot: Spot) -> str | None:
             return member_text(spot_of(raw, node.shape))
         if node.n == codes.GLOBAL:
             return two_names(spot_of(raw, node.shape))
-    except (UnplainError, ValueError, TypeError, ArithmeticError, LookupError):
+    except (UnplainError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
         # CorruptImage is a ValueError, too: opening the payload tells of it.
         return None
     return None
@@ -120,10 +120,10 @@ def made_text(code: int, payload: Spot) -> str:
     """Make a value of a small payload, and write it."""
     zone = ""
     if code in (codes.TIME, codes.DATETIME) and payload.kind == "tuple":
-        items = items_of(payload)
-        inner = items.get(1)[1]
-        zone = f" [{value_text(inner) or 'a zone'}]"
-        payload = items.get(0)[1]
+        payload, inner = exactly(payload, 2)
+        # Another time in the place of a zone could hold another one, and so on.
+        is_zone = inner.node is not None and inner.node.n in (codes.TIMEZONE, codes.ZONEINFO)
+        zone = f" [{(is_zone and value_text(inner)) or 'a zone'}]"
     if code in (codes.RANGE, codes.SLICE):
         start, stop, step = plain(payload)
         shown = f"{start!r}, {stop!r}, {step!r}"
@@ -134,10 +134,18 @@ def made_text(code: int, payload: Spot) -> str:
     return str(made)
 
 
+def exactly(payload: Spot, count: int, *, more: bool = False) -> list[Spot]:
+    """Give the items of a tuple of so many, or with `more` the first so many; UnplainError."""
+    items = items_of(payload)
+    if items.size < count or (items.size > count and not more):
+        raise UnplainError
+    return [items.get(i)[1] for i in range(count)]
+
+
 def named_text(payload: Spot) -> str:
     """Write a value whose payload is its text, or begins with it."""
     if payload.kind == "tuple":
-        payload = items_of(payload).get(0)[1]
+        payload = exactly(payload, 1, more=True)[0]
     found = plain(payload)
     return found if isinstance(found, str) else repr(found)
 
@@ -145,8 +153,7 @@ def named_text(payload: Spot) -> str:
 def member_text(payload: Spot) -> str:
     """Write a member of an enumeration."""
     cls = two_names(payload).rpartition(".")[2]
-    items = items_of(payload)
-    name, value = (plain(items.get(i)[1]) for i in (2, 3))
+    name, value = (plain(part) for part in exactly(payload, 4, more=True)[2:])
     return f"{cls}.{name}" if name is not None else f"{cls}({value!r})"
 
 
