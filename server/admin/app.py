@@ -8,6 +8,8 @@ from icehouse.server.admin.guard import HOSTS, Guard
 from icehouse.server.admin.images import Images
 from icehouse.server.admin.link import Link
 from icehouse.server.admin.metrics import Metrics
+from icehouse.server.admin.pages import assets, routes
+from icehouse.server.admin.samples import Samples
 from icehouse.server.version import VERSION
 
 DESCRIPTION = """What the daemon of this machine holds, and who uses it. Everything here only reads.
@@ -33,6 +35,9 @@ def make_app(socket: str) -> FastAPI:
     app.include_router(routes_health.router)
     app.include_router(routes_api.router)
     app.include_router(routes_content.router)
+    app.state.samples = Samples(app.state.link)
+    for router in (assets.router, routes.router, routes.last):
+        app.include_router(router)
     problems.install(app)
     problems.describe(app)
     return app

@@ -1,0 +1,85 @@
+// Keeps a page as the server would render it now: asks for the same address again, and takes over
+// what differs. The body's data-refresh says after how many seconds; 0: never.
+
+import { morph } from "./morph.js";
+
+const LOST_SECONDS = 2;
+const PARTS = ["main", "pulse"];
+let timer = 0;
+let isAsking = false;
+
+function say(text) {
+  const place = document.getElementById("lost");
+  place.hidden = !text;
+  if (place.textContent !== text) {
+    place.textContent = text;
+  }
+}
+
+function beat() {
+  const place = document.getElementById("beat");
+  place.hidden = false;
+  place.textContent = `as of ${new Date().toLocaleTimeString()}`;
+}
+
+function isBusy() {
+  // Somebody selects text or has a menu open: what they point at must not change.
+  const selection = document.getSelection();
+  const isSelecting = selection && !selection.isCollapsed;
+  return isSelecting || document.querySelector("dialog[open]") !== null;
+}
+
+/** Render the page anew; true if the admin process answered. */
+export async function refresh() {
+  if (isAsking) {
+    return true;
+  }
+  isAsking = true;
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (!page.getElementById("main")) {
+      throw new Error("no page");
+    }
+    document.title = page.title;
+    document.body.dataset.refresh = page.body.dataset.refresh;
+    for (const id of PARTS) {
+      morph(document.getElementById(id), page.getElementById(id));
+    }
+    morph(document.querySelector("footer p") || document.createElement("p"),
+      page.querySelector("footer p") || document.createElement("p"));
+    say("");
+    beat();
+    document.dispatchEvent(new CustomEvent("icehouse:rendered"));
+    return true;
+  } catch {
+    say("The admin process does not answer. What is below was so before; this page tries again.");
+    return false;
+  } finally {
+    isAsking = false;
+  }
+}
+
+async function turn() {
+  let seconds = Number(document.body.dataset.refresh);
+  if (seconds && !document.hidden && !isBusy()) {
+    const isThere = await refresh();
+    seconds = isThere ? Number(document.body.dataset.refresh) : LOST_SECONDS;
+  }
+  schedule(seconds || 1);
+}
+
+function schedule(seconds) {
+  clearTimeout(timer);
+  timer = setTimeout(turn, seconds * 1000);
+}
+
+/** Begin to keep the page up to date. */
+export function keepFresh() {
+  schedule(Number(document.body.dataset.refresh) || 1);
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) {
+      schedule(0);
+    }
+  });
+}
