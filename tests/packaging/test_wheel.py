@@ -82,6 +82,19 @@ def test_wheel_holds_the_package_once(wheel: Path, root: Path) -> None:
             assert (f"icehouse/{inside}" in names) == shipped, inside
 
 
+def test_what_the_dashboard_is_made_of_is_shipped(sdist: Path, wheel: Path, root: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        in_sdist = [name.partition("/")[2] for name in archive.getnames()]
+    in_wheel = names_in(wheel)
+    kinds = {".css", ".html", ".js", ".svg"}
+    found = [path for path in (root / "server" / "admin").rglob("*") if path.suffix in kinds]
+    assert {path.suffix for path in found} == kinds
+    for path in found:
+        name = f"icehouse/{path.relative_to(root)}"
+        assert name in in_wheel
+        assert f"src/{name}" in in_sdist
+
+
 def test_wheel_holds_what_users_need_and_no_more(wheel: Path) -> None:
     names = names_in(wheel)
     assert "icehouse/py.typed" in names
