@@ -1,6 +1,5 @@
 """Names, types and texts that want to be more than text: they never are (H20, H21)."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,8 +9,8 @@ PAGES = ["/", "/objects", "/memory", "/clients", "/names"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def filled(served: Any) -> Iterator[Any]:
-    yield served.fill_with_hostile()
+def filled(served: Any) -> Any:
+    return served.fill_with_hostile()
 
 
 @pytest.mark.parametrize("mode", ["light", "phone"])

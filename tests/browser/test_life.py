@@ -1,4 +1,4 @@
-"""Pages that stay open: they follow the store, a daemon that dies and an admin process that does."""
+"""Pages that stay open: they follow the store, and tell of a daemon or admin process that dies."""
 
 import os
 import signal

@@ -1,6 +1,5 @@
 """Every page in light, dark and on a phone: usable by anybody, and alone on this machine."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ PAGES = ["/", "/objects", "/objects?state=deleted", "/memory", "/clients", "/nam
 
 
 @pytest.fixture(scope="module", autouse=True)
-def filled(served: Any) -> Iterator[Any]:
-    yield served.fill().fill_with_hostile()
+def filled(served: Any) -> Any:
+    return served.fill().fill_with_hostile()
 
 
 def test_what_should_not_be_is_seen(chromium: Any, served: Any) -> None:

@@ -1,14 +1,13 @@
 """Other ways than a mouse and a script: the keyboard alone, no scripts, a screen reader's view."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def filled(served: Any) -> Iterator[Any]:
-    yield served.fill()
+def filled(served: Any) -> Any:
+    return served.fill()
 
 
 def focused(page: Any) -> str:

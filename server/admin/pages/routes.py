@@ -3,10 +3,12 @@
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from icehouse.server.admin.pages import asking, overview
+from icehouse.server.admin import lists
+from icehouse.server.admin.pages import overview
 from icehouse.server.admin.pages.rendering import link_of, render, samples_of, told_page
 from icehouse.server.admin.problems import ProblemError
 from icehouse.store.handle import Handle
+from icehouse.store.wire import messages
 
 PAGE_ITEMS = 50
 LIMITS = (50, 100, 250)
@@ -36,8 +38,8 @@ def cursor_of(request: Request) -> str:
 async def show_overview(request: Request) -> Response:
     """Show how the store is."""
     link = link_of(request)
-    status = await asking.status(link)
-    told = await asking.metrics(link)
+    status = await lists.status(link)
+    told = await link.ask(messages.AskMetrics(), messages.Metrics)
     known = overview.everything(status, told, samples_of(request))
     return render(request, "overview.html", refresh=1, **known)
 
@@ -47,8 +49,8 @@ async def show_overview(request: Request) -> Response:
 async def show_objects(request: Request) -> Response:
     """Show images, page by page."""
     asked = request.query_params
-    filters: dict[str, str] = {"state": one_of(asked.get("state", ""), STATES)}
-    found = await asking.objects(link_of(request), filters, cursor_of(request), limit_of(request))
+    filters = lists.Filters(state=one_of(asked.get("state", ""), STATES) or None)
+    found = await lists.objects(link_of(request), filters, cursor_of(request), limit_of(request))
     return render(
         request,
         "objects.html",
@@ -69,7 +71,7 @@ async def show_object(request: Request, handle: str) -> Response:
         Handle.from_text(handle)
     except ValueError:
         raise ProblemError("handle-unknown", "This is not a handle.") from None
-    found = await asking.one_object(link_of(request), handle)
+    found = await lists.one_object(link_of(request), handle)
     return render(request, "object.html", found=found, refresh=3)
 
 
@@ -78,8 +80,8 @@ async def show_object(request: Request, handle: str) -> Response:
 async def show_memory(request: Request) -> Response:
     """Show the segments and what is in them."""
     link = link_of(request)
-    told = await asking.metrics(link)
-    found = await asking.segments(link, cursor_of(request), PAGE_ITEMS)
+    told = await link.ask(messages.AskMetrics(), messages.Metrics)
+    found = await lists.segments(link, cursor_of(request), PAGE_ITEMS)
     return render(
         request,
         "memory.html",
@@ -94,7 +96,7 @@ async def show_memory(request: Request) -> Response:
 @told_page
 async def show_clients(request: Request) -> Response:
     """Show who uses the store."""
-    found = await asking.clients(link_of(request), cursor_of(request), limit_of(request))
+    found = await lists.clients(link_of(request), cursor_of(request), limit_of(request))
     return render(request, "clients.html", found=found, is_first=not cursor_of(request), refresh=2)
 
 
@@ -103,7 +105,7 @@ async def show_clients(request: Request) -> Response:
 async def show_names(request: Request) -> Response:
     """Show what is bound."""
     prefix = request.query_params.get("prefix", "")[:512]
-    found = await asking.names(link_of(request), prefix, cursor_of(request), limit_of(request))
+    found = await lists.names(link_of(request), prefix, cursor_of(request), limit_of(request))
     return render(
         request,
         "names.html",
