@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["__getattr__"]
 
 # Submodules: asyncio loads longer than all of ours, and so does concurrent.futures.
-LAZY = ("aio", "immutable", "interpreters")
+LAZY = ("aio", "immutable", "interpreters", "metrics")
 
 _STATUS = "icehouse.store.declarations.status"
 _DECORATORS = "icehouse.store.declarations.decorators"

@@ -6,7 +6,7 @@ The board (native/arena/board.h) is what clients read and what survives; this is
 import bisect
 from collections.abc import Callable, Iterator
 
-from icehouse.server.catalog import Board
+from icehouse.server.board import Board
 from icehouse.server.failpoints import failpoint
 from icehouse.server.frames import (
     ANY_VERSION,

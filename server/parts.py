@@ -9,7 +9,8 @@ from typing import Protocol
 
 from icehouse.server import catalog as files
 from icehouse.server import recovery
-from icehouse.server.catalog import Board, Catalog
+from icehouse.server.board import Board
+from icehouse.server.catalog import Catalog
 from icehouse.server.config import Config
 from icehouse.server.counters import Counters
 from icehouse.server.eviction import Room

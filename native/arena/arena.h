@@ -88,6 +88,16 @@ void ih_process_fork_prepare(ih_process *process);
 void ih_process_fork_parent(ih_process *process);
 void ih_process_fork_child(ih_process *process);
 
+/* What this process did in all its stores since it began (a forked child: since the fork), but for
+ * what freeze() keeps to itself; and what it holds now. */
+typedef struct {
+    uint64_t puts, put_bytes, opens, maps, fulls;
+    uint64_t put_sizes[16]; /* by size, as ih_session_page of wire.h has them */
+    uint64_t leases;        /* images that are leased, those of freeze() too */
+    uint64_t segments;      /* that are mapped */
+} ih_activity;
+void ih_process_activity(ih_process *process, ih_activity *out);
+
 /* ---- leases ---------------------------------------------------------------------------------- */
 
 /* This process's claim on one image: one for all views and interpreters, counted. Fields are

@@ -237,9 +237,7 @@ static ih_result open_known(ih_entry *entry, ih_handle handle, bool linked, ih_l
         hold(entry);
     else
         (void)__atomic_fetch_add(&entry->count, 1, __ATOMIC_RELAXED);
-    store->opens++;
-    if (store->remote != NULL)
-        ih_remote_count_open(store);
+    ih_count_open(store);
     *out = &entry->lease;
     return IH_OK;
 }
@@ -291,9 +289,7 @@ static ih_result open_new(ih_process *process, ih_handle handle, bool linked, ih
     }
     entry->slot = slot;
     hold(entry);
-    store->opens++;
-    if (store->remote != NULL)
-        ih_remote_count_open(store);
+    ih_count_open(store);
     *out = &entry->lease;
     return IH_OK;
 }

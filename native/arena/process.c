@@ -327,6 +327,7 @@ void ih_process_fork_child(ih_process *process)
         ih_family_fork_child(family);
         link = &family->next;
     }
+    process->activity = (ih_activity){.puts = 0};
     process->own = NULL;
     process->graveyard = NULL;
     if (process->flush != NULL)

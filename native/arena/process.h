@@ -44,6 +44,7 @@ struct ih_process {
     uint32_t changes;        /* grows with each bind; who waits for a name waits for this word */
     uint32_t waiters;        /* threads that do */
     ih_store *flush;         /* has something to tell the daemon once the lock is released */
+    ih_activity activity;    /* under the lock; `fulls` is atomic */
     uint64_t readers, readers_max; /* segments that keep a description for other processes */
 };
 
@@ -86,6 +87,11 @@ void ih_unlock(ih_process *process);
 /* Fills the figures of a store into an error. Under the lock. */
 ih_result ih_store_fail(const ih_store *store, ih_error *error, ih_result result, const char *what,
                         uint64_t wanted);
+/* What metrics count. Under the lock, but for full(). */
+void ih_count_put(ih_store *store, uint64_t bytes);
+void ih_count_open(ih_store *store);
+void ih_count_full(ih_store *store);
+
 /* One reference less; frees the struct with the last. Under the lock. */
 void ih_store_release(ih_store *store);
 

@@ -200,8 +200,6 @@ static ih_result prepare_request(const ih_store *store, uint64_t size, unsigned 
     if (size > store->capacity || size > DEDICATED_MAX) {
         ih_lock(store->process);
         ih_result result = ih_store_fail(store, error, IH_FULL, "reserve a block", size);
-        if (store->remote != NULL)
-            ih_remote_count_full(store);
         ih_unlock(store->process);
         return result;
     }
@@ -219,8 +217,11 @@ ih_result ih_reserve(ih_store *store, uint64_t size, unsigned flags, ih_block *o
     ih_error local = {0};
     error = error != NULL ? error : &local;
     ih_result result = prepare_request(store, size, flags, &want, error);
-    if (result != IH_OK)
+    if (result != IH_OK) {
+        if (result == IH_FULL)
+            ih_count_full(store);
         return result;
+    }
     if (store->remote != NULL) {
         ih_wanted wanted = {
             .size = size, .units = want.units, .flags = flags, .dedicated = want.dedicated};
@@ -236,6 +237,8 @@ ih_result ih_reserve(ih_store *store, uint64_t size, unsigned flags, ih_block *o
         ih_unlock(process); /* unmaps what make_room() buried */
         if (again)
             continue;
+        if (result == IH_FULL || result == IH_MEMORY)
+            ih_count_full(store);
         if (result != IH_OK || bytes == 0)
             return result;
         result = make_segment(store, &want, bytes, out, error);
@@ -248,8 +251,10 @@ ih_result ih_reserve(ih_store *store, uint64_t size, unsigned flags, ih_block *o
         if (!again)
             (void)ih_store_fail(store, error, IH_MEMORY, error->what, size);
         ih_unlock(process);
-        if (!again)
+        if (!again) {
+            ih_count_full(store);
             return IH_MEMORY;
+        }
     }
 }
 
@@ -320,9 +325,7 @@ static ih_result publish(ih_block *block, const ih_header *header, const uint8_t
     segment->sealed = true;
     segment->writers--;
     store->images++;
-    store->puts++;
-    if (store->remote != NULL)
-        ih_remote_count_put(store, header->size);
+    ih_count_put(store, header->size);
     if (segment->range != NULL && segment->leases == 0)
         ih_remote_unused(segment);
     return IH_OK;

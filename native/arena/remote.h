@@ -159,7 +159,7 @@ typedef struct {
 } ih_wanted;
 ih_result ih_remote_reserve(ih_store *store, const ih_wanted *want, ih_block *out, ih_error *error);
 /* For metrics, on the session's page. Under the lock. */
-void ih_remote_count_put(ih_store *store, uint64_t bytes);
+void ih_remote_count_put(const ih_store *store, uint64_t bytes, unsigned size);
 void ih_remote_count_open(const ih_store *store);
 void ih_remote_count_full(const ih_store *store);
 

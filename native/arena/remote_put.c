@@ -20,16 +20,14 @@ static void count(uint64_t *counter, uint64_t more)
     __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + more, __ATOMIC_RELAXED);
 }
 
-void ih_remote_count_put(ih_store *store, uint64_t bytes)
+void ih_remote_count_put(const ih_store *store, uint64_t bytes, unsigned size)
 {
     ih_session_page *page = store->remote->page;
     if (page == NULL)
         return;
     count(&page->puts, 1);
     count(&page->put_bytes, bytes);
-    unsigned bits = bytes > 128u ? 64u - (unsigned)__builtin_clzll(bytes - 1u) : 7u;
-    unsigned size = (bits - 6u) / 2u;
-    count(&page->put_sizes[size < IH_PUT_SIZES ? size : IH_PUT_SIZES - 1u], 1);
+    count(&page->put_sizes[size], 1);
 }
 
 void ih_remote_count_open(const ih_store *store)
@@ -43,7 +41,7 @@ void ih_remote_count_full(const ih_store *store)
 {
     ih_session_page *page = store->remote->page;
     if (page != NULL)
-        count(&page->fulls, 1);
+        __atomic_fetch_add(&page->fulls, 1, __ATOMIC_RELAXED);
 }
 
 static void fill(ih_segment *segment, uint32_t unit, const ih_wanted *want, ih_block *out)
@@ -216,10 +214,10 @@ ih_result ih_remote_reserve(ih_store *store, const ih_wanted *want, ih_block *ou
         ih_lock(process);
         bool moved = tries < FULL_TRIES && ih_remote_drain(store, IH_RING_ENTRIES);
         moved = (tries < FULL_TRIES && ih_remote_sweep(store, true)) || moved;
-        if (!moved)
-            ih_remote_count_full(store);
         ih_unlock(process);
-        if (!moved)
+        if (!moved) {
+            ih_count_full(store);
             return result;
+        }
     }
 }

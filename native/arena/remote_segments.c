@@ -175,6 +175,7 @@ ih_result ih_remote_map(ih_store *store, ih_handle handle, bool linked, bool has
     ih_lock(store->process);
     (void)ih_remote_sweep(store, false);
     bool entered = !store->closed && replace(store, segment);
+    store->process->activity.maps++;
     if (store->remote->page != NULL)
         __atomic_fetch_add(&store->remote->page->maps, 1, __ATOMIC_RELAXED);
     ih_unlock(store->process);

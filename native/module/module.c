@@ -218,6 +218,28 @@ static PyObject *module_patience(PyObject *Py_UNUSED(module), PyObject *patient)
     return wanted < 0 ? NULL : PyBool_FromLong(ih_patience_set(wanted));
 }
 
+static PyObject *module_activity(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    ih_process *process;
+    ih_error error = {0};
+    ih_activity now;
+    if (ih_process_get(&process, &error) != IH_OK)
+        return PyErr_NoMemory();
+    ih_process_activity(process, &now);
+    PyObject *sizes = PyTuple_New(Py_ARRAY_LENGTH(now.put_sizes));
+    for (Py_ssize_t i = 0; sizes && i < PyTuple_GET_SIZE(sizes); i++) {
+        PyObject *count = PyLong_FromUnsignedLongLong(now.put_sizes[i]);
+        if (!count)
+            Py_CLEAR(sizes);
+        else
+            PyTuple_SET_ITEM(sizes, i, count);
+    }
+    if (!sizes)
+        return NULL;
+    return Py_BuildValue("(KKKKKKKN)", now.puts, now.put_bytes, now.opens, now.maps, now.fulls,
+                         now.leases, now.segments, sizes);
+}
+
 static PyObject *module_scopes(PyObject *module, PyObject *more)
 {
     Py_ssize_t change = PyLong_AsSsize_t(more);
@@ -311,6 +333,9 @@ static PyMethodDef functions[] = {
     {"_patience", module_patience, METH_O,
      "Whether calls of this thread may wait for the daemon from here on; with False they raise "
      "BlockingIOError instead. Returns what it was."},
+    {"_activity", module_activity, METH_NOARGS,
+     "What this process did in all its stores: puts, their bytes, opens, maps, refusals for want "
+     "of memory; leases and segments now; puts by size. For icehouse.metrics."},
     {"_scopes", module_scopes, METH_O,
      "Adds to the number of open scopes: only while it is not 0 does put() look at _scope."},
     IH_TRAVEL_METHODS,

@@ -17,7 +17,7 @@ set_freezable thaw to_pandas type_name unfreezable
 """.split()
 
 # Submodules that an import of the package brings along.
-MODULES = {"aio", "client", "immutable", "interpreters", "native", "server", "store"}
+MODULES = {"aio", "client", "immutable", "interpreters", "metrics", "native", "server", "store"}
 
 
 def test_all_is_the_list() -> None:

@@ -1,5 +1,6 @@
 """`import icehouse` is light: it must work in subinterpreters with their own GIL."""
 
+import importlib.util
 import subprocess
 import sys
 
@@ -22,7 +23,10 @@ def test_import_loads_nothing_heavy() -> None:
 
 def test_submodules_are_found_without_an_import_of_their_own() -> None:
     code = "import icehouse; print(icehouse.{0}.__name__)"
-    for name in ("aio", "immutable", "interpreters"):
+    names = ["aio", "immutable", "interpreters"]
+    if importlib.util.find_spec("prometheus_client"):
+        names.append("metrics")
+    for name in names:
         assert run(code.format(name)) == f"icehouse.{name}\n"
     assert run("import icehouse; print(icehouse.interpreters.pool.__name__)") == "pool\n"
     loaded = run("import sys, icehouse; print(*sys.modules)").split()
