@@ -205,6 +205,10 @@ class Line:
     def __init__(self, address: str) -> None:
         """OSError if the sender is no more, PermissionError if it is another user's."""
         self.lock = threading.Lock()
+        # Both are of the Lines that keep it: how many threads have it or wait for it, and whether
+        # the last of them closes it.
+        self.users = 0
+        self.dropped = False
         self._line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
             self._line.settimeout(_PATIENCE)
@@ -274,34 +278,44 @@ class Lines:
         """Lend the connection to this thread; what fails with OSError is not kept."""
         with self._lock:
             line = self._lines.get(address)
+            if line is not None:
+                line.users += 1
         if line is None:
             line = self._add(address, Line(address))
-        with line.lock:
-            try:
+        try:
+            with line.lock:
                 yield line
-            except OSError:
-                self._forget(address, line)
-                raise
+        except OSError:
+            with self._lock:
+                if self._lines.get(address) is line:
+                    del self._lines[address]
+                line.dropped = True
+            raise
+        finally:
+            with self._lock:
+                line.users -= 1
+                if line.dropped and line.users == 0:
+                    line.close()
 
     def _add(self, address: str, made: Line) -> Line:
         with self._lock:
             line = self._lines.setdefault(address, made)
-            idle = [
-                other
-                for other, each in self._lines.items()
-                if each is not line and not each.lock.locked()
-            ]
-            old = [self._lines.pop(other) for other in idle[: len(self._lines) - self._KEPT]]
-        if line is not made:
-            made.close()
-        del old  # closed by whoever uses it last
+            line.users += 1
+            if line is not made:
+                made.close()
+            idle = [other for other, each in self._lines.items() if each.users == 0]
+            for other in idle[: max(len(self._lines) - self._KEPT, 0)]:
+                self._lines.pop(other).close()
         return line
 
-    def _forget(self, address: str, line: Line) -> None:
+    def close(self) -> None:
+        """Close what nobody uses, the rest after use; where to go next makes a new one."""
         with self._lock:
-            if self._lines.get(address) is line:
-                del self._lines[address]
-        line.close()
+            lines, self._lines = self._lines, {}
+            for line in lines.values():
+                line.dropped = True
+                if line.users == 0:
+                    line.close()
 
     def abandon(self) -> None:
         """In a forked child: all of these are the parent's."""

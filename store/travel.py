@@ -11,6 +11,7 @@ before its results are read: up to SMALL what lies in a store of its own; everyt
 pickle when its work is done. Else it waits LINGER, when it ends, for receivers of what it has sent.
 """
 
+import atexit
 import contextlib
 import os
 import sys
@@ -249,4 +250,9 @@ def _after_fork() -> None:
         office.abandon()
 
 
+def _at_exit() -> None:
+    _lines.close()
+
+
 os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)
