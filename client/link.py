@@ -317,9 +317,14 @@ class Link:
     async def _follow_again(self) -> None:
         """After a lost connection: watch all names anew, and tell what changed meanwhile."""
         try:
-            for name in list(self._followers):
-                if name in self._followers:
-                    await self._watch(name)
+            wire = None
+            # Should this connection be lost too meanwhile, the next one knows of none.
+            while wire is None or wire is not self._wire:
+                await self.open()
+                wire = self._wire
+                for name in list(self._followers):
+                    if name in self._followers:
+                        await self._watch(name)
         except Exception as error:
             for followers in self._followers.values():
                 for follower in followers:

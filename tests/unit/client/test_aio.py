@@ -192,6 +192,38 @@ def test_a_watch_and_requests_survive_the_daemon(daemon: Any) -> None:
     run(daemon, work)
 
 
+def test_watches_survive_a_connection_that_is_lost_while_they_are_made_again(daemon: Any) -> None:
+    async def work(store: AsyncStore) -> None:
+        handle = await store.put([1])
+        link, watches = store._link, {name: store.watch(name) for name in ("a", "b", "c")}
+        waiting = {}
+        for name, steps in watches.items():
+            waiting[name] = asyncio.ensure_future(anext(steps))
+            await soon(lambda name=name: name in link._followers)
+        await store.version("a")
+        again: list[str] = []
+        watch = link._watch
+
+        async def watch_and_lose(name: str) -> None:
+            await watch(name)
+            again.append(name)
+            if len(again) == 1:
+                assert link._wire is not None
+                link._wire.close()
+
+        await soon(lambda: link._wire is not None)
+        link._watch = watch_and_lose  # type: ignore[method-assign]
+        assert link._wire is not None
+        link._wire.close()
+        await soon(lambda: link._again is None and len(again) >= 3)
+        for name in watches:
+            await store.bind(name, handle)
+        async with asyncio.timeout(20):
+            assert [(await step)[0] for step in waiting.values()] == [handle] * 3
+
+    run(daemon, work)
+
+
 def test_a_watch_that_is_dropped_is_not_told_any_more(daemon: Any) -> None:
     async def work(store: AsyncStore) -> None:
         handle = await store.put([1], name="name")
