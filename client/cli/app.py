@@ -143,8 +143,25 @@ def escapes(error: UnicodeError) -> tuple[str, int]:
     return "".join(f"\\u{high:02x}{low:02x}" for high, low in units), error.end
 
 
+def open_streams() -> None:
+    """Give what was started without stdin, stdout or stderr (`>&-`) such as lead nowhere.
+
+    Else the next file or socket that is opened would get the number, and what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            file = os.open(os.devnull, os.O_RDWR)
+            if file != number:
+                os.dup2(file, number)
+                os.close(file)
+            mode = "w" if number else "r"
+            # For the life of the process.
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and give its exit code."""
+    open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         codecs.register_error("icehouse-escapes", escapes)
         sys.stdout.reconfigure(errors="icehouse-escapes")

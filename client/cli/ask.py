@@ -1,9 +1,11 @@
 """Asking the daemon: one plain connection of the control family, and what a user calls an image."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from icehouse.client.cli.output import CommandError, ExitCode, code_of, message_of
 from icehouse.client.connect import socket_path
@@ -31,7 +33,7 @@ class Asking(Control):
         try:
             return super().ask(request, answer)
         except ValueError as error:
-            if isinstance(error, IcehouseError):
+            if isinstance(error, IcehouseError | UnicodeEncodeError):
                 raise
             raise CommandError(str(error), ExitCode.USAGE) from None
 
@@ -115,11 +117,11 @@ def references(given: Iterable[str]) -> Iterator[str]:
             yield reference
 
 
-def everything(ask: Callable[[str], Any]) -> Iterator[Any]:
+def everything(control: Control, request: Any, answer: type[Answer]) -> Iterator[Any]:
     """Give the items of a list, asked for a page at a time by the cursor of the one before."""
     cursor = ""
     while True:
-        page = ask(cursor)
+        page: Any = control.ask(replace(request, cursor=cursor, limit=PAGE), answer)
         yield from page.items
         cursor = page.cursor
         if not cursor:

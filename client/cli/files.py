@@ -49,7 +49,7 @@ def import_file(
         try:
             handle = files.put_image(store, data, name=name, pin=pinned)
         except ValueError as error:
-            if isinstance(error, icehouse.IcehouseError):
+            if isinstance(error, icehouse.IcehouseError | UnicodeEncodeError):
                 raise
             raise CommandError(str(error), ExitCode.USAGE) from None
         size = len(data)

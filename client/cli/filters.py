@@ -1,6 +1,5 @@
 """Choosing among images: what `icehouse ls` shows, in which order, and how much of it."""
 
-import fnmatch
 import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +35,7 @@ class Choice:
     """Which images are wanted; None and False: whatever."""
 
     types: tuple[str, ...] = ()
-    name: str | None = None
+    handles: frozenset[bytes] | None = None
     pid: int | None = None
     uid: int | None = None
     size_min: int | None = None
@@ -52,9 +51,9 @@ class Choice:
         now = time.time()
         if self.types:
             yield lambda item: item.type in self.types
-        if self.name is not None:
-            pattern = self.name
-            yield lambda item: any(fnmatch.fnmatchcase(name, pattern) for name in item.names)
+        if self.handles is not None:
+            among = self.handles
+            yield lambda item: item.handle in among
         for key, wanted in (("pid", self.pid), ("uid", self.uid), ("pinned", self.pinned)):
             if wanted is not None:
                 yield _equals(key, wanted)

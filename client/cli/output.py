@@ -98,6 +98,11 @@ def guarded(*, silent: bool = False) -> Iterator[None]:
         # The reader of our output has had enough; what is left in the buffer goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.ERROR) from None
+    except UnicodeEncodeError as error:
+        # Bytes of a command line that are no text come as surrogates, which nothing takes.
+        if not silent:
+            complain(f"{error.object!r} is no UTF-8, as names and handles are")
+        raise typer.Exit(ExitCode.USAGE) from None
     except tuple(kind for kind, _ in CODES) as error:
         if not silent:
             complain(message_of(error))

@@ -2,7 +2,7 @@
 
 import enum
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
@@ -95,8 +95,10 @@ def paged(wanted: bool) -> Iterator[None]:
 
 
 def show(
-    items: Iterable[Any],
+    what: str,
+    found: Iterable[Any],
     *,
+    limit: int | None,
     json: bool,
     quiet: bool,
     document: Callable[[Any], dict[str, Any]],
@@ -104,7 +106,13 @@ def show(
     columns: Sequence[str],
     row: Callable[[Any], Sequence[str]],
 ) -> None:
-    """Print a list in the way that is wanted."""
+    """Print a list in the way that is wanted, up to its limit.
+
+    That there is more is told on stderr, unless the limit is what was asked for.
+    """
+    most = limit_of(limit, as_text=not (json or quiet))
+    rest = iter(found)
+    items = islice(rest, most) if most else rest
     if quiet:
         for item in items:
             print(name(item))
@@ -113,22 +121,24 @@ def show(
             print_line(document(item))
     else:
         print_rows(columns, map(row, items))
+    if limit is None and most and next(rest, None) is not None:
+        note(f"there are more {what}: --limit 0 shows all, --limit N so many")
 
 
-class Counted:
-    """Ends a list at its limit, and knows whether there was more."""
+def in_their_order(
+    items: Iterable[Any], sort: enum.StrEnum | None, fields: Mapping[str, str], *, reverse: bool
+) -> Iterable[Any]:
+    """Sort by a field, named as the key unless `fields` names another.
 
-    def __init__(self, items: Iterable[Any], limit: int) -> None:
-        self._items = iter(items)
-        self._limit = limit
+    Large numbers come first, but for pids and for times: what began first is the oldest.
+    """
+    from icehouse.client.cli.filters import ordered
 
-    def __iter__(self) -> Iterator[Any]:
-        return islice(self._items, self._limit) if self._limit else self._items
-
-    def tell(self, what: str, asked: int | None) -> None:
-        """Say on stderr that there is more, unless the limit is what was asked for."""
-        if asked is None and self._limit and next(self._items, None) is not None:
-            note(f"there are more {what}: --limit 0 shows all, --limit N so many")
+    if sort is None:
+        return reversed(list(items)) if reverse else items
+    field = fields.get(sort.value, sort.value)
+    descending = (field not in ("pid", "opened")) != reverse
+    return ordered(items, lambda item: getattr(item, field), descending=descending, limit=0)
 
 
 def ls(
@@ -175,13 +185,14 @@ def ls(
 
     With --sort or conditions the whole store is looked through, 256 objects at a time.
     """
+    from dataclasses import replace
+
     from icehouse.client.cli.ask import connect
     from icehouse.client.cli.filters import Choice
 
     with guarded():
         choice = Choice(
             types=tuple(type or ()),
-            name=name,
             pid=pid,
             uid=None if user is None else uid_of(user),
             size_min=None if larger is None else parse_size(larger),
@@ -194,22 +205,40 @@ def ls(
         )
         most = limit_of(limit, as_text=not (json or quiet))
         with connect(socket) as control, paged(pager):
+            if name is not None:
+                choice = replace(choice, handles=named_like(control, name))
             items = choice.filter(every_object(control, state.value if state else ""))
-            counted = Counted(in_order(items, sort, reverse=reverse, limit=most), most)
-            show_objects(counted, json=json, quiet=quiet)
-            counted.tell("objects", limit)
+            found = in_order(items, sort, reverse=reverse, limit=most)
+            show_objects(found, limit=limit, json=json, quiet=quiet)
 
 
 def every_object(control: "Control", state: str) -> Iterator["messages.Object"]:
     """Give all images of a state ("": of any) in the order of their places."""
-    from icehouse.client.cli.ask import PAGE, everything
+    from icehouse.client.cli.ask import everything
     from icehouse.store.wire import messages
 
-    def ask(cursor: str) -> messages.Objects:
-        request = messages.AskObjects(cursor=cursor, limit=PAGE, state=state)
-        return control.ask(request, messages.Objects)
+    return everything(control, messages.AskObjects(state=state), messages.Objects)
 
-    return everything(ask)
+
+def every_name(control: "Control", prefix: str) -> Iterator["messages.Name"]:
+    """Give all names that begin so, in their order."""
+    from icehouse.client.cli.ask import everything
+    from icehouse.store.wire import messages
+
+    return everything(control, messages.AskNames(prefix=prefix), messages.Names)
+
+
+def named_like(control: "Control", pattern: str) -> frozenset[bytes]:
+    """Find the handles that have a name like this: an image itself tells only a few of many."""
+    import fnmatch
+    import re
+
+    begin = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    return frozenset(
+        item.handle
+        for item in every_name(control, begin)
+        if fnmatch.fnmatchcase(item.name, pattern)
+    )
 
 
 def in_order(
@@ -225,7 +254,9 @@ def in_order(
     return ordered(items, SORTS[sort.value], descending=descending, limit=limit and limit + 1)
 
 
-def show_objects(items: Iterable["messages.Object"], *, json: bool, quiet: bool) -> None:
+def show_objects(
+    found: Iterable["messages.Object"], *, limit: int | None, json: bool, quiet: bool
+) -> None:
     """Print images."""
     from icehouse.client.cli.ask import text_of
     from icehouse.client.cli.told import of_object
@@ -250,7 +281,9 @@ def show_objects(items: Iterable["messages.Object"], *, json: bool, quiet: bool)
 
     columns = ["handle", ">size", "type", "state", "flags", ">read by", ">age", ">pid", "names"]
     show(
-        items,
+        "objects",
+        found,
+        limit=limit,
         json=json,
         quiet=quiet,
         document=of_object,
@@ -282,22 +315,14 @@ def names(
     quiet: Ids = False,
 ) -> None:
     """List names in their order, with what they are bound to. A version counts the bindings."""
-    from icehouse.client.cli.ask import PAGE, connect, everything, text_of
+    from icehouse.client.cli.ask import connect, text_of
     from icehouse.client.cli.told import of_name
-    from icehouse.store.wire import messages
 
     with guarded(), connect(socket) as control, paged(pager):
-
-        def ask(cursor: str) -> messages.Names:
-            request = messages.AskNames(prefix=prefix, cursor=cursor, limit=PAGE)
-            return control.ask(request, messages.Names)
-
-        counted = Counted(
-            everything(ask),
-            limit_of(limit, as_text=not (json or quiet)),
-        )
         show(
-            counted,
+            "names",
+            every_name(control, prefix),
+            limit=limit,
             json=json,
             quiet=quiet,
             document=of_name,
@@ -305,7 +330,6 @@ def names(
             columns=["name", "handle", ">version"],
             row=lambda item: (item.name, text_of(item.handle), str(item.version)),
         )
-        counted.tell("names", limit)
 
 
 class ClientSort(enum.StrEnum):
@@ -340,8 +364,7 @@ def clients(
 
     Leases are those of a process and of what was forked from it together.
     """
-    from icehouse.client.cli.ask import PAGE, connect, everything
-    from icehouse.client.cli.filters import ordered
+    from icehouse.client.cli.ask import connect, everything
     from icehouse.client.cli.told import of_client
     from icehouse.client.cli.words import Process, age_text, count_text, size_text, user_text
     from icehouse.store.wire import messages
@@ -361,21 +384,12 @@ def clients(
         )
 
     with guarded(), connect(socket) as control:
-
-        def ask(cursor: str) -> messages.Clients:
-            return control.ask(messages.AskClients(cursor=cursor, limit=PAGE), messages.Clients)
-
-        found: Iterable[messages.Client] = everything(ask)
-        if sort is not None:
-            key = "opened" if sort is ClientSort.AGE else sort.value
-            descending = (sort not in (ClientSort.PID, ClientSort.AGE)) != reverse
-            found = ordered(found, lambda item: getattr(item, key), descending=descending, limit=0)
-        elif reverse:
-            found = reversed(list(found))
-        counted = Counted(found, limit_of(limit, as_text=not (json or quiet)))
+        found = everything(control, messages.AskClients(), messages.Clients)
         columns = [">pid", "user", "role", ">since", ">granted", ">waiting", ">leases", ">puts"]
         show(
-            counted,
+            "clients",
+            in_their_order(found, sort, {"age": "opened"}, reverse=reverse),
+            limit=limit,
             json=json,
             quiet=quiet,
             document=of_client,
@@ -383,7 +397,6 @@ def clients(
             columns=[*columns, ">gets", "command"],
             row=row,
         )
-        counted.tell("clients", limit)
 
 
 class SegmentSort(enum.StrEnum):
@@ -411,13 +424,10 @@ def segments(
     quiet: Ids = False,
 ) -> None:
     """List segments: whose they are, what is in them, how broken up their room is. For admins."""
-    from icehouse.client.cli.ask import PAGE, connect, everything
-    from icehouse.client.cli.filters import ordered
+    from icehouse.client.cli.ask import connect, everything
     from icehouse.client.cli.told import of_segment
     from icehouse.client.cli.words import count_text, size_text
     from icehouse.store.wire import messages
-
-    keys = {"free": "free_bytes", "dying": "dying_bytes"}
 
     def row(item: messages.Segment) -> Sequence[str]:
         return (
@@ -434,21 +444,13 @@ def segments(
         )
 
     with guarded(), connect(socket) as control:
-
-        def ask(cursor: str) -> messages.Segments:
-            return control.ask(messages.AskSegments(cursor=cursor, limit=PAGE), messages.Segments)
-
-        found: Iterable[messages.Segment] = everything(ask)
-        if sort is not None:
-            key = keys.get(sort.value, sort.value)
-            descending = (sort is not SegmentSort.PID) != reverse
-            found = ordered(found, lambda item: getattr(item, key), descending=descending, limit=0)
-        elif reverse:
-            found = reversed(list(found))
-        counted = Counted(found, limit_of(limit, as_text=not (json or quiet)))
+        found = everything(control, messages.AskSegments(), messages.Segments)
+        fields = {"free": "free_bytes", "dying": "dying_bytes"}
         columns = [">segment", "kind", "state", ">bytes", ">objects", ">live", ">deleted", ">free"]
         show(
-            counted,
+            "segments",
+            in_their_order(found, sort, fields, reverse=reverse),
+            limit=limit,
             json=json,
             quiet=quiet,
             document=of_segment,
@@ -456,4 +458,3 @@ def segments(
             columns=[*columns, ">largest", ">pid"],
             row=row,
         )
-        counted.tell("segments", limit)

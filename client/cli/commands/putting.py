@@ -149,7 +149,7 @@ def put_one(store: "icehouse.Store", made: Any, options: dict[str, Any], source:
     except NotFreezableError as error:
         raise CommandError(f"{source}: {error}") from None
     except ValueError as error:
-        if isinstance(error, IcehouseError):
+        if isinstance(error, IcehouseError | UnicodeEncodeError):
             raise
         raise CommandError(str(error), ExitCode.USAGE) from None
 

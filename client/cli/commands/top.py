@@ -2,6 +2,7 @@
 
 import sys
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -99,11 +100,8 @@ def look(control: "Control", before: Counts | None, rows: int) -> tuple[dict[str
 
     status = control.ask(messages.AskStatus(), messages.Status)
     metrics = control.ask(messages.AskMetrics(), messages.Metrics)
-
-    def ask(cursor: str) -> messages.Clients:
-        return control.ask(messages.AskClients(cursor=cursor, limit=256), messages.Clients)
-
-    clients = [item for _, item in zip(range(CLIENTS), everything(ask), strict=False)]
+    every_client = everything(control, messages.AskClients(), messages.Clients)
+    clients: list[messages.Client] = list(islice(every_client, CLIENTS))
     counters = metrics.counters
     now = Counts(
         time.monotonic(),

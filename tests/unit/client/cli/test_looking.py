@@ -104,6 +104,18 @@ class TestLs:
         assert blob["evictable"]
         assert blob["size"] > 100_000
 
+    def test_one_of_many_names(self, commands: Commands) -> None:
+        """An image in a list tells a few of its names, and has them all."""
+        handle = commands.store.put([1], name="many")
+        for number in range(300):
+            commands.store.bind(f"many-{number:03}", handle)
+        commands.store.put([2], name="few")
+        (told,) = commands.lines("ls", "--named", "--type", "list", "--name", "many*")
+        assert told["names_total"] == 301 > len(told["names"])
+        for pattern in ("many-299", "*-29?", "m[a]ny-150", "many"):
+            assert commands.out("ls", "--quiet", "--name", pattern).split() == [str(handle)]
+        assert commands.out("ls", "--quiet", "--name", "many-3") == ""
+
     def test_conditions(self, commands: Commands) -> None:
         made = self.fill(commands.store)
         for words, expected in CONDITIONS:

@@ -145,6 +145,34 @@ def test_a_socket_that_may_be_somebody_elses(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", ["cat", "names", "stat", "rm", "put --name", "bind x"])
+def test_words_that_are_no_text(commands: Commands, command: str) -> None:
+    words = [*COMMAND, *command.split(), b"\xff\xfe"]
+    done = subprocess.run(
+        words, input=b"1", capture_output=True, check=False, env=environment(commands.daemon.socket)
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"icehouse: '\\udcff\\udcfe' is no UTF-8, as names and handles are\n"
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "code"),
+    [("<&-", "put", 1), (">&-", "ls", 0), ("2>&-", "cat nothing", 3), (">&- 2>&-", "status", 0)],
+)
+def test_without_a_stream(commands: Commands, closed: str, words: str, code: int) -> None:
+    """What is opened meanwhile must not get its number, and what is printed."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, *words.split()],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        text=True,
+        env=environment(commands.daemon.socket),
+    )
+    assert done.returncode == code, done
+    assert "fault" not in done.stderr
+
+
 class TestOutput:
     def test_documents_of_the_other_commands(self, commands: Commands, tmp_path: Path) -> None:
         commands.store.put([1, 2], name="n")
