@@ -35,7 +35,7 @@ THREADS = 2
 # Requests that may wait for a thread.
 WAITING_MAX = 32
 # For reading, which looks at the clock; and for the answer to a request, whatever happens.
-READ_SECONDS = 1.0
+READ_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
 IDLE_SECONDS = 5.0
 

@@ -74,7 +74,6 @@ VALUE_TYPES = {
     codes.SLICE: "slice",
     codes.MAPPING_PROXY: "mappingproxy",
     codes.REDUCE: "object that is made by __reduce__",
-    codes.EXCEPTION: "exception",
     codes.FROZENDICT: "frozendict",
     codes.NUMPY_SCALAR: "numpy.generic",
     codes.NDARRAY: "numpy.ndarray",
@@ -92,8 +91,25 @@ VALUE_TYPES = {
     codes.TYPE_VAR: "typing.TypeVar",
 }
 # Values whose payload begins with module and qualified name of their type, or with its whole name.
-NAMED_BY_TWO = (codes.ENUM, codes.STRUCT_SEQUENCE, codes.THAWED)
+NAMED_BY_TWO = (codes.ENUM, codes.STRUCT_SEQUENCE, codes.THAWED, codes.EXCEPTION)
 NAMED_BY_ONE = (codes.REGISTERED, codes.RECORD)
+# What the items of payloads are that are tuples: store/freezing/codes.py.
+ITEMS = {
+    codes.GLOBAL: ("module", "qualname"),
+    codes.ENUM: ("module", "qualname", "name", "value"),
+    codes.STRUCT_SEQUENCE: ("module", "qualname", "items", "class"),
+    codes.EXCEPTION: (
+        *("module", "qualname", "args", "attributes", "natives"),
+        *("cause", "context", "suppress"),
+    ),
+    codes.REGISTERED: ("type", "frozen"),
+    codes.THAWED: ("module", "qualname", "frozen"),
+    codes.PARTIAL: ("function", "args", "keywords", "attributes"),
+    codes.SHARED_FIELD: ("id", "initial", "place", "value"),
+    codes.INTERPRETER_LOCAL: ("id", "value", "factory"),
+    codes.RANGE: ("start", "stop", "step"),
+    codes.SLICE: ("start", "stop", "step"),
+}
 # Those that are shown as the dict that they hold.
 DICTS = (codes.MAPPING_PROXY, codes.FROZENDICT)
 
@@ -356,7 +372,17 @@ def value_parts(raw: Raw, node: Node) -> Parts | None:
     parts = None if payload.kind == "value" else parts_of(payload)
     if parts is None or not parts.size:
         return Parts(1, lambda _: ("$payload", payload), is_fields=True)
-    return parts if node.n in DICTS else parts._replace(is_fields=True)
+    if node.n in DICTS:
+        return parts
+    names = ITEMS.get(node.n, ())
+    if payload.kind != "tuple" or not names:
+        return parts._replace(is_fields=True)
+
+    def get(i: int) -> tuple[Key, Spot]:
+        key, spot = parts.get(i)
+        return names[i] if i < len(names) else key, spot
+
+    return Parts(parts.size, get, is_fields=True)
 
 
 def record_parts(payload: Spot) -> Parts:

@@ -3,13 +3,20 @@
 import importlib.util
 import json
 import os
+import random
 import signal
+import sys
+import threading
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
 import pytest
 from daemons import Daemon, wait_until
+
+sys.path.append(str(Path(__file__).parents[2] / "corrupt"))
+
+from forge import mutate
 
 import icehouse
 from icehouse.native._image import _image_of, _put_image
@@ -18,6 +25,7 @@ for needed in ("fastapi", "uvicorn", "prometheus_client"):
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed: icehouse[service]", allow_module_level=True)
 
+GOLDEN = sorted((Path(__file__).parents[2] / "compat" / "images").glob("*/*.ih"))
 HERE = str(Path(__file__).parent)
 PROBLEM = "application/problem+json"
 pytestmark = pytest.mark.daemon(http="127.0.0.1:0", capacity="256MiB")
@@ -161,3 +169,102 @@ def test_links_between_images(admin: Any, store: Any) -> None:
     store.delete(inner)
     assert admin(url(outer, path="/0/n")).json["item"]["text"] == "1"
     problem_of(admin(url(inner)), "handle-gone", 410)
+
+
+def test_h04_h20_h21_hostile_images_over_http(
+    admin: Any, store: Any, daemon: Daemon, soak_factor: int
+) -> None:
+    """Damaged images of everything: some answer or 422, from a process that lives on."""
+    rng = random.Random("content")
+    pid = daemon.admin_pid()
+    told = {200: 0, 422: 0}
+    for path in GOLDEN:
+        data = path.read_bytes()
+        if len(data) > 20_000:
+            continue
+        for _ in range(2 * soak_factor):
+            try:
+                handle = _put_image(store, mutate(data, rng))
+            except (ValueError, icehouse.IcehouseError):
+                continue
+            for what in ("tree", "preview"):
+                answer = admin(url(handle, what))
+                assert answer.status in told, answer
+                told[answer.status] += 1
+            store.delete(handle)
+    assert min(told.values()) > 0
+    assert daemon.admin_pid() == pid
+
+
+def test_many_ask_at_once_and_the_rest_is_answered_meanwhile(
+    admin: Any, store: Any, daemon: Daemon
+) -> None:
+    from admin_client import Admin
+
+    handle = store.put({f"key {i}": [i] * 3 for i in range(20_000)})
+    answers: list[int] = []
+
+    def browse(number: int) -> None:
+        client = Admin(daemon)
+        for page in range(5):
+            way = "/~n" + str(number * 100 + page)
+            answers.append(client(url(handle, path=way)).status)
+            answers.append(client(url(handle, "preview")).status)
+        client.close()
+
+    threads = [threading.Thread(target=browse, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert admin("/healthz").status == 200
+    for thread in threads:
+        thread.join()
+    # None is lost; who came when too many were waiting is told so.
+    assert len(answers) == 160
+    assert set(answers) <= {200, 503}
+    assert answers.count(200) > 80
+
+
+@pytest.mark.watchdog(120)
+def test_a_daemon_that_hangs_is_told(admin: Any, store: Any, daemon: Daemon) -> None:
+    handle = store.put(list(range(10)))
+    pid = daemon.daemon_pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        problem_of(admin(url(handle)), "daemon-unavailable", 503)
+        assert admin("/healthz").status == 200
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: admin(url(handle)).status == 200, "the daemon to go on")
+
+
+def test_spilled_images_are_read_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    from admin_client import Admin
+
+    folder, spill = tmp_path / "d", tmp_path / "spill"
+    config: dict[str, Any] = {"capacity": "16MiB", "spill": str(spill), "spill_capacity": "1GiB"}
+    with (
+        Daemon(folder, http="127.0.0.1:0", **config) as daemon,
+        icehouse.connect(daemon.socket) as store,
+    ):
+        client = Admin(daemon)
+        handles = [store.put([number, bytes(4_000_000)]) for number in range(8)]
+        assert any(store.stat(handle).state == "spilled" for handle in handles)
+        for number, handle in enumerate(handles):
+            first, second = client(url(handle)).json["items"]
+            assert (first["text"], second["length"]) == (str(number), 4_000_000)
+        client.close()
+
+
+def test_openapi_has_them(admin: Any) -> None:
+    document = admin("/openapi.json").json
+    for what in ("tree", "preview"):
+        operation = document["paths"][f"/api/v1/objects/{{handle}}/{what}"]["get"]
+        assert operation["description"]
+        assert {"200", "400", "404", "410", "421", "422", "503"} <= set(operation["responses"])
+        assert PROBLEM in operation["responses"]["422"]["content"]
+        assert "400" in operation["responses"]

@@ -310,6 +310,19 @@ def test_instances_are_fields(store: icehouse.Store) -> None:
     assert level(store, handle, "/3/f").item.text == "3"
 
 
+def test_values_name_their_pieces(store: icehouse.Store) -> None:
+    field = icehouse.SharedField(("one", 1))
+    handle = store.put([time.gmtime(0), field, ValueError("no")])
+    assert keys(level(store, handle, "/0")) == ["module", "qualname", "items", "class"]
+    assert level(store, handle, "/2").item.type == "ValueError"
+    assert level(store, handle, "/2/args/0").item.text == "no"
+    assert level(store, handle, "/0").item.type == "time.struct_time"
+    assert level(store, handle, "/0/items/0").item.text == "1970"
+    assert keys(level(store, handle, "/1"))[:3] == ["id", "initial", "place"]
+    assert level(store, handle, "/1/initial/1").item.text == "1"
+    assert "initial" in preview(store, handle)[1]
+
+
 class Bomb:
     """Whatever is done with it, or with its class, sets the bomb off."""
 
