@@ -47,7 +47,7 @@ def listen(place: str) -> socket.socket:
 def server_of(settings: config.Config) -> uvicorn.Server:
     """Make the server; limits on everything that a client may cost."""
     host = settings.http.rpartition(":")[0]
-    app = guarded(make_app(settings.socket), HOSTS | {host.lower()})
+    app = guarded(make_app(settings), HOSTS | {host.lower()})
     return uvicorn.Server(
         uvicorn.Config(
             app,

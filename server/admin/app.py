@@ -9,7 +9,9 @@ from icehouse.server.admin.images import Images
 from icehouse.server.admin.link import Link
 from icehouse.server.admin.metrics import Metrics
 from icehouse.server.admin.pages import assets, routes
+from icehouse.server.admin.peers import Readers
 from icehouse.server.admin.samples import Samples
+from icehouse.server.config import Config
 from icehouse.server.version import VERSION
 
 DESCRIPTION = """What the daemon of this machine holds, and who uses it. Everything here only reads.
@@ -18,8 +20,9 @@ Errors are `application/problem+json`; lists are paged with `limit` and an opaqu
 response of the API has a strong ETag."""
 
 
-def make_app(socket: str) -> FastAPI:
-    """Make the app for the daemon at a socket."""
+def make_app(settings: Config) -> FastAPI:
+    """Make the app for the daemon of a configuration."""
+    socket = settings.socket
     app = FastAPI(
         title="icehouse",
         version=VERSION,
@@ -32,6 +35,7 @@ def make_app(socket: str) -> FastAPI:
     app.state.metrics = Metrics()
     app.state.link = Link(socket, app.state.metrics.observe)
     app.state.images = Images(socket)
+    app.state.readers = Readers(settings.role_of)
     app.include_router(routes_health.router)
     app.include_router(routes_api.router)
     app.include_router(routes_content.router)

@@ -72,8 +72,12 @@ class ContentPreview(Model):
     whole: bool = Field(description="whether it is all of the value")
 
 
-def images_of(request: Request) -> Images:
-    """Give the reader of images."""
+async def images_of(request: Request) -> Images:
+    """Give the reader of images to a request of somebody who may read the store.
+
+    ProblemError `not-permitted` for anybody else: this face is open to every user of the machine.
+    """
+    await request.app.state.readers.check(request)
     images = request.app.state.images
     assert isinstance(images, Images)
     return images

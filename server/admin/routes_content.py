@@ -39,12 +39,12 @@ async def tree(
     cursor: Annotated[str, Query(max_length=32, description="the `next` of the page before")] = "",
 ) -> Response:
     """Tell one value of an image and a page of its children. Nothing of it is made or run."""
-    images = content.images_of(request)
+    images = await content.images_of(request)
     return tagged(request, await content.tree(images, handle, path, cursor, limit))
 
 
 @router.get("/preview", response_model=content.ContentPreview)
 async def preview(request: Request, handle: HandleText, path: Path = "") -> Response:
     """Tell one value of an image as bounded JSON. Nothing of it is made or run."""
-    images = content.images_of(request)
+    images = await content.images_of(request)
     return tagged(request, await content.preview(images, handle, path))

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import urllib.parse
@@ -268,3 +269,50 @@ def test_openapi_has_them(admin: Any) -> None:
         assert {"200", "400", "404", "410", "421", "422", "503"} <= set(operation["responses"])
         assert PROBLEM in operation["responses"]["422"]["content"]
         assert "400" in operation["responses"]
+
+
+OTHER = 51003
+AS_OTHER = """
+import encodings.idna, http.client, os, sys  # another user may not read the folders of Python
+os.setresgid({uid}, {uid}, {uid})
+os.setresuid({uid}, {uid}, {uid})
+for path in sys.argv[2:]:
+    connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=30)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    print(answer.status, answer.read().decode(), sep="\\t")
+"""
+
+
+def asked_by(uid: int, admin: Any, *paths: str) -> list[list[str]]:
+    """What another user of this machine is answered."""
+    script = AS_OTHER.format(uid=uid)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(admin.port), *paths],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becoming another user takes root")
+def test_h05_other_users_of_the_machine_read_no_content(admin: Any, store: Any) -> None:
+    handle = store.put({"secret": "word"})
+    paths = (url(handle), url(handle, "preview"))
+    for status, body in asked_by(OTHER, admin, *paths):
+        assert status == "403"
+        assert "not-permitted" in body
+        assert "word" not in body
+    ((status, _),) = asked_by(OTHER, admin, "/healthz")
+    assert status == "200"
+    assert admin(url(handle)).status == 200
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becoming another user takes root")
+@pytest.mark.daemon(http="127.0.0.1:0", capacity="64MiB", roles={"reader": {"uids": [OTHER]}})
+def test_readers_by_configuration_read_content(admin: Any, store: Any) -> None:
+    handle = store.put({"a": "word"})
+    ((status, body),) = asked_by(OTHER, admin, url(handle))
+    assert status == "200"
+    assert "word" in body
