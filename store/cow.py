@@ -15,11 +15,14 @@ def cow(array: Any) -> Any:
     sees, and that forgets what was written when it goes; the image stays open as long. What it
     costs: a system call, and a page's copy for each page that is written first. Where the memory
     file is not at hand (images of the daemon's store, of other users, from files), for parts that
-    are not contiguous, and for arrays that are not in shared memory, it is an ordinary copy.
+    are not contiguous, and for arrays that are not in shared memory, it is an ordinary copy; the
+    mask of a masked array always is.
 
     TypeError for what is no array.
     """
     numpy = _numpy()
+    if numpy is not None and type(array) is not numpy.ndarray and isinstance(array, numpy.ndarray):
+        return _of_subclass(array, numpy)
     view = _view_of(array, numpy)
     if view is None:
         if numpy is None or not isinstance(array, numpy.ndarray):
@@ -39,6 +42,18 @@ def _numpy() -> Any:
     from icehouse.store.freezing.packages import package
 
     return package("numpy")
+
+
+def _of_subclass(array: Any, numpy: Any) -> Any:
+    """Copy what is another face of plain arrays: a masked array, a matrix, a record array."""
+    masked = numpy.ma
+    if not isinstance(array, masked.MaskedArray):
+        return cow(array.view(numpy.ndarray)).view(type(array))
+    mask = array.mask if array.mask is masked.nomask else array.mask.copy()
+    made = masked.array(cow(array.data), mask=mask, fill_value=array.fill_value, copy=False)
+    if array.hardmask:
+        made.harden_mask()
+    return made
 
 
 def _view_of(array: Any, numpy: Any) -> FrozenArray | None:

@@ -110,8 +110,8 @@ def create(
     shape = _shape(shape)
     if order not in ("C", "F"):
         raise ValueError(f"order is 'C' or 'F', not {order!r}")
-    options: dict[str, Any] = {"name": name, "ttl": ttl, "pin": pin}
-    kept = {key: value for key, value in options.items() if value not in (None, False)}
+    kept: dict[str, Any] = {"pin": pin}
+    kept.update({key: each for key, each in (("name", name), ("ttl", ttl)) if each is not None})
     layout = _Layout(shape, dtype, order)
     if layout.bytes < _BUILT_MIN:
         if evictable:

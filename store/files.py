@@ -5,6 +5,7 @@ nothing elsewhere, says what the file is and has the digest of the rest.
 """
 
 import contextlib
+import io
 import os
 import stat
 import struct
@@ -44,7 +45,8 @@ MAP_MIN = 64 << 10
 # Read, hashed and written at a time.
 CHUNK = 1 << 20
 
-AnyPath = str | os.PathLike[str]
+AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+_PATHS = (str, bytes, os.PathLike)
 
 
 class Readable(Protocol):
@@ -205,6 +207,16 @@ def sync_folder(folder: "Path") -> None:
             os.close(descriptor)
 
 
+def check_stream(stream: Any, method: str, what: str) -> None:
+    """Raise TypeError for what is neither a path nor a binary file object."""
+    if isinstance(stream, io.TextIOBase):
+        raise TypeError(f"{what} a path or a binary file object; this one is for text: open it 'b'")
+    if not callable(getattr(stream, method, None)):
+        raise TypeError(
+            f"{what} a path or a binary file object, not an object of type {type(stream).__name__}"
+        )
+
+
 def is_special(path: "Path") -> bool:
     """Tell whether a path leads to a pipe, a device or the like, which a file can't replace."""
     return path.exists() and not path.is_file() and not path.is_dir()
@@ -214,7 +226,7 @@ def write_image(image: memoryview, target: AnyPath | Writable) -> Written:
     """Write the bytes of an image to a path or a stream, behind the header of a file."""
     from pathlib import Path
 
-    if not isinstance(target, str | os.PathLike):
+    if not isinstance(target, _PATHS):
         return write_stream(image, write_object(target))
     path = Path(os.fsdecode(target))
     if not is_special(path):
@@ -237,6 +249,8 @@ def save(obj: Any, target: AnyPath | Writable, /) -> str:
     if isinstance(obj, Handle):
         # A handle is plain data to freeze(), and its 16 bytes are hardly what is wanted in a file.
         raise TypeError("save() takes an object, not a Handle: save(store.get(handle), path)")
+    if not isinstance(target, _PATHS):
+        check_stream(target, "write", "an image is saved to")
     return write_image(image_of(obj), target).digest
 
 
@@ -417,7 +431,8 @@ def read_stream(stream: Readable, name: str, *, verify: bool) -> Any:
 def read_image(source: AnyPath | Readable, *, verify: bool = True, copy: bool = False) -> Any:
     """Give the bytes of an image file, header included, in memory that nobody else changes."""
     name = name_of(source)
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, _PATHS):
+        check_stream(source, "read", "an image is read from")
         data = read_stream(source, name, verify=verify)
     else:
         with os.fdopen(os.open(source, os.O_RDONLY | os.O_CLOEXEC), "rb", buffering=0) as stream:
@@ -432,7 +447,7 @@ def read_image(source: AnyPath | Readable, *, verify: bool = True, copy: bool = 
 
 def name_of(source: AnyPath | Readable) -> str:
     """Say in messages where an image comes from."""
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, _PATHS):
         return os.fsdecode(source)
     name = getattr(source, "name", None)
     return name if isinstance(name, str) else "the stream"

@@ -29,7 +29,6 @@ _ABSENT: Any = object()
 # From 3.14 on: what computes annotations, and where they are kept when that was done.
 ANNOTATE = ("__annotate_func__", "__annotate__")
 ANNOTATIONS_CACHE = "__annotations_cache__"
-_HEAPTYPE = 1 << 9
 
 # The ids of classes that were frozen, here or elsewhere.
 _ids: Aside[bytes] = Aside()
@@ -94,7 +93,7 @@ class ClassItem(BaseItem):
 
     def _check_kind(self) -> None:
         cls = self.source
-        if not cls.__flags__ & _HEAPTYPE:
+        if not anatomy.is_heap(cls):
             raise Refusal("it is a class of C that is not immutable: leave it out")
         attributes = anatomy.namespace(cls)
         if attributes.get("__pydantic_complete__", True) is not True:
@@ -105,7 +104,7 @@ class ClassItem(BaseItem):
 
     def _check_above(self, plan: Plan, base: type, what: str) -> None:
         """Check a base or the metaclass: it must be frozen, or freeze along."""
-        if status.is_immutable(base) or is_library(module_of(base), self.home):
+        if anatomy.is_immutable(base) or is_library(module_of(base), self.home):
             return
         if plan.item_of(base) is not None or status.decorated(base) or _is_generated(base):
             plan.reach(self, base, f"{self.path}: {what} {base.__qualname__}")

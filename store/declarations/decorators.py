@@ -153,7 +153,7 @@ def _apply(declaration: Any, act: _Apply, by: str, accessors: _Accessors = ()) -
 
 def _is_frozen(declaration: Any) -> bool:
     if issubclass(type(declaration), type):
-        return statuses.is_immutable(declaration)
+        return anatomy.is_immutable(declaration)
     return type(declaration) is FrozenFunction
 
 

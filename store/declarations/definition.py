@@ -300,9 +300,14 @@ def _said(code: types.CodeType) -> list[str]:
             if type(const) is types.CodeType
             for part in _said(const)
         ),
-        *(
-            repr(const)
-            for const in code.co_consts
-            if type(const) in (str, int, float, bool, bytes, type(None))
-        ),
+        *(_constant(const) for const in code.co_consts if type(const) is not types.CodeType),
     ]
+
+
+def _constant(const: Any) -> str:
+    """Write a constant: what is in a set comes in another order in each process."""
+    if type(const) is tuple:
+        return f"({', '.join(map(_constant, const))})"
+    if type(const) is frozenset:
+        return f"{{{', '.join(sorted(map(_constant, const)))}}}"
+    return repr(const)

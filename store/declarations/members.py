@@ -394,7 +394,7 @@ def _plan_dynamic(item: "Holder", plan: "Plan", name: str, value: Any) -> Make |
 
 def _plan_class(item: "Holder", plan: "Plan", name: str, value: type) -> Make | None:
     """Plan a class in the namespace of another: its own, frozen with it, or one that it knows."""
-    if status.is_immutable(value) or is_library(module_of(value), item.home):
+    if anatomy.is_immutable(value) or is_library(module_of(value), item.home):
         return None
     inner = value.__qualname__.startswith(f"{item.source.__qualname__}.")
     if inner and value.__module__ == item.source.__module__:

@@ -14,10 +14,8 @@ ATOMS = frozenset(
 CONTAINERS = frozenset(map(id, (list, dict, set, frozenset)))
 SIZED = (bytes, bytearray, str)
 NDARRAY = "numpy.ndarray"
-IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 Items = Iterator[tuple[Step, Any]]
 
-_type_flags = type.__dict__["__flags__"].__get__
 _type_module = type.__dict__["__module__"].__get__
 
 
@@ -65,7 +63,7 @@ def is_buffer(cls: type) -> bool:
     """Whether the freezer asks objects of a class for their buffer, without its rule."""
     if cls is memoryview:
         return True
-    return bool(_type_flags(cls) & IMMUTABLE) and name_of(cls) in ("array.array", NDARRAY)
+    return anatomy.is_immutable(cls) and name_of(cls) in ("array.array", NDARRAY)
 
 
 def class_names(cls: type) -> None:

@@ -8,6 +8,7 @@ that it exists.
 """
 
 import contextlib
+import os
 import threading
 import types
 from collections.abc import Iterator, Mapping
@@ -74,6 +75,14 @@ def rebuild(module: str, qualname: str, definition: Any, trust: Trust) -> type |
         return found
 
 
+def _renew() -> None:
+    """Forget the lock of a thread that a forked child does not have."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew)
+
 _Building = dict[tuple[bool, bytes], type | None]
 
 
@@ -113,7 +122,8 @@ def _here(definition: Any, module: str, qualname: str, trust: Trust) -> type | N
 @contextlib.contextmanager
 def _building() -> Iterator["_Building"]:
     """Make classes one thread at a time; what this thread is at: None until the class exists."""
-    held = _lock.acquire(timeout=_PATIENCE_S)
+    lock = _lock
+    held = lock.acquire(timeout=_PATIENCE_S)
     try:
         building: _Building | None = getattr(_local, "building", None)
         if building is None:
@@ -121,7 +131,7 @@ def _building() -> Iterator["_Building"]:
         yield building
     finally:
         if held:
-            _lock.release()
+            lock.release()
 
 
 class _Maker:

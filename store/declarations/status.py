@@ -27,8 +27,6 @@ HOOK: Final = "__pre_freeze__"
 ALL: Final = "*"
 
 _module_namespace: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index]
-# Py_TPFLAGS_IMMUTABLETYPE
-_IMMUTABLE = 1 << 8
 
 
 class FreezableStatus(enum.IntEnum):
@@ -92,7 +90,7 @@ def status_of(obj: Any) -> FreezableStatus | None:
     except AttributeError:
         return None
     status = as_status(value, obj)
-    if status is FREEZABLE_EXPLICIT and is_immutable(type(obj)) and not _has_own(obj):
+    if status is FREEZABLE_EXPLICIT and anatomy.is_immutable(type(obj)) and not _has_own(obj):
         return None  # that was said of the class, and has been done
     return status
 
@@ -185,11 +183,6 @@ def own_status(declaration: Any) -> FreezableStatus | None:
     function = function_of(declaration)
     attributes = anatomy.namespace(declaration) if function is None else function.__dict__
     return as_status(attributes.get(ATTRIBUTE), declaration)
-
-
-def is_immutable(cls: type) -> bool:
-    """Whether a class is frozen, or one of the interpreter that never changes."""
-    return bool(cls.__flags__ & _IMMUTABLE)
 
 
 # --- writing -------------------------------------------------------------------------------------

@@ -366,8 +366,8 @@ class Plan:
         found.__dict__.update(vars(error), path=path)
         datum.by.failure = found
 
-    def commit(self, live: list[Item]) -> Any:
-        """Make everything frozen; the frozen form of the first argument.
+    def commit(self, live: list[Item]) -> None:
+        """Make everything frozen.
 
         `Again` if something was frozen meanwhile, by another thread or a `__pre_freeze__`.
         """
@@ -377,7 +377,6 @@ class Plan:
             if self.is_overtaken():
                 raise Again
             self._commit(live)
-        return self._roots[0].frozen
 
     def is_overtaken(self) -> bool:
         """Whether something that this plan was going to freeze is frozen by now."""
@@ -448,10 +447,9 @@ def _freeze(plan: Plan, arguments: tuple[Any, ...], *, fresh: bool) -> Any:
     for obj in arguments:
         if not is_frozen(obj):
             plan.add_root(obj, fresh=fresh)
-    live = plan.settle()
-    frozen = plan.commit(live) if live else None
+    plan.commit(plan.settle())
     item = plan.item_of(arguments[0])
-    return arguments[0] if item is None else item.frozen if live else frozen
+    return arguments[0] if item is None else item.frozen
 
 
 def maker_of(obj: Any) -> Callable[[Any, str, Plan], Item] | None:

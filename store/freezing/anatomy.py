@@ -9,9 +9,12 @@ from icehouse.store.freezing.trust import name_of
 namespace = type.__dict__["__dict__"].__get__
 mro = type.__dict__["__mro__"].__get__
 basicsize = type.__dict__["__basicsize__"].__get__
+_flags = type.__dict__["__flags__"].__get__
 _dictoffset = type.__dict__["__dictoffset__"].__get__
 _weakrefoffset = type.__dict__["__weakrefoffset__"].__get__
 
+# Py_TPFLAGS_IMMUTABLETYPE and Py_TPFLAGS_HEAPTYPE
+_IMMUTABLE, _HEAPTYPE = 1 << 8, 1 << 9
 POINTER_BYTES = tuple.__itemsize__
 
 # Classes whose way of pickling is ours to know: what they define is not a user's wish.
@@ -35,6 +38,16 @@ UNDERSTOOD = frozenset(
 )
 # Modules that write `__getstate__` and `__setstate__` into the classes that they make.
 GENERATORS = frozenset({"dataclasses", "attr._make"})
+
+
+def is_immutable(cls: type) -> bool:
+    """Whether no attribute of a class can be set: one of the interpreter, or a frozen one."""
+    return bool(_flags(cls) & _IMMUTABLE)
+
+
+def is_heap(cls: type) -> bool:
+    """Whether a class was made when the program ran, and not compiled into it."""
+    return bool(_flags(cls) & _HEAPTYPE)
 
 
 def place(cls: type, base: type) -> int:

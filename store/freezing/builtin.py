@@ -6,7 +6,7 @@ from types import MappingProxyType, MemberDescriptorType, ModuleType
 from typing import Any
 
 from icehouse.native._image import FrozenDict
-from icehouse.store.freezing import codes
+from icehouse.store.freezing import anatomy, codes
 from icehouse.store.freezing.records import Record
 from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import (
@@ -20,11 +20,6 @@ from icehouse.store.freezing.trust import (
     resolve_class,
     resolve_defined,
 )
-
-# Py_TPFLAGS_IMMUTABLETYPE
-_IMMUTABLE = 1 << 8
-# Py_TPFLAGS_HEAPTYPE
-_HEAPTYPE = 1 << 9
 
 
 def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
@@ -122,7 +117,7 @@ def definition_of(cls: type) -> dict[str, Any] | None:
 
 def _is_frozen_here(cls: type) -> bool:
     """Whether a class may be one that we froze. What froze it has been imported then."""
-    frozen = cls.__flags__ & (_IMMUTABLE | _HEAPTYPE) == _IMMUTABLE | _HEAPTYPE
+    frozen = anatomy.is_immutable(cls) and anatomy.is_heap(cls)
     return frozen and "icehouse.store.declarations.classes" in sys.modules
 
 
@@ -352,7 +347,7 @@ def open_sequence(payload: Any, trust: Trust) -> Any:
 def frozen(obj: Any, base: type) -> bool | None:
     """Whether an object of a type that is listed in FROZEN is immutable by nature."""
     if base is type:
-        return bool(obj.__flags__ & _IMMUTABLE)
+        return anatomy.is_immutable(obj)
     if base is MappingProxyType:
         from icehouse.store.image import is_frozen
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from icehouse.store.freezing import anatomy
 from icehouse.store.freezing.packages import package
 from icehouse.store.freezing.refusal import Refusal
 
@@ -10,8 +11,7 @@ _NAMES = ("__arrow_c_stream__", "__arrow_c_array__")
 
 def rule(cls: type) -> tuple[Any, ...] | None:
     """Classes that define the methods, here or in a base."""
-    namespace = type.__dict__["__dict__"].__get__
-    if any(name in namespace(base) for base in cls.__mro__ for name in _NAMES):
+    if any(name in anatomy.namespace(base) for base in anatomy.mro(cls) for name in _NAMES):
         return ("as", from_capsule)
     return None
 

@@ -28,7 +28,7 @@ PATTERN: Final = 15  # (pattern, flags)
 RANGE: Final = 16  # (start, stop, step)
 SLICE: Final = 17  # (start, stop, step)
 MAPPING_PROXY: Final = 18  # a dict
-STRUCT_SEQUENCE: Final = 19  # (module, qualname, all items): time.struct_time, os.stat_result, ...
+STRUCT_SEQUENCE: Final = 19  # (module, qualname, items, {hidden field: value}): time.struct_time
 
 # What runs code when it is opened, or belongs to a registration.
 REDUCE: Final = 20  # see reduce.py; needs trust in code
@@ -49,7 +49,7 @@ SPARSE: Final = 36
 TORCH: Final = 37
 
 # Declarations.
-FUNCTION: Final = 40  # see declarations/functions.py; needs trust in code
+FUNCTION: Final = 40  # see declarations/declared.py; needs trust in code
 PARTIAL: Final = 41  # (function, args, keywords, attributes); needs trust in code
 MODULE: Final = 42  # the name of a module; needs trust in code
 # What is changed inside frozen graphs: see declarations/fields.py. The first is known to C, which

@@ -11,11 +11,12 @@ its class runs. Making one needs trust in code all the same (HAZARDS H21).
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
-from icehouse.store.freezing import registry, subclasses
+from icehouse.store.freezing import anatomy, registry, subclasses
 from icehouse.store.freezing.anatomy import mro
 from icehouse.store.freezing.builtin import named
 from icehouse.store.freezing.codes import EXCEPTION
 from icehouse.store.freezing.records import Record
+from icehouse.store.freezing.refusal import Refusal
 from icehouse.store.freezing.trust import Trust, class_among, name_of, namespace_of
 
 # How many causes and contexts are kept of a chain.
@@ -32,25 +33,21 @@ def rule(cls: type, base: type) -> tuple[Any, ...] | str | None:
     if subclasses.declares(cls, _own_base(cls)):
         reduced: tuple[Any, ...] | str = registry.load("reduce", "rule")(cls)
         return reduced
-    if subclasses.has_finalizer(cls):
+    if anatomy.has_finalizer(cls):
         return f"a {name_of(cls)} has __del__, and what comes back would run it"
     return ("value", EXCEPTION, _payload)
 
 
-# Py_TPFLAGS_HEAPTYPE, which the classes of the interpreter itself do not have.
-_HEAP = 1 << 9
-
-
 def _own_base(cls: type) -> Any:
     """Find the first class of the interpreter itself among the bases."""
-    return next(base for base in mro(cls) if not base.__flags__ & _HEAP)
+    return next(base for base in mro(cls) if not anatomy.is_heap(base))
 
 
 def _natives(cls: type) -> dict[str, Any]:
     """List what the interpreter's classes below BaseException keep: descriptors by name."""
     found: dict[str, Any] = {}
     for base in reversed(mro(cls)):
-        if base.__flags__ & _HEAP or base in BaseException.__mro__:
+        if anatomy.is_heap(base) or base in BaseException.__mro__:
             continue
         for name, member in namespace_of(base).items():
             if name in _LEFT_OUT or name.startswith("__"):
@@ -87,14 +84,13 @@ def _payload(exc: BaseException, met: set[int] | None = None) -> tuple[Any, ...]
 
 
 def _link(exc: BaseException | None, met: set[int]) -> tuple[Any, ...] | None:
-    """Take a cause apart; a chain that is too long or leads back ends here."""
-    if exc is None or id(exc) in met or len(met) >= LINKS_MAX or "<locals>" in _qualname(exc):
+    """Take a cause apart; a chain that is too long, leads back or has no names ends here."""
+    if exc is None or id(exc) in met or len(met) >= LINKS_MAX:
         return None
-    return _payload(exc, met)
-
-
-def _qualname(exc: BaseException) -> str:
-    return type(exc).__qualname__
+    try:
+        return _payload(exc, met)
+    except Refusal:
+        return None
 
 
 def open_exception(payload: Any, trust: Trust) -> Any:
@@ -124,10 +120,7 @@ def setattr_plain(exc: BaseException, name: str, value: Any) -> None:
 def _make(cls: Any, args: tuple[Any, ...], attributes: Any, natives: Any) -> Any:
     """Make an exception without code of its class; None if the class isn't what it was."""
     base: Any = _own_base(cls)
-    if subclasses.declares(cls, _own_base(cls)):
-        reduced: tuple[Any, ...] | str = registry.load("reduce", "rule")(cls)
-        return reduced
-    if subclasses.has_finalizer(cls):
+    if subclasses.declares(cls, base) or anatomy.has_finalizer(cls):
         return None
     try:
         made = base.__new__(cls, *args)

@@ -33,7 +33,6 @@ class Registration(NamedTuple):
 
 # By id: a metaclass may say what it likes about hash and equality. The type keeps its id.
 _by_type: dict[int, tuple[type, Registration]] = {}
-_by_name: dict[tuple[str, str], type] = {}
 
 
 def register(
@@ -55,14 +54,12 @@ def register(
     if thaw is not None and freeze is None:
         raise TypeError("thaw= needs freeze=: it is given what that returned")
     _by_type[id(cls)] = cls, Registration(freeze, thaw)
-    _by_name[module_of(cls), qualname_of(cls)] = cls
     _next_generation()
 
 
 def forget(cls: type) -> None:
     """Undo a registration."""
     if _by_type.pop(id(cls), None) is not None:
-        del _by_name[module_of(cls), qualname_of(cls)]
         _next_generation()
 
 

@@ -38,11 +38,6 @@ CLONED = frozenset(
 )
 
 
-def has_finalizer(cls: type) -> bool:
-    """Whether collecting an instance would run code of a user."""
-    return any("__del__" in namespace_of(base) for base in cls.__mro__)
-
-
 def declares(cls: type, base: type) -> bool:
     """Whether a class that is nearer in the MRO than `base` says itself how it pickles."""
     own = cls.__mro__[: anatomy.place(cls, base)]
@@ -60,7 +55,7 @@ def rule(cls: type, base: type, plain: Any) -> tuple[Any, ...] | str:
     if declares(cls, base):
         reduced: tuple[Any, ...] | str = registry.load("reduce", "rule")(cls)
         return reduced
-    if has_finalizer(cls):
+    if anatomy.has_finalizer(cls):
         return (
             f"a {name_of(cls)} has __del__, and what comes back would run it: "
             "remove __del__, or register_freezable(type, freeze=, thaw=)"
@@ -166,7 +161,7 @@ def _plan(cls: type) -> _Plan:
 def make(cls: type, names: Any, values: Any, trust: Trust) -> Any:
     """Make an instance of a user's subclass again; a record if its class has changed too much."""
     del trust
-    if has_finalizer(cls):
+    if anatomy.has_finalizer(cls):
         raise ValueError(f"{name_of(cls)} has __del__")
     known = _plans.get(id(cls))
     base, remake, slots = _plan(cls) if known is None else known[1]

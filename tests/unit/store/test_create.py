@@ -241,6 +241,14 @@ def test_a_connected_store_takes_a_time_to_live_and_a_pin(tmp_path: Path) -> Non
         embedded.create(LARGE, evictable=True)
 
 
+def test_a_time_to_live_of_nothing_is_refused_as_by_put(store: Store) -> None:
+    for ttl in (0, 0.0):
+        with pytest.raises((ValueError, icehouse.StoreUnavailable)) as of_put:
+            store.put([1], ttl=ttl)
+        with pytest.raises(of_put.type), store.create(5, ttl=ttl) as array:
+            array[:] = 1
+
+
 def test_a_producer_that_is_killed_meanwhile_leaves_nothing(tmp_path: Path) -> None:
     work = """
 import os, signal, sys, icehouse
@@ -354,6 +362,35 @@ def test_it_keeps_the_image_open(store: Store) -> None:
         store.delete(each)
     store.close()
     assert (private == np.arange(LARGE)).all()
+
+
+def test_other_faces_of_arrays_stay_what_they_are() -> None:
+    plain = np.arange(60_000.0).reshape(200, 300)
+    records = np.zeros(40_000, [("a", "i4"), ("b", "f8")])
+    kept = {
+        "masked": np.ma.array(plain, mask=plain % 3 == 0, fill_value=-1),
+        "hard": np.ma.array(plain, mask=plain % 3 == 0, hard_mask=True),
+        "open": np.ma.array(plain),
+        "matrix": plain.view(np.matrix),
+        "records": records.view(np.recarray),
+    }
+    view = icehouse.freeze(kept)
+    for name, original in kept.items():
+        made = cow(view[name])
+        assert type(made) is type(original), name
+        assert (made.dtype, made.shape) == (original.dtype, original.shape)
+        assert np.asarray(made).tobytes() == np.asarray(original).tobytes()
+        assert made.flags.writeable
+    masked = cow(view["masked"])
+    assert (masked.mask == kept["masked"].mask).all()
+    assert masked.fill_value == -1
+    masked[0, :2] = 5
+    assert masked[0, 0] == 5
+    assert view["masked"][0, 0] is np.ma.masked
+    assert cow(view["hard"]).hardmask
+    assert cow(view["open"]).mask is np.ma.nomask
+    cow(view["records"]).a[0] = 7
+    assert view["records"].a[0] == 0
 
 
 def test_what_is_no_array_of_a_store_is_copied_or_refused() -> None:

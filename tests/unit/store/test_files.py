@@ -393,3 +393,20 @@ def test_mapped_memory_is_aligned(large: Path) -> None:
     with mmap.mmap(-1, 4096) as plain:
         assert address(memoryview(plain)) % 4096 == 0
     assert address(memoryview(icehouse.open_image(large)["blob"])) % 64 == 0
+
+
+def test_paths_of_bytes(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "image")
+    icehouse.save({"a": 1}, path)
+    assert icehouse.open_image(path)["a"] == 1
+    (tmp_path / "image").write_bytes(b"")
+    with pytest.raises(icehouse.CorruptImage, match="image can't be opened"):
+        icehouse.open_image(path)
+
+
+@pytest.mark.parametrize("what", [None, 5, [], io.StringIO("x" * 100)])
+def test_what_is_no_file(what: Any) -> None:
+    with pytest.raises(TypeError, match="an image is saved to a path or a binary file object"):
+        icehouse.save([1], what)
+    with pytest.raises(TypeError, match="an image is read from a path or a binary file object"):
+        icehouse.open_image(what)

@@ -2,6 +2,7 @@
 
 import collections.abc
 import functools
+import os
 import sys
 import threading
 import typing
@@ -13,7 +14,7 @@ import pytest
 import icehouse
 from icehouse import FrozenError
 from icehouse.store import interpreters
-from icehouse.store.declarations import definition, identity
+from icehouse.store.declarations import definition, identity, rebuild
 
 
 @pytest.fixture
@@ -243,7 +244,10 @@ def test_classes_of_one_name_whose_code_differs_are_told_apart() -> None:
         cls: type = space["C"]
         return cls
 
-    sources = ("self.x + a", "self.x - a", "self.y + a", "[a + i for i in a]", "[a - i for i in a]")
+    sources = (
+        *("self.x + a", "self.x - a", "self.y + a", "[a + i for i in a]", "[a - i for i in a]"),
+        *("a in (1, (2, 3))", "a in (1, (2, 4))", "a in {1, 2}", "a in {1, 3}", "a + 1j", "a + 2j"),
+    )
     prints = [definition.fingerprint(made(source)) for source in sources]
     assert len(set(prints)) == len(sources)
     again = [icehouse.freeze(made(source)) for source in sources]
@@ -323,3 +327,23 @@ def test_h26_a_wrapper_has_what_it_wraps_by_its_own_name() -> None:
         return 21
 
     assert plain() == 42
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_need_not_wait_for_a_thread_that_makes_classes() -> None:
+    held, ended = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with rebuild._building():
+            held.set()
+            ended.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if rebuild._lock.acquire(blocking=False) else 1)
+    ended.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -5,11 +5,14 @@ import json
 import pickle
 import socket
 import sqlite3
+import sys
 from typing import Any
 
 import pytest
 from pairs import opened, taken
 
+import icehouse
+from icehouse import Record
 from icehouse.store.freezing import exceptions, hooks
 from icehouse.store.freezing.trust import OWN
 
@@ -163,3 +166,42 @@ def test_a_class_that_became_another_gives_what_can_be_had() -> None:
 def test_they_travel_on_by_pickle() -> None:
     made = opened(taken(ValueError(1)), OWN)
     assert pickle.loads(pickle.dumps(made)).args == (1,)
+
+
+@pytest.mark.parametrize("added", [{"__reduce__": Reducing.__reduce__}, {"__del__": print}])
+def test_a_class_that_says_otherwise_by_now_gives_a_record(
+    added: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = taken(Refused("x", 5))
+    now = type("Refused", (Exception,), {**added, "__module__": __name__})
+    monkeypatch.setattr(sys.modules[__name__], "Refused", now)
+    record = opened(kept, OWN)
+    assert type(record) is Record
+    assert (record.type_name, record.args, record.code) == (
+        f"{__name__}.Refused",
+        ("x was refused",),
+        5,
+    )
+
+
+def test_a_cause_without_a_name_is_left_out() -> None:
+    lost = type("Lost", (Exception,), {"__module__": __name__})
+    local = type("f.<locals>.Local", (Exception,), {"__module__": __name__})
+    for cls in (lost, local):
+        exc = ValueError(1)
+        exc.__cause__ = cls()
+        made = icehouse.freeze([exc])[0]
+        assert (made.args, made.__cause__) == ((1,), None)
+        with pytest.raises(icehouse.NotFreezableError):
+            icehouse.freeze([cls()])
+
+
+def test_a_cause_of_a_frozen_local_class_goes_along() -> None:
+    @icehouse.frozen
+    class Local(Exception):
+        pass
+
+    exc = ValueError(1)
+    exc.__cause__ = Local(2)
+    made = icehouse.freeze([exc])[0]
+    assert (type(made.__cause__), made.__cause__.args) == (Local, (2,))
