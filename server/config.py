@@ -75,6 +75,7 @@ class Config(msgspec.Struct, frozen=True):
     spill: str
     spill_capacity: int
     http: str
+    admin_tokens: str
     orphan_ttl: float
     log_format: str
     log_level: str
@@ -116,8 +117,20 @@ class Config(msgspec.Struct, frozen=True):
                     f"http = {self.http} needs {', '.join(missing)}: "
                     "pip install 'icehouse[service]', or leave http off"
                 )
+            self._check_tokens()
         if self.spill:
             self._check_spill(Path(self.spill))
+
+    def _check_tokens(self) -> None:
+        """Check that the file of tokens, if it is there, is of this user alone, and is right."""
+        from icehouse.server import tokens
+
+        if not self.admin_tokens:
+            return
+        try:
+            tokens.read(self.admin_tokens)
+        except tokens.TokenFileError as error:
+            raise ConfigError(f"admin_tokens = {error}") from None
 
     def _check_spill(self, folder: Path) -> None:
         """Check that spilled images can be written there; the daemon makes only the last part."""
@@ -153,6 +166,13 @@ def default_socket(environment: Mapping[str, str]) -> str:
     if runtime.startswith("/"):
         return f"{runtime}/icehouse/socket"
     return f"/tmp/icehouse-{os.geteuid()}/socket"  # noqa: S108 (the folder's owner is checked)
+
+
+def default_tokens(environment: Mapping[str, str]) -> str:
+    """Where the tokens of this user are; "": there is no such place."""
+    home = environment.get("XDG_CONFIG_HOME") or f"{environment.get('HOME', '')}/.config"
+    # Without a home it would be a folder of the machine's root.
+    return f"{home}/icehouse/tokens" if home.startswith("/") and home != "/.config" else ""
 
 
 def default_capacity() -> int:
@@ -251,6 +271,8 @@ def gather(
         found[key] = parsed(key, value, source)
     if not found["socket"].value:
         found["socket"] = Chosen(default_socket(environment), "default")
+    if found["admin_tokens"].source == "default":
+        found["admin_tokens"] = Chosen(default_tokens(environment), "default")
     if not found["capacity"].value:
         found["capacity"] = Chosen(default_capacity(), "default")
     capacity = found["capacity"].value

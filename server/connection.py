@@ -107,6 +107,8 @@ class Connection:
         self.on_close = on_close
         self.pid, self.uid, self.gid, self.groups = peer_of(sock)
         self.role = 0
+        # The admin process: it may look at everything, and change nothing of itself.
+        self.observes = False
         self.opened = time.monotonic()
         self._began = 0.0
         self.family: Family | None = None

@@ -6,7 +6,7 @@ kept by name, one each, until the client has read what was sent before (H14: a c
 read loses what lies between, never the last state, and costs a bounded piece of memory).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,6 +24,7 @@ from icehouse.server.frames import (
     Why,
     check_name,
 )
+from icehouse.server.tokens import TokenRefusedError
 from icehouse.store.wire import messages
 from icehouse.store.wire.framing import HEAD
 from icehouse.store.wire.framing import frame as framed
@@ -43,6 +44,10 @@ NEEDS: dict[type, Role] = {
     messages.AskSegment: Role.ADMIN,
     messages.AskBlocks: Role.ADMIN,
     messages.Delete: Role.PRODUCER,
+    messages.Rename: Role.PRODUCER,
+    messages.Evict: Role.PRODUCER,
+    messages.SpillOne: Role.PRODUCER,
+    messages.Collect: Role.PRODUCER,
     messages.Bind: Role.PRODUCER,
     messages.Pin: Role.PRODUCER,
     messages.Expire: Role.PRODUCER,
@@ -73,12 +78,15 @@ def checked(name: str) -> str:
 
 def failure_of(error: RefusedError, number: int) -> messages.Failure:
     """Tell why a request was not done."""
+    why = Why(error.why).name.lower() if error.result == Result.GONE else ""
+    if isinstance(error, TokenRefusedError):
+        why = error.reason
     figures = {name: value for name, value in error.figures._asdict().items() if value}
     return messages.Failure(
         id=number,
         code=error.result.name.lower(),
         text=error.text,
-        why=Why(error.why).name.lower() if error.result == Result.GONE else "",
+        why=why,
         figures=figures,
     )
 
@@ -174,7 +182,7 @@ class Control:
         """Whether its hello was accepted."""
         return self._greeted
 
-    def receive(self, frame: bytes) -> None:
+    def receive(self, frame: bytes) -> Coroutine[Any, Any, None] | None:
         """Serve one frame."""
         try:
             request = DECODER.decode(memoryview(frame)[HEAD:])
@@ -185,20 +193,52 @@ class Control:
         name = str(request.__struct_config__.tag)
         self.daemon.counters.requests[name] += 1
         try:
-            needed = NEEDS.get(type(request), Role.READER)
-            if self._greeted and self.connection.role < needed:
-                self.daemon.denied(self.connection, name, needed)
-            reply = HANDLERS[type(request)](self, request)
-            reply.id = request.id
-            body = self._encode(reply, request)
+            if self._greeted:
+                self._allow(request, name)
+            answer = HANDLERS[type(request)](self, request)
+            if not isinstance(answer, messages.Reply):
+                return self._later(request, name, answer)
+            self._answer(answer, request)
         except RefusedError as error:
             self._refuse(error, request)
-            return
         except OSError as error:
-            self.daemon.log.warning("system_error", str(error), op=name)
-            self._refuse(RefusedError(Result.SYSTEM, f"the daemon: {error}"), request)
+            self._failed(error, request, name)
+        return None
+
+    async def _later(
+        self, request: messages.Request, name: str, answer: Coroutine[Any, Any, messages.Reply]
+    ) -> None:
+        try:
+            self._answer(await answer, request)
+        except RefusedError as error:
+            self._refuse(error, request)
+        except OSError as error:
+            self._failed(error, request, name)
+
+    def _allow(self, request: messages.Request, name: str) -> None:
+        """Refuse what the client may not do."""
+        needed = NEEDS.get(type(request), Role.READER)
+        if not self.connection.observes:
+            if self.connection.role < needed:
+                self.daemon.denied(self.connection, name, needed)
             return
-        self.connection.send(framed(body))
+        if not isinstance(request, messages.Change):
+            return
+        try:
+            if not request.token:
+                raise TokenRefusedError("token", f"{name}: an observer needs somebody's token")
+            known = self.daemon.tokens.verify(request.token)
+            if known.role < needed:
+                raise TokenRefusedError(
+                    "role",
+                    f"{name}: the token {known.name} is a {known.role.name.lower()}'s, and a"
+                    f" {needed.name.lower()}'s is needed",
+                )
+        except TokenRefusedError as error:
+            self.daemon.counters.denied += 1
+            self.daemon.log.warning("denied", error.text, attempt=name, reason=error.reason)
+            raise
+        self.daemon.log.info("action", action=name, token=known.name)
 
     def refuse(self, error: ProtocolError) -> None:
         """Say why the connection ends."""
@@ -215,6 +255,14 @@ class Control:
 
     # --- replies ---
 
+    def _answer(self, reply: messages.Reply, request: messages.Request) -> None:
+        reply.id = request.id
+        self.connection.send(framed(self._encode(reply, request)))
+
+    def _failed(self, error: OSError, request: messages.Request, name: str) -> None:
+        self.daemon.log.warning("system_error", str(error), op=name)
+        self._refuse(RefusedError(Result.SYSTEM, f"the daemon: {error}"), request)
+
     def _encode(self, reply: messages.Reply, request: messages.Request) -> bytes:
         body = ENCODER.encode(reply)
         most = self.daemon.config.limits.reply_bytes_max
@@ -224,7 +272,9 @@ class Control:
             if not isinstance(request, LISTS) or not limit:
                 raise RefusedError(Result.INVALID, f"the reply has {len(body)} bytes, over {most}")
             request.limit = limit
-            reply = HANDLERS[type(request)](self, request)
+            again = HANDLERS[type(request)](self, request)
+            assert isinstance(again, messages.Reply)
+            reply = again
             reply.id = request.id
             body = ENCODER.encode(reply)
         return body
@@ -232,7 +282,8 @@ class Control:
     def _refuse(self, error: RefusedError, request: messages.Request) -> None:
         self.daemon.counters.refusals[error.result.name.lower()] += 1
         failure = failure_of(error, request.id)
-        if isinstance(request, messages.Bind) and error.result == Result.CONFLICT:
+        compares = isinstance(request, messages.Bind | messages.Rename)
+        if compares and error.result == Result.CONFLICT:
             failure.version = error.version
         self.connection.send(framed(ENCODER.encode(failure)))
         if not self._greeted:
@@ -262,7 +313,7 @@ class Control:
         limits = self.daemon.config.limits
         return messages.Welcome(
             store=telling.identity(self.daemon),
-            role=Role(connection.role).name.lower(),
+            role="observer" if connection.observes else Role(connection.role).name.lower(),
             session=self.session,
             request_bytes_max=limits.request_bytes_max,
             reply_bytes_max=limits.reply_bytes_max,
@@ -336,8 +387,35 @@ class Control:
 
     def delete(self, request: messages.Delete) -> messages.Reply:
         """Delete an image."""
+        if request.name:
+            if request.handle:
+                raise RefusedError(Result.INVALID, "delete takes a handle or a name, not both")
+            handle = self.daemon.delete_named(checked(request.name), force=request.force)
+            return messages.Deleted(handle=telling.packed(handle))
         self.daemon.delete(telling.unpack(request.handle), force=request.force)
         return messages.Done()
+
+    def rename(self, request: messages.Rename) -> messages.Reply:
+        """Give what a name is bound to another name."""
+        name, to = checked(request.name), checked(request.to)
+        version = self.daemon.rename(name, to, request.expected, self.connection.pid)
+        return messages.Version(version=version)
+
+    def evict(self, request: messages.Evict) -> messages.Reply:
+        """Let an evictable image go."""
+        self.daemon.evict(telling.unpack(request.handle))
+        return messages.Done()
+
+    async def spill(self, request: messages.SpillOne) -> messages.Reply:
+        """Move an image to the spill folder."""
+        await self.daemon.spill_image(telling.unpack(request.handle))
+        return messages.Done()
+
+    def collect(self, _request: messages.Collect) -> messages.Reply:
+        """Give back the memory of what nobody needs."""
+        freed = self.daemon.collect()
+        status = telling.status(self.daemon)
+        return messages.Collected(freed=freed, committed=status.committed, waiting=status.waiting)
 
     def bind(self, request: messages.Bind) -> messages.Reply:
         """Bind a name or unbind it."""
@@ -366,7 +444,8 @@ class Control:
         return messages.Text(text=self.daemon.explain(telling.unpack(request.handle)))
 
 
-HANDLERS: dict[type, Callable[[Control, Any], messages.Reply]] = {
+Answer = messages.Reply | Coroutine[Any, Any, messages.Reply]
+HANDLERS: dict[type, Callable[[Control, Any], Answer]] = {
     messages.Hello: Control.hello,
     messages.Ping: Control.ping,
     messages.AskStatus: Control.status,
@@ -385,6 +464,10 @@ HANDLERS: dict[type, Callable[[Control, Any], messages.Reply]] = {
     messages.Watch: Control.watch,
     messages.Unwatch: Control.unwatch,
     messages.Delete: Control.delete,
+    messages.Rename: Control.rename,
+    messages.Evict: Control.evict,
+    messages.SpillOne: Control.spill,
+    messages.Collect: Control.collect,
     messages.Bind: Control.bind,
     messages.Pin: Control.pin,
     messages.Expire: Control.expire,

@@ -13,13 +13,19 @@ import contextlib
 import errno
 import functools
 import gc
+import os
 import resource
 import socket
 import time
 from collections.abc import Callable
 
+<<<<<<< HEAD
 from icehouse.server import frames, telling
 from icehouse.server.ages import LeaseAges
+=======
+from icehouse.server import frames, observers, telling
+from icehouse.server.actions import Actions
+>>>>>>> d5ed5fa (The admin process may look and not touch: observers, tokens, actions with checks of origin; icehouse token new)
 from icehouse.server.config import Config
 from icehouse.server.connection import Connection, Family
 from icehouse.server.control import Control
@@ -30,7 +36,7 @@ from icehouse.server.logs import Log
 from icehouse.server.measuring import Measures
 from icehouse.server.parts import Keeper
 from icehouse.server.readers import Readers
-from icehouse.server.reports import Reports
+from icehouse.server.tokens import Tokens
 
 FAMILIES: dict[bytes, Callable[["Daemon", Connection], Family]] = {
     frames.BINARY: Binary,
@@ -40,7 +46,7 @@ ACCEPTED_AT_ONCE = 16
 TICK = 1.0
 
 
-class Daemon(Reports):
+class Daemon(Actions):
     """Made when the keeper has given what it holds; start() needs a running loop."""
 
     def __init__(self, config: Config, keeper: Keeper, log: Log) -> None:
@@ -55,6 +61,9 @@ class Daemon(Reports):
         self._due = 0.0
         self._expiry: asyncio.TimerHandle | None = None
         self.measures = Measures(self)
+        # The parent whose other children may only look; 0: there is none.
+        self.keeper_pid = 0
+        self.tokens = Tokens(config.admin_tokens, lambda wrong: log.error("tokens_refused", wrong))
         super().__init__(config, keeper, log)
         self.lease_ages = LeaseAges(self.catalog, self.sessions)
 
@@ -143,6 +152,10 @@ class Daemon(Reports):
             return None
         self.counters.connections += 1
         connection.role = self.config.role_of(connection.uid, connection.groups)
+        own = connection.uid == os.geteuid()
+        if self.keeper_pid and own and observers.is_observer(connection.pid, self.keeper_pid):
+            connection.observes = True
+            connection.role = frames.Role.READER
         if not connection.role:
             self.counters.refused_connections["uid"] += 1
         self.connections.add(connection)
@@ -210,6 +223,7 @@ async def main(config: Config, held: Holdings, listener: socket.socket) -> None:
     raise_descriptor_limit()
     began = time.monotonic()
     daemon = Daemon(config, held, log)
+    daemon.keeper_pid = os.getppid()
     daemon.start(listener)
     # What lives now lives on: the collector need not look at it again.
     gc.collect()

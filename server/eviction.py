@@ -271,6 +271,11 @@ class Room:
                 return True
         return False
 
+    async def spill_one(self, segment: Segment) -> bool:
+        """Move this segment to the spill folder; False: it can't be written there."""
+        async with self._turn:
+            return await self._spill(segment)
+
     async def _spill(self, segment: Segment) -> bool:
         old = segment.key
         loop = asyncio.get_running_loop()

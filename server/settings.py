@@ -193,6 +193,13 @@ def all_settings() -> list[Setting]:
         ),
         Setting("spill_capacity", "16GiB", size, units.size_text, "bytes in that folder"),
         Setting("http", "off", loopback, lambda value: value or "off", "admin side, HOST:PORT"),
+        Setting(
+            "admin_tokens",
+            "",
+            path_or_off,
+            lambda value: value or "off",
+            "file of the tokens that act over http",
+        ),
         Setting("orphan_ttl", "1h", seconds, units.seconds_text, "of what a dead producer left"),
         Setting("log_format", "auto", one_of(logs.FORMATS), str, "auto: text on a terminal"),
         Setting("log_level", "info", one_of(list(logs.LEVELS)), str, "the least that is told"),

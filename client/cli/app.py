@@ -53,6 +53,7 @@ COMMANDS = {
     "doctor": Place("doctor", "doctor", "Check this machine, and say how to mend what is wrong."),
     "metrics": Place("metrics", "metrics", "Tell what the daemon counts and measures."),
     "config": Place("service", "app", "Show how a daemon would be configured."),
+    "token": Place("service", "token_app", "Make tokens, which act over http."),
     "completion": Place("completion", "completion", "Print the completion script of a shell."),
 }
 # Not for people: the completion scripts ask it.

@@ -3,7 +3,13 @@
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from icehouse.server.admin import problems, routes_api, routes_content, routes_health
+from icehouse.server.admin import (
+    problems,
+    routes_actions,
+    routes_api,
+    routes_content,
+    routes_health,
+)
 from icehouse.server.admin.guard import HOSTS, Guard
 from icehouse.server.admin.images import Images
 from icehouse.server.admin.link import Link
@@ -14,7 +20,8 @@ from icehouse.server.admin.samples import Samples
 from icehouse.server.config import Config
 from icehouse.server.version import VERSION
 
-DESCRIPTION = """What the daemon of this machine holds, and who uses it. Everything here only reads.
+DESCRIPTION = """What the daemon of this machine holds, and who uses it. GET only reads;
+POST acts, and needs a token (`icehouse token new`) as `Authorization: Bearer ...`.
 
 Errors are `application/problem+json`; lists are paged with `limit` and an opaque `cursor`; every
 response of the API has a strong ETag."""
@@ -38,6 +45,7 @@ def make_app(settings: Config) -> FastAPI:
     app.state.readers = Readers(settings.role_of)
     app.include_router(routes_health.router)
     app.include_router(routes_api.router)
+    app.include_router(routes_actions.router)
     app.include_router(routes_content.router)
     app.state.samples = Samples(app.state.link)
     for router in (assets.router, routes.router, routes.last):

@@ -1,5 +1,8 @@
 """What stands before every route: which hosts are served, and the headers that all responses have.
 
+Who would change something must come from this very place: a page of another origin says so in
+Origin or Sec-Fetch-Site, which no page can forge, and can't send JSON without being asked first.
+
 A page of the internet can have a browser on this machine ask 127.0.0.1, under a name of its own
 that it points there; its Host header gives it away.
 """
@@ -36,6 +39,31 @@ def name_of(host: str) -> str:
     return name if is_port else ""
 
 
+SAFE = frozenset({"GET", "HEAD"})
+BODY_BYTES_MAX = 64 * 1024
+
+
+def refusal_of(headers: Headers) -> tuple[str, str] | None:
+    """Say what is wrong with a request that would change something: a problem and its detail."""
+    site = headers.getlist("sec-fetch-site")
+    if any(value not in ("same-origin", "none") for value in site):
+        return "cross-site", "Sec-Fetch-Site must be same-origin"
+    own = {f"{scheme}://{headers['host'].lower()}" for scheme in ("http", "https")}
+    if any(value.lower() not in own for value in headers.getlist("origin")):
+        return "cross-site", "Origin must be that of this server"
+    if headers.get("transfer-encoding"):
+        return "length-required", "send the body with a Content-Length"
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or len(length) > 12:
+        return "invalid-request", "Content-Length: not a number"
+    if int(length) > BODY_BYTES_MAX:
+        return "body-too-large", f"a body may have {BODY_BYTES_MAX} bytes"
+    media = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if (int(length) or media) and media != "application/json":
+        return "wrong-media-type", "Content-Type must be application/json"
+    return None
+
+
 class Guard:
     """Middleware; the outermost."""
 
@@ -59,11 +87,16 @@ class Guard:
                 message = {**message, "body": b""}
             await send(message)
 
-        hosts = Headers(scope=scope).getlist("host")
+        given = Headers(scope=scope)
+        hosts = given.getlist("host")
         if len(hosts) != 1 or name_of(hosts[0]) not in self._hosts:
             shown = ", ".join(sorted(self._hosts))
             refusal = problems.response("wrong-host", f"the Host header must be one of {shown}")
             await refusal(scope, receive, guarded)
+            return
+        wrong = refusal_of(given) if scope["method"] not in SAFE else None
+        if wrong is not None:
+            await problems.response(*wrong)(scope, receive, guarded)
             return
         if is_head:
             # As GET, without the body.

@@ -118,6 +118,9 @@ class Link:
         began = time.perf_counter()
         try:
             data = wire.session.ask(request, waiter)
+        except ValueError as error:
+            # Text that is no UTF-8, or more of it than the daemon takes.
+            raise RefusedError(messages.Failure(code="invalid", text=str(error))) from None
         except RuntimeError as error:
             # It ended just now, or too much is asked at a time.
             raise AwayError(str(error)) from None

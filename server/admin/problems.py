@@ -17,20 +17,30 @@ MEDIA_TYPE = "application/problem+json"
 # Title and status of each type; docs/admin.md has the list.
 KINDS: dict[str, tuple[int, str]] = {
     "invalid-request": (400, "The request can't be understood"),
+    "token-missing": (401, "This needs a token"),
+    "token-wrong": (401, "This token is not known"),
     "not-permitted": (403, "The daemon does not allow this"),
+    "cross-site": (403, "Another site may not do this"),
     "not-found": (404, "There is nothing here"),
     "handle-unknown": (404, "No image has this handle"),
     "client-unknown": (404, "No process has this session"),
     "segment-unknown": (404, "There is no such segment"),
     "name-unknown": (404, "The name was never bound"),
     "path-unknown": (404, "The image has nothing there"),
-    "method-not-allowed": (405, "This face only reads"),
+    "method-not-allowed": (405, "This can't be done here"),
+    "conflict": (409, "It is not as it was expected to be"),
     "handle-gone": (410, "The image is gone"),
+    "length-required": (411, "The length of the body is not said"),
+    "body-too-large": (413, "The body is too large"),
+    "wrong-media-type": (415, "The body is not JSON"),
     "corrupt-image": (422, "The image is damaged"),
     "wrong-host": (421, "This host is not served here"),
+    "too-many-attempts": (429, "Too many wrong tokens"),
     "internal": (500, "The admin process failed"),
     "too-slow": (503, "Reading it takes too long"),
     "daemon-unavailable": (503, "The daemon does not answer"),
+    "too-many-streams": (503, "Too many follow the events"),
+    "store-full": (507, "There is no room"),
 }
 
 
@@ -59,7 +69,7 @@ def response(
     """Make the response of a problem."""
     status, title = KINDS[kind]
     content = {"type": PREFIX + kind, "title": title, "status": status, "detail": detail, **more}
-    given = {"Cache-Control": "no-store", **(headers or {})}
+    given = {"Cache-Control": "no-store", **HEADERS.get(kind, {}), **(headers or {})}
     return JSONResponse(content, status, given, MEDIA_TYPE)
 
 
@@ -76,6 +86,15 @@ def documented(*kinds: str) -> dict[int | str, dict[str, Any]]:
     return by_status
 
 
+TOKEN_KINDS = {"token": "token-wrong", "attempts": "too-many-attempts", "role": "not-permitted"}
+HEADERS = {
+    "token-missing": {"WWW-Authenticate": 'Bearer realm="icehouse"'},
+    "token-wrong": {"WWW-Authenticate": 'Bearer realm="icehouse", error="invalid_token"'},
+    "too-many-attempts": {"Retry-After": "1"},
+    "too-many-streams": {"Retry-After": "10"},
+}
+
+
 def of_refusal(error: RefusedError) -> ProblemError:
     """Translate what the daemon said."""
     failure = error.failure
@@ -84,7 +103,14 @@ def of_refusal(error: RefusedError) -> ProblemError:
         kind = "handle-gone" if known else "handle-unknown"
         return ProblemError(kind, failure.text, reason=failure.why or "unknown")
     if failure.code == "denied":
-        return ProblemError("not-permitted", failure.text)
+        return ProblemError(TOKEN_KINDS.get(failure.why, "not-permitted"), failure.text)
+    if failure.code == "conflict":
+        more = {} if failure.version is None else {"version": failure.version}
+        return ProblemError("conflict", failure.text, **more)
+    if failure.code == "unknown":
+        return ProblemError("name-unknown", failure.text)
+    if failure.code in ("full", "memory"):
+        return ProblemError("store-full", failure.text, figures=failure.figures)
     if failure.code == "invalid":
         return ProblemError("invalid-request", failure.text)
     return ProblemError("daemon-unavailable", failure.text)
@@ -107,8 +133,10 @@ async def _away(_request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        detail = f"{request.method} is not possible; GET and HEAD are"
-        return response("method-not-allowed", detail, headers={"Allow": "GET, HEAD"})
+        allowed = (error.headers or {}).get("Allow", "GET")
+        allowed = "GET, HEAD" if allowed == "GET" else allowed
+        detail = f"{request.method} is not possible; {allowed} can be"
+        return response("method-not-allowed", detail, headers={"Allow": allowed})
     if error.status_code == 404:
         return response("not-found", f"{request.url.path} is not served; see /openapi.json")
     return response("invalid-request", str(error.detail))

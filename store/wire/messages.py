@@ -161,14 +161,45 @@ class Unwatch(Request, tag="unwatch"):
     name: str = ""
 
 
-class Delete(Request, tag="delete"):
-    """Delete an image; producers."""
+class Change(Request):
+    """What changes something. `token` is what lets an observer do it; others need none."""
+
+    token: str = ""
+
+
+class Delete(Change, tag="delete"):
+    """Delete an image; producers. With `name` the one that it is bound to, and the name."""
 
     handle: bytes = b""
     force: bool = False
+    name: str = ""
 
 
-class Bind(Request, tag="bind"):
+class Rename(Change, tag="rename"):
+    """Bind `to`, which must not be bound, to what `name` is bound to, and unbind it; producers."""
+
+    name: str = ""
+    to: str = ""
+    expected: int | None = None
+
+
+class Evict(Change, tag="evict"):
+    """Let an evictable image go that nobody reads; producers."""
+
+    handle: bytes = b""
+
+
+class SpillOne(Change, tag="spill"):
+    """Move an image that has a segment of its own to the spill folder; producers."""
+
+    handle: bytes = b""
+
+
+class Collect(Change, tag="collect"):
+    """Free what is deleted and not leased, and give spare segments back; producers."""
+
+
+class Bind(Change, tag="bind"):
     """Bind a name to an image, or to nothing (no handle), by compare-and-swap; producers."""
 
     name: str = ""
@@ -176,14 +207,14 @@ class Bind(Request, tag="bind"):
     expected: int | None = None
 
 
-class Pin(Request, tag="pin"):
+class Pin(Change, tag="pin"):
     """Pin an image, or no longer; producers."""
 
     handle: bytes = b""
     pinned: bool = True
 
 
-class Expire(Request, tag="expire"):
+class Expire(Change, tag="expire"):
     """Give an image a time to live from now on, or none (0); producers."""
 
     handle: bytes = b""
@@ -218,7 +249,11 @@ class Done(Reply, tag="done"):
 
 
 class Failure(Reply, tag="failure"):
-    """It was not done. `code` names an ih_result; the figures are those of want of room."""
+    """It was not done. `code` names an ih_result; the figures are those of want of room.
+
+    `why` says how an image went (`gone`), or what is wrong with a token (`denied`): `token`,
+    `role` or `attempts`.
+    """
 
     code: str = ""
     text: str = ""
@@ -227,8 +262,22 @@ class Failure(Reply, tag="failure"):
     figures: dict[str, int] = {}
 
 
+class Deleted(Reply, tag="deleted"):
+    """Answers delete by a name."""
+
+    handle: bytes = b""
+
+
+class Collected(Reply, tag="collected"):
+    """Answers collect: bytes that went back to the system, and those that producers have yet."""
+
+    freed: int = 0
+    committed: int = 0
+    waiting: int = 0
+
+
 class Version(Reply, tag="version"):
-    """Answers bind."""
+    """Answers bind and rename."""
 
     version: int = 0
 
@@ -483,6 +532,10 @@ REQUESTS: TypeAlias = (
     | Watch
     | Unwatch
     | Delete
+    | Rename
+    | Evict
+    | SpillOne
+    | Collect
     | Bind
     | Pin
     | Expire
@@ -492,6 +545,8 @@ REPLIES: TypeAlias = (
     Welcome
     | Done
     | Failure
+    | Deleted
+    | Collected
     | Version
     | Text
     | Bound

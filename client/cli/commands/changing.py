@@ -78,32 +78,21 @@ def rm(
 
 def delete(control: "Control", reference: str, *, force: bool) -> str:
     """Delete an image and give its handle; one that has other names than this stays."""
-    from icehouse.client.cli.ask import lookup, parse, text_of
-    from icehouse.store.errors import Conflict
+    from icehouse.client.cli.ask import parse, text_of, unknown
+    from icehouse.store.errors import Conflict, UnknownName
     from icehouse.store.wire import messages
 
     handle = parse(reference)
-    if handle is not None or force:
-        packed = bytes(handle) if handle is not None else lookup(control, reference).handle
-        try:
-            control.ask(messages.Delete(handle=packed, force=force), messages.Done)
-        except Conflict:
-            raise named(reference) from None
-        return text_of(packed)
-    found = lookup(control, reference)
-    seen = control.ask(messages.AskObject(handle=found.handle), messages.OneObject).item
-    if seen.names_total > 1:  # so that it stays bound all the time
-        raise named(reference)
-    unbind = messages.Bind(name=reference, expected=found.version)
-    control.ask(unbind, messages.Version)
     try:
-        control.ask(messages.Delete(handle=found.handle), messages.Done)
+        if handle is None:
+            named_so = messages.Delete(name=reference, force=force)
+            return text_of(control.ask(named_so, messages.Deleted).handle)
+        control.ask(messages.Delete(handle=bytes(handle), force=force), messages.Done)
+    except UnknownName:
+        raise unknown(reference) from None
     except Conflict:
-        # Other names are bound to it: this one is too, as before, unless somebody was quicker.
-        rebind = messages.Bind(name=reference, handle=found.handle, expected=0)
-        control.ask(rebind, messages.Version)
         raise named(reference) from None
-    return text_of(found.handle)
+    return text_of(bytes(handle))
 
 
 def named(reference: str) -> CommandError:

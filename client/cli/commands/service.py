@@ -1,5 +1,6 @@
-"""`icehouse serve` and `icehouse config`."""
+"""`icehouse serve`, `icehouse config` and `icehouse token`."""
 
+import enum
 from typing import Annotated
 
 import typer
@@ -9,6 +10,17 @@ from icehouse.client.cli.options import ConfigFile, Extra, Json
 from icehouse.client.cli.output import guarded
 
 app = make_app(no_args_is_help=True, help="Show how a daemon would be configured.")
+
+
+class TokenRole(enum.StrEnum):
+    """What a token's owner may do."""
+
+    admin = "admin"
+    producer = "producer"
+    reader = "reader"
+
+
+token_app = make_app(no_args_is_help=True, help="Make tokens, which act over http.")
 
 
 def serve(
@@ -78,3 +90,28 @@ def config_show(*, config: ConfigFile = None, extra: Extra = None, json: Json = 
     with guarded():
         arguments = arguments_of({"config": config}, extra or ())
         become("icehouse.server.show", [*arguments, *(["--json"] if json else [])])
+
+
+@token_app.callback()
+def token_root() -> None:
+    """Make tokens, with which the dashboard and the HTTP API may act."""
+
+
+@token_app.command("new")
+def token_new(
+    *,
+    name: Annotated[str, typer.Argument(help="Whose it is: the daemon's log tells it.")],
+    role: Annotated[
+        TokenRole, typer.Option(help="What it may do; a reader's does nothing yet.")
+    ] = TokenRole.producer,
+    config: ConfigFile = None,
+    extra: Extra = None,
+    json: Json = False,
+) -> None:
+    """Make a token, print it once, and add its hash to the file that admin_tokens names."""
+    from icehouse.client.cli.serve import arguments_of, become
+
+    with guarded():
+        arguments = arguments_of({"config": config}, extra or ())
+        named = [name, role.value, *arguments, *(["--json"] if json else [])]
+        become("icehouse.server.new_token", named)

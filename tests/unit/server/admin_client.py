@@ -46,5 +46,20 @@ class Admin:
         found = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, found, response.read())
 
+    def post(
+        self, path: str, body: Any = None, *, data: bytes | None = None, **headers: str
+    ) -> Answer:
+        """Send JSON, or bytes that may be none."""
+        content = data if data is not None else b"" if body is None else json.dumps(body).encode()
+        given = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        self.connection.putrequest("POST", path, skip_host="Host" in given)
+        for name, value in given.items():
+            self.connection.putheader(name, value.encode("latin-1", "replace"))
+        self.connection.endheaders(content)
+        response = self.connection.getresponse()
+        found = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, found, response.read())
+
     def close(self) -> None:
         self.connection.close()
