@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from icehouse.server.admin.kept import Kept
 from icehouse.store.errors import ProtocolError
 from icehouse.store.wire import messages
 from icehouse.store.wire.session import Session
 
 REPLY_SECONDS = 10.0
+SCAN_FRESH_SECONDS = 1.0
+SCANS_KEPT_MAX = 16
 Waiter = asyncio.Future[messages.REPLIES]
 Answer = TypeVar("Answer", bound=messages.Reply)
 
@@ -90,6 +93,8 @@ class Link:
         self._observe = observe
         self._wire: Wire | None = None
         self._opening = asyncio.Lock()
+        # Of what is found by many requests: a key of the order, a locator, a nonce.
+        self.scans: Kept[list[tuple[int, int, int]]] = Kept(SCAN_FRESH_SECONDS, SCANS_KEPT_MAX)
 
     async def _open(self) -> Wire:
         async with self._opening:

@@ -5,19 +5,10 @@ ProblemError for a parameter that is wrong. The daemon gives few items at a time
 waits for long; here they are collected into pages.
 """
 
-import base64
-import binascii
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
-
 from icehouse.server.admin import schemas
-from icehouse.server.admin.link import Link, RefusedError
-from icehouse.server.admin.problems import ProblemError
+from icehouse.server.admin.finding import Filters, objects
+from icehouse.server.admin.link import Link
+from icehouse.server.admin.paging import collect, known
 from icehouse.store.handle import Handle
 from icehouse.store.wire import messages
 
@@ -35,94 +26,8 @@ __all__ = [
 ]
 
 LIMIT_MAX = 1000
-# How long a page is collected where few items are wanted ones; the rest is for the next page.
-PAGE_SECONDS = 1.0
 # Runs of a segment are told together below this part of it.
 BLOCKS_OF_SEGMENT = 2000
-
-Reply = TypeVar(
-    "Reply",
-    messages.Objects,
-    messages.Clients,
-    messages.Segments,
-    messages.Names,
-    messages.Blocks,
-)
-Item = TypeVar("Item", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which images are wanted; None and "": any.
-
-    Ages are seconds since an image was put, sizes are bytes. `type` may end with `*`. `q` is free
-    text: a handle, the beginning of a name, or a type.
-    """
-
-    state: str | None = None
-    type: str | None = None
-    name: str | None = None
-    pid: int | None = None
-    uid: int | None = None
-    session: int | None = None
-    min_size: int | None = None
-    max_size: int | None = None
-    min_age: float | None = None
-    max_age: float | None = None
-    q: str | None = None
-    sort: str = "place"
-
-
-# --- cursors ---
-
-
-def sealed_cursor(place: str) -> str:
-    """Make an opaque cursor."""
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def opened_cursor(cursor: str) -> str:
-    """Read a cursor; ProblemError if it is none of ours."""
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError, ValueError):
-        raise ProblemError(
-            "invalid-request", "cursor: not one that a page of this list gave as `next`"
-        ) from None
-
-
-@contextmanager
-def known(kind: str) -> Iterator[None]:
-    """Have a refusal of what the daemon does not know told as a problem of its own."""
-    try:
-        yield
-    except RefusedError as error:
-        if error.failure.code != "unknown":
-            raise
-        raise ProblemError(kind, error.failure.text) from None
-
-
-async def collect(
-    link: Link,
-    cursor: str,
-    limit: int,
-    ask: Callable[[str, int], messages.REQUESTS],
-    answer: type[Reply],
-    make: Callable[[Any], Item],
-    least: int = 1,
-) -> tuple[list[Item], str | None]:
-    """Collect a page: its items and the cursor of the next one. `least`: what can be asked for."""
-    place = opened_cursor(cursor)
-    items: list[Item] = []
-    until = time.monotonic() + PAGE_SECONDS
-    while True:
-        reply = await link.ask(ask(place, limit - len(items)), answer)
-        items += [make(item) for item in reply.items]
-        place = reply.cursor
-        if not place or limit - len(items) < least or time.monotonic() >= until:
-            return items, sealed_cursor(place) if place else None
-
 
 # --- the lists ---
 
@@ -130,21 +35,6 @@ async def collect(
 async def status(link: Link) -> schemas.Status:
     """Tell about the daemon and the store as a whole."""
     return schemas.Status.of(await link.ask(messages.AskStatus(), messages.Status))
-
-
-async def objects(
-    link: Link, filters: Filters, cursor: str = "", limit: int = 100
-) -> schemas.Page[schemas.ObjectSummary]:
-    """List images; in the order of their places what is put meanwhile may be missed."""
-    items, following = await collect(
-        link,
-        cursor,
-        limit,
-        lambda at, room: messages.AskObjects(cursor=at, limit=room, state=filters.state or ""),
-        messages.Objects,
-        schemas.ObjectSummary.of,
-    )
-    return schemas.Page[schemas.ObjectSummary](items=items, next=following)
 
 
 async def one_object(link: Link, handle: str) -> schemas.ObjectDetail:

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from icehouse.server.admin import lists, schemas
@@ -25,6 +25,7 @@ HandleText = Annotated[
 BlockLimit = Annotated[int, Query(ge=4, le=2000, description="runs of a page, at most")]
 Number = Annotated[int, Path(ge=1, lt=2**63)]
 NameText = Annotated[str, Path(min_length=1, max_length=512)]
+Sort = Literal["place", "size", "-size", "created", "-created"]
 State = Literal["live", "deleted", "spilled", "orphan"]
 
 
@@ -33,6 +34,37 @@ def link_of(request: Request) -> Link:
     link = request.app.state.link
     assert isinstance(link, Link)
     return link
+
+
+# --- filters ---
+
+Size = Annotated[int | None, Query(ge=0, lt=2**63, description="of an image, in bytes")]
+Age = Annotated[
+    float | None, Query(ge=0, le=1e11, allow_inf_nan=False, description="seconds since its put")
+]
+Text = Annotated[str | None, Query(max_length=512)]
+
+
+def filters_of(
+    state: Annotated[State | None, Query(description="only those")] = None,
+    type_: Annotated[
+        str | None, Query(alias="type", max_length=64, description="exact, or its beginning and *")
+    ] = None,
+    name: Annotated[Text, Query(description="the beginning of one of its names")] = None,
+    pid: Annotated[int | None, Query(ge=0, lt=2**32, description="of its producer")] = None,
+    uid: Annotated[int | None, Query(ge=0, lt=2**32, description="of its producer")] = None,
+    session: Annotated[int | None, Query(ge=0, lt=2**63, description="of its producer")] = None,
+    min_size: Size = None,
+    max_size: Size = None,
+    min_age: Age = None,
+    max_age: Age = None,
+    q: Annotated[Text, Query(description="a handle, a type, or the beginning of a name")] = None,
+    sort: Annotated[Sort, Query(description="`-`: the largest, the newest first")] = "place",
+) -> lists.Filters:
+    """Collect the filters of a request."""
+    return lists.Filters(
+        state, type_, name, pid, uid, session, min_size, max_size, min_age, max_age, q, sort
+    )
 
 
 # --- tags ---
@@ -67,12 +99,11 @@ async def status(request: Request) -> Response:
 @router.get("/objects", response_model=schemas.Page[schemas.ObjectSummary], responses=NOT_MODIFIED)
 async def objects(
     request: Request,
+    filters: Annotated[lists.Filters, Depends(filters_of)],
     cursor: Cursor = "",
     limit: Limit = 100,
-    state: Annotated[State | None, Query(description="only those")] = None,
 ) -> Response:
-    """List images, in the order of their places in memory. What is put meanwhile may be missed."""
-    filters = lists.Filters(state=state)
+    """List images. In the order of their places in memory what is put meanwhile may be missed."""
     return tagged(request, await lists.objects(link_of(request), filters, cursor, limit))
 
 
