@@ -19,13 +19,9 @@ import socket
 import time
 from collections.abc import Callable
 
-<<<<<<< HEAD
-from icehouse.server import frames, telling
-from icehouse.server.ages import LeaseAges
-=======
 from icehouse.server import frames, observers, telling
 from icehouse.server.actions import Actions
->>>>>>> d5ed5fa (The admin process may look and not touch: observers, tokens, actions with checks of origin; icehouse token new)
+from icehouse.server.ages import LeaseAges
 from icehouse.server.config import Config
 from icehouse.server.connection import Connection, Family
 from icehouse.server.control import Control
