@@ -139,7 +139,11 @@ ih_result ih_family_attach(int fd, uint32_t member, uint32_t blocks_max, ih_fami
     }
     if (code != 0 || !good) {
         free(family);
-        return ih_fail(error, code != 0 ? IH_SYSTEM : IH_CORRUPT, code, "attach a lease table");
+        return ih_fail(error,
+                       code == 0        ? IH_CORRUPT
+                       : code == ENOMEM ? IH_MEMORY
+                                        : IH_SYSTEM,
+                       code, "attach a lease table");
     }
     *out = family;
     return IH_OK;

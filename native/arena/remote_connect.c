@@ -258,8 +258,9 @@ static ih_result take_all(ih_store *store, const ih_welcome *welcome, ih_arrival
     ih_board *board = NULL;
     ih_family *family = NULL;
     int code = ih_os_map(arrival->fds[2], welcome->state_bytes, false, &state);
-    ih_result result =
-        code == 0 ? IH_OK : ih_fail(error, IH_SYSTEM, code, "map the state of a store");
+    ih_result result = code == 0 ? IH_OK
+                                 : ih_fail(error, code == ENOMEM ? IH_MEMORY : IH_SYSTEM, code,
+                                           "map the state of a store");
     if (result == IH_OK)
         result = ih_board_attach(arrival->fds[3], welcome->board_bytes, false, &board, error);
     ih_lock(store->process);

@@ -263,6 +263,11 @@ static PyObject *text_of_full(const ih_error *error)
 static PyObject *text_of_memory(const ih_error *error)
 {
     char wanted[24], limit[24];
+    if (error->limit == 0 && error->wanted == 0)
+        return PyUnicode_FromFormat(
+            "%s: the machine has no memory for it; free some, or raise the limit of this process "
+            "(ulimit -v)",
+            error->what);
     if (error->limit == 0)
         return PyUnicode_FromFormat(
             "%s: the machine has no memory for %s; free some, or raise the limit of this process",
@@ -378,6 +383,9 @@ static const char *reason_of(const ih_error *error)
 static PyObject *text_of(const ih_error *error, PyObject *subject)
 {
     const char *what = error->what ? error->what : "operation";
+    /* The daemon is not called as what is asked of it. */
+    if (error->result == IH_UNAVAILABLE && strncmp(what, "connect to the daemon", 21) == 0)
+        subject = NULL;
     if (error->result == IH_FULL)
         return text_of_full(error);
     if (error->result == IH_MEMORY)

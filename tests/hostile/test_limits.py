@@ -175,3 +175,7 @@ def test_h13_a_client_with_few_descriptors(daemon: Any) -> None:
         assert done.returncode == 0, done.stderr
         for handle in handles:
             store.delete(handle)
+
+
+def test_h13_a_client_with_little_address_space(daemon: Any, child: Any) -> None:
+    child("limits_work.connect_with_little_room", daemon.socket)
