@@ -33,12 +33,25 @@ for name in null zero urandom random full; do
 done
 ln -s /proc/self/fd "$root/dev/fd"
 if [ -n "$units" ]; then
+  # PrivateDevices= wants these to be there.
+  mkdir "$root/dev/pts" "$root/dev/shm" "$root/dev/mqueue"
+  mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
+  ln -s pts/ptmx "$root/dev/ptmx"
+  touch "$root/dev/tty"
+  mount --bind /dev/tty "$root/dev/tty"
   # systemd has the machine to itself: its own /run, units and empty targets.
   mount -t tmpfs -o mode=755 tmpfs "$root/run"
   mount -t tmpfs tmpfs "$root/tmp"
   mount -t tmpfs -o mode=755 tmpfs "$root/var/lib"
   mount -t tmpfs -o mode=755 tmpfs "$root/etc/systemd/system"
-  cp "$units"/* "$root/etc/systemd/system"
+  cp -r "$units"/* "$root/etc/systemd/system"
+  # It would look at the disks of this machine.
+  ln -s /dev/null "$root/etc/systemd/system/systemd-remount-fs.service"
+  # The unit's user is one of this root alone.
+  cp /etc/passwd /etc/group "$root/tmp"
+  echo "icehouse:x:10001:10001::/nonexistent:/usr/sbin/nologin" >>"$root/tmp/passwd"
+  echo "icehouse:x:10001:" >>"$root/tmp/group"
+  for name in passwd group; do mount --bind "$root/tmp/$name" "$root/etc/$name"; done
   for target in sysinit local-fs sockets timers multi-user basic paths graphical; do
     folder=$root/usr/lib/systemd/system/$target.target.wants
     [ ! -d "$folder" ] || mount -t tmpfs tmpfs "$folder"
@@ -56,5 +69,8 @@ else
   [ "$mode" = rw ] || mount -o remount,bind,ro "$root/run/icehouse"
   mount -o remount,ro "$root"
 fi
-cd /
-exec chroot "$root" "$@"
+# Not chroot alone: what is outside must not be reachable, nor seen among the mounts.
+cd "$root"
+pivot_root . proc/..
+umount -l .
+exec chroot . "$@"

@@ -25,6 +25,19 @@ from daemons import PATIENCE, children_of, wait_until
 ROOT = Path(__file__).resolve().parent.parent.parent
 USER = 10001
 MASKS = Path(__file__).with_name("box.sh")
+GROUPS = Path("/sys/fs/cgroup")
+OWN_GROUP = """
+for group in /sys/fs/cgroup /sys/fs/cgroup/*; do
+  if [ -w "$group/cgroup.procs" ] && mkdir "$group/$0" 2>/dev/null; then
+    # Where a child begins with no processor or memory node it can have no process either.
+    for name in cpuset.cpus cpuset.mems; do
+      [ ! -e "$group/$name" ] || cat "$group/$name" >"$group/$0/$name"
+    done
+    echo $$ >"$group/$0/cgroup.procs"
+  fi
+done
+exec "$@"
+"""
 LOOPBACK_UP = (
     "import fcntl, socket, struct;"
     "s = socket.socket(); fcntl.ioctl(s, 0x8914, struct.pack('16sh14x', b'lo', 1))"
@@ -33,13 +46,22 @@ LOOPBACK_UP = (
 
 def needs_boxes() -> None:
     """Skip where this machine can't make one."""
-    missing = [name for name in ("unshare", "nsenter", "setpriv", "chroot") if not shutil.which(name)]
+    missing = [
+        name for name in ("unshare", "nsenter", "setpriv", "chroot") if not shutil.which(name)
+    ]
     if missing:
         pytest.skip(f"no container can be imitated: there is no {', '.join(missing)}")
     command = ["unshare", "--mount", "--pid", "--fork", "--ipc", "--net", "--uts", "true"]
     tried = subprocess.run(command, capture_output=True, text=True, check=False)
     if os.geteuid() != 0 or tried.returncode != 0:
         pytest.skip(f"no namespaces for this user: {tried.stderr.strip() or 'not root'}")
+
+
+def removed(group: Path) -> bool:
+    """Remove a control group; False while somebody is in it."""
+    with contextlib.suppress(OSError):
+        group.rmdir()
+    return not group.exists()
 
 
 class Box:
@@ -70,9 +92,22 @@ class Box:
         mode = "rw" if self.writable else "ro"
         namespaces = ["--mount", "--pid", "--fork", "--ipc", "--net", "--uts", "--cgroup"]
         root = str(self.folder / "root")
-        setup = ["bash", str(MASKS), root, str(self.shared), mode, units, sys.prefix, sys.executable]
+        setup = [
+            "bash",
+            str(MASKS),
+            root,
+            str(self.shared),
+            mode,
+            units,
+            sys.prefix,
+            sys.executable,
+        ]
         inside = [*self._as_user(), *command]
-        return ["unshare", *namespaces, *setup, LOOPBACK_UP, *seen, "--", *inside]
+        whole = ["unshare", *namespaces, *setup, LOOPBACK_UP, *seen, "--", *inside]
+        # What an init does to control groups, it does below one of its own.
+        return (
+            whole if self.systemd is None else ["bash", "-c", OWN_GROUP, self.folder.name, *whole]
+        )
 
     def _as_user(self) -> list[str]:
         variables = [f"{name}={value}" for name, value in self.environment.items()]
@@ -81,7 +116,12 @@ class Box:
         user = str(self.user)
         rights = ["--no-new-privs", "--inh-caps=-all"]
         if self.user:
-            rights += ["--bounding-set=-all", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+            rights += [
+                "--bounding-set=-all",
+                f"--reuid={user}",
+                f"--regid={user}",
+                "--clear-groups",
+            ]
         return ["/usr/bin/setpriv", *rights, "/usr/bin/env", "-i", *variables]
 
     # --- its first process ---
@@ -148,4 +188,14 @@ class Box:
             with contextlib.suppress(ProcessLookupError, AssertionError):
                 os.kill(self.first, signal.SIGKILL)
             self.process.wait(PATIENCE)
+        if self.systemd is not None:
+            self._drop_groups()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _drop_groups(self) -> None:
+        """Remove the control groups that were made for it, innermost first."""
+        for own in [GROUPS / self.folder.name, *GROUPS.glob(f"*/{self.folder.name}")]:
+            folders = [Path(at) for at, _, _ in os.walk(own, topdown=False)]
+            for folder in folders:
+                # A process that was killed may take a moment to leave it.
+                wait_until(lambda at=folder: removed(at), f"{folder} to be empty")

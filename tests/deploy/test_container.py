@@ -84,9 +84,12 @@ def test_hadolint_accepts_the_dockerfile(root: Path) -> None:
 
 
 def test_compose_accepts_its_file(root: Path) -> None:
-    plugin = shutil.which("docker") and not subprocess.run(
-        ["docker", "compose", "version"], capture_output=True, check=False
-    ).returncode
+    plugin = (
+        shutil.which("docker")
+        and not subprocess.run(
+            ["docker", "compose", "version"], capture_output=True, check=False
+        ).returncode
+    )
     if not plugin and shutil.which("docker-compose") is None:
         pytest.skip("no docker compose: apt-get install docker-compose")
     command = ["docker", "compose"] if plugin else ["docker-compose"]
@@ -168,16 +171,21 @@ def test_the_entry_point_serves_and_its_health_check_tells(root: Path, shared: P
         assert told.returncode == 0, told.stderr
         assert json.loads(told.stdout)["capacity"] == 64 * 2**20
         assert box.run(["id", "--user"]).stdout == f"{USER}\n"
-        assert box.run(["ls", "/dev"]).stdout.split() == ["fd", "full", "null", "random", "urandom", "zero"]
+        assert box.run(["ls", "/dev"]).stdout.split() == [
+            "fd",
+            "full",
+            "null",
+            "random",
+            "urandom",
+            "zero",
+        ]
         assert box.run(["touch", "/x"]).returncode != 0
         # Prometheus in the same network sees it; nobody else does.
         scrape = (
             "import urllib.request as r;"
             "print(r.urlopen('http://127.0.0.1:8420/metrics').read().decode())"
         )
-        wait_until(
-            lambda: "icehouse_up 1.0" in box.run(["python", "-c", scrape]).stdout, "metrics"
-        )
+        wait_until(lambda: "icehouse_up 1.0" in box.run(["python", "-c", scrape]).stdout, "metrics")
         assert box.stop() == 0
         assert '"event": "stopped"' in box.log()
     with Box(shared, variables(root)) as after:
@@ -234,3 +242,23 @@ def test_the_pods_of_a_node(root: Path, shared: Path) -> None:
             done = client.once([*container["command"], *container["args"]])
             assert done.returncode == 0, done.stderr
             assert re.fullmatch(r"FrozenDict\(\{'rows': .*\}\)\n", done.stdout), done.stdout
+
+
+def test_grafana_finds_its_dashboard_and_prometheus(root: Path) -> None:
+    """What no schema of Grafana's could say: files, folders, addresses and ids fit each other."""
+    provisioning = root / "deploy" / "grafana" / "provisioning"
+    (dashboards,) = documents(provisioning / "dashboards" / "icehouse.yml")
+    (sources,) = documents(provisioning / "datasources" / "prometheus.yml")
+    (provider,) = dashboards["providers"]
+    (source,) = sources["datasources"]
+    found = services(root)
+    mounts = [volume.split(":") for volume in found["grafana"]["volumes"]]
+    (where,) = [host for host, inside, _ in mounts if inside == provider["options"]["path"]]
+    board = json.loads((root / DOCKER / where / "icehouse.json").read_text())
+    assert source["type"] == board["templating"]["list"][0]["query"] == "prometheus"
+    assert source["url"] == "http://127.0.0.1:9090"
+    # All three are in the daemon's network, where that is Prometheus.
+    for name in ("prometheus", "grafana"):
+        assert found[name]["network_mode"] == "service:icehouse"
+    (rules,) = [host for host, _, _ in [found["prometheus"]["volumes"][0].split(":")]]
+    assert (root / DOCKER / rules / "prometheus.yml").exists()

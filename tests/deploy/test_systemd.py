@@ -1,0 +1,192 @@
+"""deploy/systemd: hardened, what the keeper needs, and run by a real systemd."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from daemons import wait_until
+
+import icehouse
+
+sys.path.insert(0, str(Path(__file__).parent))
+from boxes import USER, Box, needs_boxes
+
+FOLDER = Path("deploy", "systemd")
+EXPOSURE_MAX = 2.0
+INIT = "/lib/systemd/systemd"
+
+
+def settings(root: Path, unit: str) -> dict[str, str]:
+    lines = (root / FOLDER / unit).read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def analyzer() -> str:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("no systemd-analyze (apt-get install systemd)")
+    return program
+
+
+def test_it_is_hardened(root: Path) -> None:
+    command = [analyzer(), "security", "--offline=true", "--no-pager"]
+    command += [f"--threshold={int(EXPOSURE_MAX * 10)}", str(root / FOLDER / "icehouse.service")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"Overall exposure level for icehouse.service: ([\d.]+)", done.stdout)
+    if found is None:
+        pytest.skip(f"systemd-analyze can't look at a file here: {done.stderr.strip()}")
+    assert float(found[1]) < EXPOSURE_MAX, done.stdout
+    assert done.returncode == 0
+
+
+def test_systemd_accepts_both_units(root: Path, tmp_path: Path) -> None:
+    # It looks whether the program is there.
+    program = shutil.which("true")
+    service = (root / FOLDER / "icehouse.service").read_text()
+    service = service.replace("/opt/icehouse/bin/icehouse", str(program))
+    (tmp_path / "icehouse.service").write_text(service)
+    shutil.copy(root / FOLDER / "icehouse.socket", tmp_path)
+    command = [analyzer(), "verify", "--man=no"]
+    command += [str(tmp_path / "icehouse.socket"), str(tmp_path / "icehouse.service")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "Failed to" in done.stderr and str(tmp_path) not in done.stderr:
+        pytest.skip(f"systemd-analyze can't verify here: {done.stderr.strip()}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_says_what_the_keeper_needs(root: Path) -> None:
+    found = settings(root, "icehouse.service")
+    # READY=1, the store of descriptors, the watchdog; children are stopped by their parent.
+    assert found["Type"] == "notify"
+    assert int(found["FileDescriptorStoreMax"]) > 0
+    assert int(found["WatchdogSec"]) > 0
+    assert found["KillMode"] == "mixed"
+    assert int(found["TimeoutStopSec"]) > 5
+    # A mapped user can't be told by its uid.
+    assert "PrivateUsers" not in found
+    # Both units speak of one socket, which must not go with the service.
+    place = settings(root, "icehouse.socket")["ListenStream"]
+    assert f"--socket {place} " in found["ExecStart"]
+    assert found["RuntimeDirectoryPreserve"] == "yes"
+    assert f"/run/{found['RuntimeDirectory']}/" in place
+
+
+@pytest.mark.slow
+@pytest.mark.watchdog(120)
+def test_a_socket_that_systemd_listens_at(tmp_path: Path) -> None:
+    """systemd-socket-activate passes it as the real one does, at the first connection."""
+    program = shutil.which("systemd-socket-activate")
+    if program is None:
+        pytest.skip("no systemd-socket-activate (apt-get install systemd)")
+    path = str(tmp_path / "socket")
+    command = [program, f"--listen={path}", "--fdname=icehouse"]
+    command += [f"--setenv={name}" for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ]
+    command += [sys.executable, "-m", "icehouse.client.cli", "serve", "--capacity", "64MiB"]
+    command += ["--socket", path, "--log-format", "json"]
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, stdout=out, stderr=out)
+        try:
+            wait_until(lambda: Path(path).exists(), "systemd to listen")
+            assert '"event"' not in log.read_text()
+            # The client's first connection starts it, and waits until it serves.
+            with icehouse.connect(path) as store:
+                assert store.get(store.put([1, 2, 3])) == [1, 2, 3]
+            assert not Path(path + ".lock").exists()
+        finally:
+            server.terminate()
+            assert server.wait(60) == 0
+    # Its socket is not ours to remove.
+    assert Path(path).exists()
+
+
+@pytest.fixture
+def units(root: Path, tmp_path: Path) -> Path:
+    """The units as they are shipped, but for what this machine's interpreter needs."""
+    needs_boxes()
+    if not Path(INIT).exists() or shutil.which("systemctl") is None:
+        pytest.skip("no systemd (apt-get install systemd)")
+    folder = tmp_path / "units"
+    shutil.copytree(root / FOLDER, folder)
+    hidden = [place for place in (sys.base_prefix, sys.prefix) if re.match("/(root|home)/", place)]
+    if hidden:
+        (folder / "icehouse.service.d").mkdir()
+        (folder / "icehouse.service.d" / "here.conf").write_text("[Service]\nProtectHome=no\n")
+    return folder
+
+
+class Machine:
+    """A box whose first process is systemd."""
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+
+    def __call__(self, *command: str) -> str:
+        done = self.box.run(command)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}\n{self.journal()}"
+        return done.stdout
+
+    def journal(self) -> str:
+        return self.box.run(["journalctl", "--no-pager", "--output=cat"]).stdout
+
+    def shown(self, name: str) -> str:
+        return self(
+            "systemctl", "show", "--value", f"--property={name}", "icehouse.service"
+        ).strip()
+
+    def icehouse(self, *command: str) -> Any:
+        rights = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+        place = ["env", "ICEHOUSE_SOCKET=/run/icehouse/socket", "icehouse", *command]
+        return json.loads(self(*rights, *place))
+
+    def code(self, text: str) -> str:
+        rights = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+        place = ["env", "ICEHOUSE_SOCKET=/run/icehouse/socket", "python", "-c", text]
+        return self(*rights, *place)
+
+
+@pytest.mark.slow
+@pytest.mark.watchdog(300)
+def test_a_real_systemd_runs_the_units(units: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    box = Box(shared, {"container": "box"}, systemd=units)
+    with box.start([INIT, "--system", "--unit=basic.target", "--show-status=0"]):
+        machine = Machine(box)
+        wait_until(
+            lambda: box.run(["systemctl", "is-active", "basic.target"]).stdout == "active\n",
+            "systemd to be up",
+        )
+        machine("systemctl", "start", "systemd-journald.service", "icehouse.socket")
+        assert machine.shown("ActiveState") == "inactive"
+        # The first client starts the service, and waits for it.
+        put = "import icehouse; print(icehouse.connect().put([1, 2, 3], name='kept', pin=True))"
+        handle = machine.code(put).strip()
+        assert machine.shown("ActiveState") == "active"
+        assert machine.shown("StatusText") == "serving /run/icehouse/socket"
+        assert machine.shown("User") == "icehouse"
+        assert int(machine.shown("NFileDescriptorStore")) > 3
+        exposed = machine("systemd-analyze", "security", "--no-pager", "icehouse.service")
+        assert re.search(r"Overall exposure level for icehouse.service: [01]\.", exposed)
+        # A restart, as in an upgrade, and a keeper that is killed: the data is there after both.
+        for disturb in (["restart", "icehouse"], ["kill", "--signal=SIGKILL", "icehouse"]):
+            before = machine.shown("MainPID")
+            machine("systemctl", *disturb)
+            wait_until(
+                lambda before=before: machine.shown("MainPID") not in ("0", before),
+                "another keeper",
+            )
+            get = f"import icehouse; print(icehouse.thaw(icehouse.connect().get({handle!r})))"
+            assert machine.code(get) == "[1, 2, 3]\n"
+            assert machine.icehouse("status", "--json")["names"] == 1
+        assert '"event": "ready"' in machine.journal()
+        # Stopped, it lets go of all; the socket stays, and the next client starts it anew.
+        machine("systemctl", "stop", "icehouse.service")
+        assert machine.shown("ActiveState") == "inactive"
+        assert machine.icehouse("status", "--json")["names"] == 0
