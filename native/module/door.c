@@ -280,9 +280,11 @@ PyObject *ih_door_close(PyObject *module, PyObject *given)
     ih_door **at = &ih_doors_lock()->first;
     while (*at && *at != door)
         at = &(*at)->next;
-    if (*at)
+    bool found = *at != NULL; /* else another thread has ended it meanwhile */
+    if (found)
         *at = door->next;
     ih_doors_unlock();
-    free(door);
+    if (found)
+        free(door);
     Py_RETURN_NONE;
 }

@@ -186,7 +186,8 @@ int freeze_as_value(freezer *f, const known_class *class, PyObject *object, int 
         return -1;
     result = freeze_value(f, payload, depth + 1, &inner);
     freeze_close(f);
-    ih_put_word(&f->writer, at + 4, inner);
+    if (result == 0)
+        ih_put_word(&f->writer, at + 4, inner);
     return result;
 }
 

@@ -24,6 +24,7 @@ typedef struct {
     ih_image_object *image; /* kept */
     copied_node *nodes;
     uint32_t mask, count;
+    uint64_t left; /* bytes of nodes still to be met: honest ones are no larger than their image */
 } source;
 
 typedef struct {
@@ -62,6 +63,9 @@ static int is_source(const ih_image_object *known, const ih_image_object *image)
 static int64_t source_of(freezer *f, ih_image_object *image)
 {
     struct freeze_copies *c = f->copies;
+    /* Comparing trusts, and handing one on to what is behind a link, is Python code. */
+    if (image->given && !f->careful)
+        return freeze_again(f, NULL);
     for (uint32_t i = c->source_count; i-- > 0;) {
         int known = is_source(c->sources[i].image, image);
         if (known != 0)
@@ -82,7 +86,7 @@ static int64_t source_of(freezer *f, ih_image_object *image)
         free(nodes);
         return -1;
     }
-    c->sources[c->source_count] = (source){image, nodes, 63, 0};
+    c->sources[c->source_count] = (source){image, nodes, 63, 0, image->image.size};
     return c->source_count++;
 }
 
@@ -97,7 +101,7 @@ static copied_node *find_node(const source *s, uint32_t word)
 static int remember(source *s, uint32_t word, uint32_t copy)
 {
     if (s->count * 2 > s->mask) {
-        source grown = {s->image, NULL, s->mask * 4 + 3, s->count};
+        source grown = {s->image, NULL, s->mask * 4 + 3, s->count, s->left};
         grown.nodes = calloc((size_t)grown.mask + 1, sizeof *grown.nodes);
         if (grown.nodes == NULL)
             return freeze_failed(IH_WRITE_MEMORY);
@@ -123,6 +127,17 @@ static int push(struct freeze_copies *c, uint32_t from, uint32_t word, uint64_t 
         c->task_capacity = capacity;
     }
     c->tasks[c->task_count++] = (task){to, from, word};
+    return 0;
+}
+
+/* Pays for a node: of overlapping ones a copy would be larger than all memory. */
+static int spend(freezer *f, uint32_t from, uint64_t at, const ih_node *node)
+{
+    source *s = &f->copies->sources[from];
+    uint64_t bytes = freeze_node_bytes(node);
+    if (bytes > s->left)
+        return fault_at(s->image, at, "nodes overlap");
+    s->left -= bytes;
     return 0;
 }
 
@@ -279,16 +294,16 @@ static int refuse_image(freezer *f)
 
 /* Whether the class that is named by the first two words of a payload was vouched for. Its names,
  * as they were read: what lies there may change. NULL with an exception or f->offender. */
-static PyObject *check_class(freezer *f, ih_image_object *image, uint32_t payload, PyObject *trust)
+static PyObject *check_class(freezer *f, ih_image_object *image, uint32_t payload, PyObject *trust,
+                             ih_node *node)
 {
-    ih_node node;
     ih_fault fault = {0, "a class without a name"};
     if (ih_word_is_int(payload) || ih_word_is_constant(payload) ||
-        ih_read_node(&image->image, payload, &node, &fault) < 0)
+        ih_read_node(&image->image, payload, node, &fault) < 0)
         return fault_at(image, fault.offset, fault.reason), NULL;
-    if (node.kind != IH_TUPLE || node.n < 2)
+    if (node->kind != IH_TUPLE || node->n < 2)
         return fault_at(image, ih_word_offset(payload), "a class without a name"), NULL;
-    const uint8_t *words = image->image.base + node.data;
+    const uint8_t *words = image->image.base + node->data;
     PyObject *hook = ih_hook_of(f->state, IH_HOOK_RESOLVE_CLASS), *class = NULL;
     PyObject *module = hook == NULL ? NULL : ih_decode(image, ih_load_word(words));
     PyObject *name = module == NULL ? NULL : ih_decode(image, ih_load_word(words + 4));
@@ -307,10 +322,41 @@ static PyObject *check_class(freezer *f, ih_image_object *image, uint32_t payloa
     return names;
 }
 
-/* 1: it was written as *copy, without what nobody vouched for: a class's definition. 0: it may be
- * copied. */
-static int check_value(freezer *f, ih_image_object *image, const ih_node *node, uint32_t *copy)
+/* A member of an enumeration whose class is called by these names, as they were looked at; the rest
+ * of its payload is copied. */
+static int copy_member(freezer *f, uint32_t from, const ih_node *payload, PyObject *names,
+                       uint32_t *copy)
 {
+    ih_writer *w = &f->writer;
+    const uint8_t *words = f->copies->sources[from].image->image.base + payload->data;
+    uint64_t at = 0, n = payload->n;
+    uint32_t parts[2], tuple;
+    if (freeze_str(f, PyTuple_GET_ITEM(names, 0), true, &parts[0], NULL) < 0 ||
+        freeze_str(f, PyTuple_GET_ITEM(names, 1), true, &parts[1], NULL) < 0)
+        return -1;
+    int result = ih_begin_node(w, IH_TUPLE, n, 4 * n, &at);
+    if (result < 0)
+        return freeze_failed(result);
+    tuple = ih_word_at(at);
+    uint64_t to = w->size;
+    memset(w->bytes + to, 0, 4 * n);
+    w->size += 4 * n;
+    ih_put_word(w, to, parts[0]);
+    ih_put_word(w, to + 4, parts[1]);
+    result = ih_begin_node(w, IH_VALUE, CODE_ENUM, 4, &at);
+    if (result < 0)
+        return freeze_failed(result);
+    ih_put_word(w, w->size, tuple);
+    w->size += 4;
+    *copy = ih_word_at(at);
+    return push_run(f, from, words + 8, 4, n - 2, to + 8);
+}
+
+/* 1: it was written as *copy, without what nobody vouched for: a class's definition, names that
+ * have changed since. 0: it may be copied. */
+static int check_value(freezer *f, uint32_t from, const ih_node *node, uint32_t *copy)
+{
+    ih_image_object *image = f->copies->sources[from].image;
     if (!f->lasting || (image->lease != NULL && image->lease->trusted) || is_harmless(node->n))
         return 0;
     if (!f->careful)
@@ -323,13 +369,18 @@ static int check_value(freezer *f, ih_image_object *image, const ih_node *node, 
         return refuse_image(f);
     Py_INCREF(trust);
     uint64_t third;
-    PyObject *names = check_class(f, image, node->shape, trust);
+    ih_node payload;
+    PyObject *names = check_class(f, image, node->shape, trust, &payload);
     int result = names == NULL ? -1 : 0;
     if (result == 0 && node->n == IH_VALUE_CLASS)
-        result = freeze_class_names(f, names, 2, &third, copy) < 0 ? -1 : 1;
+        result = freeze_class_names(f, names, 2, &third, copy);
+    else if (result == 0 && spend(f, from, ih_word_offset(node->shape), &payload) == 0)
+        result = copy_member(f, from, &payload, names, copy);
+    else
+        result = -1;
     Py_XDECREF(names);
     Py_DECREF(trust);
-    return result;
+    return result < 0 ? -1 : 1;
 }
 
 /* ---- cells ---------------------------------------------------------------------------------- */
@@ -359,6 +410,8 @@ static int copy_node(freezer *f, uint32_t from, uint32_t word, const ih_node *no
     const uint8_t *data = image->image.base + node->data;
     uint64_t at = 0, n = node->n, offset = ih_word_offset(word);
     int result;
+    if (spend(f, from, offset, node) < 0)
+        return -1;
     switch (node->kind) {
     case IH_SHORT_STR:
     case IH_STR_ASCII:
@@ -409,7 +462,7 @@ static int copy_node(freezer *f, uint32_t from, uint32_t word, const ih_node *no
         result = node->n == IH_VALUE_CELL ? copy_cell(f, image, word, copy) : 1;
         if (result <= 0)
             return result;
-        result = check_value(f, image, node, copy);
+        result = check_value(f, from, node, copy);
         if (result == 1)
             return 0;
         if (result == 0)

@@ -12,10 +12,12 @@
 
 _Static_assert(IH_IMAGE_LINKS_MAX == IH_LINKS_MAX, "the format and the daemon agree");
 
-/* What a node takes, without the nodes that its words lead to. */
-static uint64_t node_bytes(const ih_node *node)
+uint64_t freeze_node_bytes(const ih_node *node)
 {
+    uint64_t table = (uint64_t)node->capacity * node->width;
     switch (node->kind) {
+    case IH_SHORT_STR:
+        return node->n + 1;
     case IH_INT64:
     case IH_FLOAT:
         return 12;
@@ -31,18 +33,23 @@ static uint64_t node_bytes(const ih_node *node)
     case IH_TUPLE_VIEW_STR:
         return node->n * node->width + node->text_size + 4;
     case IH_DICT_PAIRS:
-    case IH_DICT_HASHED:
         return node->n * 8 + 4;
+    case IH_DICT_HASHED:
+        return node->n * 8 + 4 + table;
     case IH_LIST:
     case IH_TUPLE:
     case IH_TUPLE_VIEW:
     case IH_DICT_SHAPED:
     case IH_OBJECT:
     case IH_SET:
-    case IH_SET_HASHED:
     case IH_FROZENSET:
-    case IH_FROZENSET_HASHED:
         return node->n * 4 + 4;
+    case IH_SHAPE:
+    case IH_SET_HASHED:
+    case IH_FROZENSET_HASHED:
+        return node->n * 4 + 4 + (node->table != 0 ? table : 0);
+    case IH_LAYOUT:
+        return 16;
     case IH_VALUE:
         return 8;
     default:
@@ -85,7 +92,7 @@ static bool pays(const ih_image *image, uint32_t word)
             continue;
         if (ih_read_node(image, word, &node, &fault) < 0)
             return false;
-        bytes += node_bytes(&node);
+        bytes += freeze_node_bytes(&node);
         if (bytes >= LINK_MIN || node.kind == IH_LINK)
             return true;
         if (node.kind == IH_VALUE)

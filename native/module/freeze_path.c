@@ -20,12 +20,13 @@ typedef struct {
     PyObject *made; /* {address of an object: what its rule made of it} */
 } search;
 
-/* Takes over `step`. 0, or -1 with an exception. */
+/* Takes over `step`. The root, which has no holder, becomes a place whatever it is: a path has a
+ * beginning. 0, or -1 with an exception. */
 static int reach(search *s, PyObject *object, PyObject *step, Py_ssize_t holder)
 {
     if (s->found >= 0)
         goto done;
-    bool container = PyList_CheckExact(object) || PyTuple_CheckExact(object) ||
+    bool container = holder < 0 || PyList_CheckExact(object) || PyTuple_CheckExact(object) ||
                      PyDict_CheckExact(object) || PyAnySet_CheckExact(object) ||
                      freeze_met_class(s->f, Py_TYPE(object)) != NULL;
     if (object != s->offender && !container)

@@ -212,6 +212,8 @@ int freeze_add_blob(freezer *f, uint64_t field, Py_buffer *buffer);
  * is one. 1: linked; 0: it is to be copied; -1. */
 int freeze_link(freezer *f, PyObject *view, uint32_t *word);
 int freeze_link_ndarray(freezer *f, PyObject *array, uint32_t *word);
+/* The bytes that a node takes in its image at least, without the nodes that its words lead to. */
+uint64_t freeze_node_bytes(const ih_node *node);
 /* Appends the table of links to the graph. 0 or -1. */
 int freeze_end_links(freezer *f);
 void freeze_forget_links(freezer *f);

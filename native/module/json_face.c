@@ -231,11 +231,13 @@ static int parse(parsed *p, PyObject *options)
 
 /* ---- dumps ---- */
 
+/* A part of bytes or of an array is no node: thawed, it is what json refuses. */
 static PyObject *dumps_view(ih_state *state, PyObject *object, PyObject *options)
 {
+    bool part = ((const ih_view *)object)->at == 0;
     parsed p = {.native = true, .options = {.ensure_ascii = true, .allow_nan = true}};
     PyObject *text = NULL;
-    if (parse(&p, options) == 0 && p.native)
+    if (parse(&p, options) == 0 && p.native && !part)
         text = ih_json_walk(state, (const ih_view *)object, &p.options);
     Py_XDECREF(p.item);
     Py_XDECREF(p.key);

@@ -22,6 +22,8 @@ typedef struct {
 } entry;
 
 struct ih_making {
+    const ih_state *state; /* of the interpreter whose objects and memory these are */
+    ih_making *outside;    /* of another one, which this thread came from; or NULL */
     uint32_t users, depth, used, mask;
     uint64_t left;
     bool sample;        /* see ih_sample_begin */
@@ -32,7 +34,7 @@ struct ih_making {
 };
 
 static _Thread_local ih_making *current;
-static _Thread_local ih_making *outside; /* what is `current` when a sample was taken */
+static _Thread_local ih_making *unsampled; /* what is `current` when a sample was taken */
 static _Thread_local unsigned sampling;
 
 int ih_image_is_own(ih_image_object *image)
@@ -45,13 +47,15 @@ int ih_image_is_own(ih_image_object *image)
     return result;
 }
 
-static ih_making *new_making(void)
+static ih_making *new_making(const ih_state *state)
 {
     ih_making *m = PyMem_Calloc(1, sizeof *m);
     if (m == NULL) {
         PyErr_NoMemory();
         return NULL;
     }
+    m->state = state;
+    m->outside = current;
     m->sample = sampling > 0;
     m->left = m->sample ? SAMPLE_BYTES : FREE_BYTES;
     m->entries = m->inlined;
@@ -65,7 +69,7 @@ void ih_making_leave(ih_making *m)
     if (m == NULL || --m->users > 0)
         return;
     if (current == m)
-        current = NULL;
+        current = m->outside;
     for (uint32_t i = 0; m->used > 0 && i <= m->mask; i++) {
         Py_XDECREF(m->entries[i].object);
         Py_XDECREF((PyObject *)m->entries[i].image);
@@ -137,7 +141,9 @@ static ih_making *enter(ih_budget *left, ih_image_object *image)
 {
     ih_making *m = left->making;
     if (m == NULL) {
-        m = current != NULL ? current : new_making();
+        /* What makes a value may have gone on in another interpreter. */
+        bool known = current != NULL && current->state == image->state;
+        m = known ? current : new_making(image->state);
         if (m == NULL)
             return NULL;
         m->users++;
@@ -224,9 +230,9 @@ void ih_sample_begin(void)
 {
     if (sampling++ > 0)
         return;
-    outside = current;
-    if (outside != NULL)
-        outside->users++;
+    unsampled = current;
+    if (unsampled != NULL)
+        unsampled->users++;
     current = NULL;
 }
 
@@ -234,9 +240,9 @@ void ih_sample_end(void)
 {
     if (--sampling > 0)
         return;
-    ih_making *before = outside;
+    ih_making *before = unsampled;
     current = before;
-    outside = NULL;
+    unsampled = NULL;
     ih_making_leave(before); /* which makes `current` what it should be, if it was the last user */
 }
 

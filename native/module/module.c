@@ -440,6 +440,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 #if IH_CACHES
     for (size_t i = 0; i < IH_LAYOUT_CACHE; i++)
         Py_VISIT(state->object_layouts[i]);
+    for (size_t i = 0; i < IH_MEMBER_CACHE; i++)
+        Py_VISIT(state->members[i].member);
 #endif
     Py_VISIT(state->rules.hooks);
     Py_VISIT(state->rules.known);

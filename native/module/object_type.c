@@ -272,6 +272,12 @@ static void write_name(PyTypeObject *cls, char *out, size_t room)
     for (char *p = out + strlen("icehouse."); *p != '\0'; p++)
         if (*p == '.')
             *p = '_';
+    /* Where it was cut: not in the middle of a character. */
+    size_t n = strlen(out);
+    if (text != NULL && strlen(text) >= room - strlen("icehouse."))
+        while (n > 0 && (out[n - 1] & 0x80) != 0 && (out[--n] & 0xc0) == 0x80) {
+        }
+    out[n] = '\0';
     Py_XDECREF(name);
 }
 

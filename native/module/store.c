@@ -498,8 +498,6 @@ PyObject *ih_store_bind_method(PyObject *object, PyObject *const *args, Py_ssize
     const char *name = ih_name_text(given[0], &length);
     if (!name || (given[1] != Py_None && ih_store_resolve(self, given[1], &handle) < 0))
         return NULL;
-    if (own_root(self, given[1], &handle))
-        ih_lease_set_fleeting(((ih_view *)given[1])->image->lease, false);
     ih_result result;
     const ih_handle *bound = given[1] == Py_None ? NULL : &handle;
     IH_MAY_WAIT(result,
@@ -508,5 +506,8 @@ PyObject *ih_store_bind_method(PyObject *object, PyObject *const *args, Py_ssize
         return ih_raise_lost(self->state, given[0], error.version, expected);
     if (result != IH_OK)
         return ih_store_raise(self, &error, given[0]);
+    /* What has had a name stays until it is deleted, as what was put does. */
+    if (own_root(self, given[1], &handle))
+        ih_lease_set_fleeting(((ih_view *)given[1])->image->lease, false);
     return PyLong_FromUnsignedLongLong(version);
 }

@@ -257,8 +257,11 @@ int ih_thaw_store(thawer *t, frame *f, PyObject *value)
     if (plan->how == IH_THAW_RECORD)
         return PyDict_SetItem(f->key, name, value);
     const ih_place *place = &plan->places[i];
-    if (place->kind == IH_PLACE_MEMBER)
-        return PyMember_SetOne((char *)f->container, place->member, value);
+    if (place->kind == IH_PLACE_MEMBER) {
+        PyObject **slot = (PyObject **)(void *)((char *)f->container + place->offset);
+        Py_XSETREF(*slot, Py_NewRef(value));
+        return 0;
+    }
     if (place->kind == IH_PLACE_ATTRIBUTE)
         return PyObject_GenericSetAttr(f->container, name, value);
     if (place->kind == IH_PLACE_DONE)

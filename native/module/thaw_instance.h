@@ -26,7 +26,7 @@ typedef enum {
 
 typedef struct {
     uint8_t kind;
-    PyMemberDef *member; /* belongs to the class */
+    Py_ssize_t offset; /* IH_PLACE_MEMBER; its descriptor may go when the class gets other bases */
 } ih_place;
 
 typedef struct ih_plan {

@@ -73,8 +73,12 @@ static PyObject *decode_key(thawer *t, uint32_t word, uint64_t where)
     if (node.kind == IH_SHORT_STR)
         return ih_thaw_short_str(t, word, node.data, node.n);
     memo_entry *known = t->here->memo ? ih_memo_find(t, word) : NULL;
-    if (known != NULL && known->word != 0)
+    /* It may have been something else when it was met. */
+    if (known != NULL && known->word != 0 && known->object != NULL &&
+        PyUnicode_CheckExact(known->object))
         return Py_NewRef(known->object);
+    if (known != NULL && known->word != 0)
+        return ih_thaw_fault(t, where, "a shape's key is not a string");
     PyObject *text = ih_thaw_spend(t, where, node.n) < 0 ? NULL : ih_decode(t->here->image, word);
     if (text != NULL && ih_memo_add(t, word, (memo_entry){.object = text, .steps = 1}) < 0)
         Py_CLEAR(text);

@@ -184,8 +184,8 @@ PyObject *ih_thaw_array_node(ih_image_object *image, uint64_t at, const ih_node 
 /* ---- plain tuples and frozensets that hold views ---- */
 
 typedef struct {
-    PyObject
-        *seen;    /* address of an object that was thawed to its result; the root holds them all */
+    PyObject *seen; /* address of an object that was thawed to (object, result): what rules give is
+                       new and would go, and its address would name another */
     bool quietly; /* no code of others runs: what could have some gives NULL without exception */
 } thawing;
 
@@ -251,9 +251,9 @@ static PyObject *thaw_any(ih_state *state, PyObject *object, thawing *t)
     PyObject *address = PyLong_FromVoidPtr(object);
     if (address == NULL)
         return NULL;
-    PyObject *result = PyDict_GetItemWithError(t->seen, address); /* borrowed: ours alone */
-    if (result != NULL) {
-        Py_INCREF(result);
+    PyObject *result = NULL, *known = PyDict_GetItemWithError(t->seen, address);
+    if (known != NULL) {
+        result = Py_NewRef(PyTuple_GET_ITEM(known, 1));
     } else if (!PyErr_Occurred() && Py_EnterRecursiveCall(" while thawing a tuple") == 0) {
         if (real)
             result = ih_thaw_real(state, object, thaw_part, t);
@@ -262,8 +262,10 @@ static PyObject *thaw_any(ih_state *state, PyObject *object, thawing *t)
         else
             result = thaw_view(state, object, t->quietly);
         Py_LeaveRecursiveCall();
-        if (result != NULL && PyDict_SetItem(t->seen, address, result) < 0)
+        PyObject *both = result != NULL ? PyTuple_Pack(2, object, result) : NULL;
+        if (both == NULL || PyDict_SetItem(t->seen, address, both) < 0)
             Py_CLEAR(result);
+        Py_XDECREF(both);
     }
     Py_DECREF(address);
     return result;

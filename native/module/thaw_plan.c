@@ -75,7 +75,7 @@ static ih_place choose_place(const ih_plan *plan, const ih_layout *layout, PyObj
         PyMemberDef *member = ((PyMemberDescrObject *)found)->d_member;
         bool object = member->type == T_OBJECT_EX || member->type == T_OBJECT;
         place.kind = object && (member->flags & READONLY) == 0 ? IH_PLACE_MEMBER : IH_PLACE_NONE;
-        place.member = member;
+        place.offset = member->offset;
         if (plan->how == IH_THAW_DEQUE && PyDescr_TYPE(found) == plan->base)
             place.kind = IH_PLACE_DONE;
     } else if (type == &PyGetSetDescr_Type && plan->how == IH_THAW_DEQUE &&
