@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from forge import (
     BIGINT,
+    BYTES,
     BYTES_BLOB,
     DICT_HASHED,
     DICT_PAIRS,
@@ -263,3 +264,16 @@ def test_h04_a_shape_that_loses_its_keys_while_it_is_read() -> None:
     image[at + 1 : at + 4] = bytes(3)
     with pytest.raises(icehouse.CorruptImage):
         icehouse.dumps(view)
+
+
+def test_h24_a_copy_is_no_larger_than_its_image() -> None:
+    """Thousands of nodes over the same bytes would be copied thousands of times."""
+    forge = Forge()
+    words = [forge.node(BYTES, 12_000) for _ in range(3000)]
+    forge.raw(bytes(12_000))
+    view = open_image(forge.image(forge.words(LIST, *words)))
+    assert len(view[7]) == 12_000
+    with pytest.raises(icehouse.CorruptImage, match="overlap"):
+        _image._image_bytes(view)
+    with pytest.raises(icehouse.CorruptImage, match="overlap"):
+        icehouse.freeze([view])

@@ -4,6 +4,9 @@ import collections
 import dataclasses
 import datetime
 import decimal
+import gc
+import pickle
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -225,3 +228,40 @@ def test_what_is_made_whole_is_copied_without_being_made(
         view = one.get(one.put([[Wide([1]), 2], 3]))
     copied = other.put([view[0]])  # there is no family 77, so it could not be made
     assert other.get(copied)[0][1] == 2
+
+
+def test_what_a_view_holds_and_cannot_be_copied_is_said() -> None:
+    """There is no path from a view to what is made of its nodes: then the root is named."""
+    store = icehouse.Store()
+    view = store.get(store.put({"field": icehouse.SharedField(5)}))
+    store.close()
+    with pytest.raises(icehouse.NotFreezableError, match="root") as caught:
+        pickle.dumps(view)
+    assert caught.value.path == "root"  # type: ignore[attr-defined]
+    assert caught.value.holder is None  # type: ignore[attr-defined]
+
+
+def test_code_runs_in_a_careful_walk_only(
+    stores: tuple[icehouse.Store, icehouse.Store],
+) -> None:
+    """Who is trusted with what is handed on to what a link leads to: by Python code."""
+    one, other = stores
+    near = one.put([one.get(one.put(["far" * 1000]))])
+    assert one.stat(near).links == 1
+    graph: list[Any] = [one.get(near, allow_classes=[Node]), *[[str(i)] for i in range(50)]]
+    expected, seen = icehouse.thaw(icehouse.freeze(graph)), []
+
+    def clear(frame: Any, event: str, _arg: Any) -> None:
+        if event == "call" and frame.f_code.co_name == "trust_of":
+            seen.append(event)
+            graph.clear()
+            gc.collect()
+
+    graph[0] = one.get(near, allow_classes=[Node])
+    sys.setprofile(clear)
+    try:
+        handle = other.put(graph)
+    finally:
+        sys.setprofile(None)
+    assert seen
+    assert other.get(handle) == expected

@@ -134,3 +134,11 @@ def test_slices() -> None:
     assert icehouse.dumps(view[::-3]) == json.dumps(value[::-3])
     assert icehouse.dumps(icehouse.freeze(list(range(99)))[5:9]) == "[5, 6, 7, 8]"
     assert icehouse.dumps(view[5:5]) == "[]"
+
+
+def test_parts_that_are_no_nodes_are_refused_too() -> None:
+    view = icehouse.freeze({"bytes": b"x" * 100_000, "array": memoryview(b"abcd").cast("h")})
+    for part in (view["bytes"][1:5], view["array"][1:]):
+        with pytest.raises(TypeError, match="not JSON serializable"):
+            icehouse.dumps(part)
+        assert icehouse.dumps(part, default=lambda found: len(found)) == str(len(part))

@@ -543,3 +543,19 @@ def test_the_type_says_which_abstract_classes_fit() -> None:
     assert not callable(view_of(Point(1)))
     for kind in (Sequence, Iterator, Callable):
         assert not isinstance(view_of(Point(1)), kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["\u985e" * 45, "\xe9" * 70, "n" * 300, "\U00020000" * 32 + "ab"])
+def test_long_names_of_classes(name: str) -> None:
+    """A type in C has room for some bytes of its name, which may end inside a character."""
+    cls = type(name, (), {"__module__": __name__})
+    globals()[name] = cls
+    try:
+        obj = cls()
+        obj.x = 1
+        view = icehouse.freeze([obj])[0]
+        assert view.x == 1
+        assert view.__class__ is cls
+        assert name.startswith(type(view).__name__[:25])
+    finally:
+        del globals()[name]

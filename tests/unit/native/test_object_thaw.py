@@ -318,3 +318,46 @@ def test_h24_defaultdicts_too_deep_to_be_freed_are_not_made() -> None:
     for _ in range(1000):
         shallow = collections.defaultdict(list, x=shallow)
     assert type(icehouse.thaw(icehouse.freeze(shallow))) is collections.defaultdict
+
+
+class Row(tuple[Any, ...]):
+    """A tuple with attributes: what its rule gives is made anew, and goes when it was thawed."""
+
+
+def row(i: int) -> Row:
+    made = Row(({"number": i}, 2, 3, 4, 5))
+    made.extra = [i]  # type: ignore[attr-defined]
+    return made
+
+
+def test_parts_of_real_instances_are_not_mixed_up() -> None:
+    rows = tuple(icehouse.freeze([row(i) for i in range(20)]))
+    assert [type(each) for each in rows] == [Row] * 20
+    thawed = icehouse.thaw(rows)
+    assert [each[0] for each in thawed] == [{"number": i} for i in range(20)]
+    assert [each.extra for each in thawed] == [[i] for i in range(20)]
+
+
+class Base:
+    __slots__ = ("x",)
+
+
+class Other:
+    __slots__ = ("x",)
+
+
+class Rebased(Base):
+    __slots__ = ()
+
+
+def test_a_class_with_other_bases_than_when_it_was_thawed_first() -> None:
+    obj = Rebased()
+    obj.x = 5  # type: ignore[attr-defined]
+    view = icehouse.freeze(obj)
+    assert icehouse.thaw(view).x == 5
+    Rebased.__bases__ = (Other,)
+    del globals()["Base"]
+    gc.collect()  # the descriptor of the slot went with its class
+    made = icehouse.thaw(view)
+    assert made.x == 5
+    assert type(made) is Rebased

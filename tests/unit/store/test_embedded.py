@@ -345,3 +345,21 @@ def test_what_another_interpreter_puts_outlives_the_view_that_it_was_frozen_for(
         del view
         assert store.get(handle) == {"kept": [1]}
         store.check()
+
+
+def test_a_bind_that_lost_keeps_nothing() -> None:
+    """What was frozen and bound stays; what could not be bound goes with its view, as before."""
+    with icehouse.Store() as store:
+        store.put([1], name="a")
+        view = store.freeze(["x" * 1000])
+        with pytest.raises(icehouse.Conflict):
+            store.bind("a", view, expected=77)
+        del view
+        assert store.usage().images == 1
+        view = store.freeze(["x" * 1000])
+        store.bind("a", view)
+        handle = view.handle
+        del view
+        assert store.get("a") == ["x" * 1000]
+        store.bind("a", None)
+        assert store.get(handle) == ["x" * 1000]
