@@ -365,7 +365,8 @@ ih_result ih_store_connect(ih_process *process, const char *socket, ih_store **o
     store->closed = false; /* so that dropping closes it */
     ih_unlock(process);
     ih_store_drop(store);
-    *out = other != NULL ? other : *out;
+    if (other != NULL)
+        *out = other;
     return result;
 }
 

@@ -234,11 +234,12 @@ static ih_result map_page(const ih_welcome *welcome, int fd, ih_session_page **o
     if (code != 0)
         return ih_fail(error, code == ENOMEM ? IH_MEMORY : IH_SYSTEM, code,
                        "map the page of a session");
+    if (((ih_session_page *)(void *)page)->magic != IH_PAGE_MAGIC) {
+        ih_os_unmap(page, IH_SESSION_BYTES);
+        return protocol(error, "take the page of a session");
+    }
     *out = (ih_session_page *)(void *)page;
-    if ((*out)->magic == IH_PAGE_MAGIC)
-        return IH_OK;
-    ih_os_unmap(page, IH_SESSION_BYTES);
-    return protocol(error, "take the page of a session");
+    return IH_OK;
 }
 
 /* What a first hello brings, but for the page: all of it or nothing. */

@@ -168,14 +168,7 @@ static void close_pair(ih_pair *pair)
 static int open_side(ih_cursor *cursor, ih_class class, const ih_value *value)
 {
     if (class == IH_DICT_CLASS || class == IH_SET_CLASS) {
-        PyObject *object;
-        uint64_t at = ih_word_offset(value->word);
-        if (value->form != IH_NODE) /* what was read decides: a second look may find another kind */
-            object = Py_NewRef(value->object);
-        else if (class == IH_DICT_CLASS)
-            object = ih_new_dict(value->image, at, &value->node);
-        else
-            object = ih_new_set(value->image, at, &value->node);
+        PyObject *object = ih_value_object(value);
         if (object == NULL)
             return -1;
         *cursor = (ih_cursor){.object = object};

@@ -13,6 +13,7 @@
 #include "module/decode.h"
 #include "module/freezer_state.h"
 #include "module/hooks.h"
+#include "module/image_object.h"
 #include "module/link.h"
 
 typedef struct {
@@ -540,17 +541,10 @@ static int copy_slice(freezer *f, uint32_t from, const ih_sequence *view, uint32
     return push_run(f, from, view->data + 4 * view->start, 4 * view->step, n, to);
 }
 
-static bool is_slice(const ih_state *state, PyObject *object)
-{
-    const PyTypeObject *type = Py_TYPE(object);
-    return (type == state->list_type || type == state->tuple_type) &&
-           !((const ih_sequence *)object)->whole;
-}
-
 int freeze_copy_view(freezer *f, PyObject *object, uint32_t *word)
 {
     const ih_view *view = (const ih_view *)object;
-    bool slice = is_slice(f->state, object);
+    const ih_sequence *slice = ih_as_slice(f->state, object);
     if (view->at == 0 || (slice && view->kind != IH_LIST && view->kind != IH_TUPLE_VIEW))
         return 0;
     if (f->copies == NULL && (f->copies = calloc(1, sizeof *f->copies)) == NULL)
@@ -560,7 +554,7 @@ int freeze_copy_view(freezer *f, PyObject *object, uint32_t *word)
     if (from < 0)
         return -1;
     uint64_t bottom = f->copies->task_count;
-    int result = slice ? copy_slice(f, (uint32_t)from, (const ih_sequence *)object, word)
+    int result = slice ? copy_slice(f, (uint32_t)from, slice, word)
                        : copy_word(f, (uint32_t)from, ih_word_at(view->at), word);
     if (result < 0 || work(f, bottom) < 0)
         return -1;

@@ -2,6 +2,7 @@
  * store is told of links. */
 #include "module/decode.h"
 #include "module/freezer_state.h"
+#include "module/image_object.h"
 #include "module/process.h"
 
 /* Gives the blobs their places; the image's whole size. */
@@ -61,24 +62,35 @@ static ih_result publish(freezer *f, ih_store *store, unsigned flags, uint32_t r
     return result;
 }
 
+ih_result ih_put_image(ih_store *store, unsigned flags, const uint8_t *bytes, uint64_t size,
+                       const ih_image_header *header, ih_handle *handle, ih_lease **lease,
+                       ih_error *error)
+{
+    ih_block block;
+    const uint8_t *own = bytes + IH_HEADER_SIZE - sizeof *header;
+    ih_result result = ih_reserve(store, size, flags, &block, error);
+    if (result != IH_OK)
+        return result;
+    result = ih_block_write(&block, IH_HEADER_SIZE, bytes + IH_HEADER_SIZE, size - IH_HEADER_SIZE,
+                            error);
+    if (result == IH_OK)
+        result =
+            ih_block_seal(&block, header ? (const uint8_t *)header : own, handle, lease, error);
+    if (result != IH_OK)
+        ih_block_abandon(&block);
+    return result;
+}
+
 /* A view of a whole image needs no decoding: its bytes are copied. */
 int freeze_copy_image(ih_state *state, ih_store *store, unsigned flags,
                       const ih_image_object *image, ih_handle *handle, ih_lease **lease)
 {
-    ih_block block;
     ih_error error = {0};
     ih_image_header header = {IH_IMAGE_MAGIC, IH_IMAGE_VERSION, 0, image->root, image->image.graph};
     ih_result result;
     Py_BEGIN_ALLOW_THREADS
-    result = ih_reserve(store, image->image.size, flags, &block, &error);
-    if (result == IH_OK) {
-        result = ih_block_write(&block, IH_HEADER_SIZE, image->image.base + IH_HEADER_SIZE,
-                                image->image.size - IH_HEADER_SIZE, &error);
-        if (result == IH_OK)
-            result = ih_block_seal(&block, (const uint8_t *)&header, handle, lease, &error);
-        if (result != IH_OK)
-            ih_block_abandon(&block);
-    }
+    result = ih_put_image(store, flags, image->image.base, image->image.size, &header, handle,
+                          lease, &error);
     Py_END_ALLOW_THREADS
     if (result == IH_OK)
         return 0;
@@ -88,17 +100,12 @@ int freeze_copy_image(ih_state *state, ih_store *store, unsigned flags,
 
 bool freeze_is_whole_image(const ih_state *state, PyObject *object)
 {
-    if (!ih_is_view(state, object))
+    if (!ih_is_view(state, object) || !ih_view_is_root(object))
         return false;
-    const ih_view *view = (const ih_view *)object;
-    uint32_t root = view->image->root;
-    bool slice = (Py_TYPE(object) == state->list_type || Py_TYPE(object) == state->tuple_type) &&
-                 !((const ih_sequence *)object)->whole;
-    bool part = Py_TYPE(object) == state->array_type ||
-                Py_TYPE(object) == state->bytes_type; /* may be slices too */
-    return !slice && !part && !ih_word_is_int(root) && ih_word_offset(root) == view->at &&
-           view->image->lease != NULL && view->image->lease->trusted &&
-           view->image->image.links == 0 && !view->image->image.cells;
+    const ih_image_object *image = ((const ih_view *)object)->image;
+    bool raw = Py_TYPE(object) == state->array_type || Py_TYPE(object) == state->bytes_type;
+    return !raw && image->lease != NULL && image->lease->trusted && image->image.links == 0 &&
+           !image->image.cells;
 }
 
 /* Seals the image, and tells the store what it links to before anybody knows its handle. */

@@ -2,26 +2,11 @@
 #include "module/image_file.h"
 
 #include "module/decode.h"
+#include "module/freezer.h"
 #include "module/handle.h"
 #include "module/hooks.h"
 #include "module/image_object.h"
-#include "module/process.h"
 #include "module/store.h"
-
-static ih_image_object *image_of_handle(ih_state *state, ih_handle handle)
-{
-    ih_process *process;
-    ih_lease *lease;
-    ih_error error = {0};
-    ih_result result = ih_process_get(&process, &error);
-    if (result == IH_OK)
-        IH_MAY_WAIT(result, ih_open(process, handle, &lease, &error));
-    if (result != IH_OK) {
-        ih_raise_arena(state, &error);
-        return NULL;
-    }
-    return ih_image_of_lease(state, lease);
-}
 
 PyObject *ih_file_image_of(PyObject *module, PyObject *object)
 {
@@ -35,7 +20,7 @@ PyObject *ih_file_image_of(PyObject *module, PyObject *object)
             Py_RETURN_NONE;
         if (ih_handle_parse(state, object, &handle) < 0)
             return NULL;
-        image = image_of_handle(state, handle);
+        image = ih_image_of_handle(state, handle);
     }
     if (image && (image->image.links > 0 || image->image.cells))
         Py_SETREF(image, (ih_image_object *)Py_NewRef(Py_None));
@@ -50,7 +35,7 @@ PyObject *ih_file_open_wary(PyObject *module, PyObject *const *args, Py_ssize_t 
         return PyErr_Format(PyExc_TypeError, "_open_wary() takes a Handle and a Trust");
     if (ih_handle_parse(state, args[0], &handle) < 0)
         return NULL;
-    ih_image_object *image = image_of_handle(state, handle);
+    ih_image_object *image = ih_image_of_handle(state, handle);
     if (image == NULL)
         return NULL;
     ih_trust_bound(image, args[1]);
@@ -99,7 +84,7 @@ static int take_census_of_handle(ih_state *state, PyObject *object, ih_census *c
     int result;
     if (ih_handle_parse(state, object, &handle) < 0)
         return -1;
-    ih_image_object *image = image_of_handle(state, handle);
+    ih_image_object *image = ih_image_of_handle(state, handle);
     if (image == NULL)
         return -1;
     Py_BEGIN_ALLOW_THREADS
@@ -153,25 +138,6 @@ PyObject *ih_file_census(PyObject *module, PyObject *bytes)
                          (unsigned long long)census.codes, (unsigned long long)census.families);
 }
 
-static ih_result put_bytes(ih_store *store, const Py_buffer *buffer, ih_handle *handle,
-                           ih_error *error)
-{
-    const uint8_t *bytes = buffer->buf;
-    uint64_t size = (uint64_t)buffer->len;
-    ih_block block;
-    ih_result result = ih_reserve(store, size, 0, &block, error);
-    if (result != IH_OK)
-        return result;
-    result = ih_block_write(&block, IH_HEADER_SIZE, bytes + IH_HEADER_SIZE, size - IH_HEADER_SIZE,
-                            error);
-    if (result == IH_OK)
-        result = ih_block_seal(&block, bytes + IH_HEADER_SIZE - sizeof(ih_image_header), handle,
-                               NULL, error);
-    if (result != IH_OK)
-        ih_block_abandon(&block);
-    return result;
-}
-
 PyObject *ih_file_put_image(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ih_state *state = ih_state_of(module);
@@ -195,7 +161,8 @@ PyObject *ih_file_put_image(PyObject *module, PyObject *const *args, Py_ssize_t 
     }
     if (opened == 0) {
         Py_BEGIN_ALLOW_THREADS
-        result = put_bytes(store->shared->store, &buffer, &handle, &error);
+        result = ih_put_image(store->shared->store, 0, buffer.buf, (uint64_t)buffer.len, NULL,
+                              &handle, NULL, &error);
         Py_END_ALLOW_THREADS
     }
     PyBuffer_Release(&buffer);

@@ -149,7 +149,7 @@ PyObject *ih_open_buffer(ih_state *state, PyObject *buffer, bool fixed, PyObject
 /* ---- what views share ---------------------------------------------------------------------- */
 
 /* A slice shows part of its node. */
-static const ih_sequence *as_slice(const ih_state *state, PyObject *view)
+const ih_sequence *ih_as_slice(const ih_state *state, PyObject *view)
 {
     PyTypeObject *type = Py_TYPE(view);
     if (type != state->list_type && type != state->tuple_type)
@@ -163,7 +163,7 @@ bool ih_view_is_root(PyObject *object)
     const ih_view *view = (const ih_view *)object;
     uint32_t root = view->image->root;
     return !ih_word_is_int(root) && view->at == ih_word_offset(root) &&
-           !as_slice(view->image->state, object);
+           !ih_as_slice(view->image->state, object);
 }
 
 static bool same_image(const ih_image_object *a, const ih_image_object *b)
@@ -182,8 +182,8 @@ bool ih_view_same(PyObject *a, PyObject *b)
     if (Py_TYPE(a) != Py_TYPE(b) || left->at != right->at || left->n != right->n ||
         left->data != right->data || !same_image(left->image, right->image))
         return false;
-    const ih_sequence *part = as_slice(left->image->state, a);
-    const ih_sequence *other = as_slice(left->image->state, b);
+    const ih_sequence *part = ih_as_slice(left->image->state, a);
+    const ih_sequence *other = ih_as_slice(left->image->state, b);
     if (!part || !other)
         return !part && !other;
     return part->start == other->start && part->step == other->step;
@@ -193,23 +193,30 @@ PyObject *ih_view_locate(PyObject *object)
 {
     const ih_view *view = (const ih_view *)object;
     const ih_image_object *image = view->image;
-    if (!image->lease || view->at == 0 || as_slice(image->state, object))
+    if (!image->lease || view->at == 0 || ih_as_slice(image->state, object))
         Py_RETURN_NONE;
     PyObject *handle = ih_handle_new(image->state, image->lease->handle);
     return handle ? Py_BuildValue("NI", handle, (unsigned)(view->at / 2)) : NULL;
 }
 
-PyObject *ih_view_reopen(ih_state *state, const ih_handle *handle, uint32_t word)
+ih_image_object *ih_image_of_handle(ih_state *state, ih_handle handle)
 {
     ih_process *process;
     ih_lease *lease;
     ih_error error = {0};
     ih_result result = ih_process_get(&process, &error);
     if (result == IH_OK)
-        IH_MAY_WAIT(result, ih_open(process, *handle, &lease, &error));
-    if (result != IH_OK)
-        return ih_raise_arena(state, &error);
-    ih_image_object *image = ih_image_of_lease(state, lease);
+        IH_MAY_WAIT(result, ih_open(process, handle, &lease, &error));
+    if (result != IH_OK) {
+        ih_raise_arena(state, &error);
+        return NULL;
+    }
+    return ih_image_of_lease(state, lease);
+}
+
+PyObject *ih_view_reopen(ih_state *state, ih_handle handle, uint32_t word)
+{
+    ih_image_object *image = ih_image_of_handle(state, handle);
     if (!image)
         return NULL;
     PyObject *object = ih_decode(image, word);

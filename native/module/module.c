@@ -202,8 +202,7 @@ static PyObject *module_reopen(PyObject *module, PyObject *const *args, Py_ssize
     int parsed = ih_handle_parse(state, args[0], &handle);
     if (parsed == 0 || word > UINT32_MAX)
         PyErr_SetString(PyExc_ValueError, "_reopen() takes a handle and a word");
-    return parsed == 1 && word <= UINT32_MAX ? ih_view_reopen(state, &handle, (uint32_t)word)
-                                             : NULL;
+    return parsed == 1 && word <= UINT32_MAX ? ih_view_reopen(state, handle, (uint32_t)word) : NULL;
 }
 
 static PyObject *module_type_name(PyObject *Py_UNUSED(module), PyObject *object)

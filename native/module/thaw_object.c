@@ -186,7 +186,7 @@ PyObject *ih_thaw_array_node(ih_image_object *image, uint64_t at, const ih_node 
 typedef struct {
     PyObject *seen; /* address of an object that was thawed to (object, result): what rules give is
                        new and would go, and its address would name another */
-    bool quietly; /* no code of others runs: what could have some gives NULL without exception */
+    bool quietly;   /* no code of others runs: what could have some gives NULL without exception */
 } thawing;
 
 /* Has it a hash and an equality of the interpreter's own? */

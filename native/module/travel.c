@@ -94,30 +94,12 @@ PyObject *ih_travel_by_value(PyObject *module, PyObject *view)
     return check_view(state, view) < 0 ? NULL : reduce_by_value(state, view, 0);
 }
 
-/* Fills a block with the image and seals it. Without the GIL. */
-static ih_result store_image(ih_store *store, const Py_buffer *image, ih_lease **lease,
-                             ih_error *error)
-{
-    const uint8_t *bytes = image->buf;
-    uint64_t size = (uint64_t)image->len;
-    ih_block block;
-    ih_handle handle;
-    ih_result result = ih_reserve(store, size, 0, &block, error);
-    if (result != IH_OK)
-        return result;
-    result = ih_block_write(&block, IH_HEADER_SIZE, bytes + IH_HEADER_SIZE, size - IH_HEADER_SIZE,
-                            error);
-    if (result == IH_OK)
-        result = ih_block_seal(&block, bytes + IH_HEADER_SIZE - 16, &handle, lease, error);
-    ih_block_abandon(&block);
-    return result;
-}
-
 PyObject *ih_travel_load(PyObject *module, PyObject *source)
 {
     ih_state *state = ih_state_of(module);
     ih_store *store;
     ih_lease *lease = NULL;
+    ih_handle handle;
     ih_error error = {0};
     Py_buffer image;
     if (PyObject_GetBuffer(source, &image, PyBUF_SIMPLE) < 0)
@@ -129,7 +111,8 @@ PyObject *ih_travel_load(PyObject *module, PyObject *source)
         result = ih_private_store(&store, &error);
     if (result == IH_OK) {
         Py_BEGIN_ALLOW_THREADS
-        result = store_image(store, &image, &lease, &error);
+        result =
+            ih_put_image(store, 0, image.buf, (uint64_t)image.len, NULL, &handle, &lease, &error);
         Py_END_ALLOW_THREADS
     }
     PyBuffer_Release(&image);
@@ -247,6 +230,12 @@ static int take_process(ih_state *state, ih_process **out)
     return -1;
 }
 
+static void close_all(const int fds[IH_VISIT_FDS])
+{
+    for (size_t i = 0; i < IH_VISIT_FDS; i++)
+        (void)close(fds[i]);
+}
+
 PyObject *ih_travel_share(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ih_state *state = ih_state_of(module);
@@ -267,8 +256,11 @@ PyObject *ih_travel_share(PyObject *module, PyObject *const *args, Py_ssize_t na
         Py_RETURN_NONE;
     if (result != IH_OK)
         return ih_raise_arena(state, &error);
-    return Py_BuildValue("y#(iii)", (const char *)&visit, (Py_ssize_t)sizeof visit, fds[0], fds[1],
-                         fds[2]);
+    PyObject *shared = Py_BuildValue("y#(iii)", (const char *)&visit, (Py_ssize_t)sizeof visit,
+                                     fds[0], fds[1], fds[2]);
+    if (!shared)
+        close_all(fds);
+    return shared;
 }
 
 PyObject *ih_travel_has_segment(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
@@ -304,10 +296,11 @@ PyObject *ih_travel_admit(PyObject *module, PyObject *const *args, Py_ssize_t na
     int fds[IH_VISIT_FDS];
     if (nargs != 2 || !PyTuple_Check(args[1]))
         return PyErr_Format(PyExc_TypeError, "_admit() takes a visit and a tuple of descriptors");
-    if (!PyArg_ParseTuple(args[1], "iii", &fds[0], &fds[1], &fds[2]) ||
-        take_bytes(args[0], &visit, sizeof visit, "a visit") < 0 ||
-        take_process(state, &process) < 0)
+    if (!PyArg_ParseTuple(args[1], "iii", &fds[0], &fds[1], &fds[2]))
         return NULL;
+    if (take_bytes(args[0], &visit, sizeof visit, "a visit") < 0 ||
+        take_process(state, &process) < 0)
+        return close_all(fds), NULL;
     Py_BEGIN_ALLOW_THREADS
     result = ih_visit_admit(process, &visit, fds, &error);
     Py_END_ALLOW_THREADS

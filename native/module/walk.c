@@ -115,8 +115,16 @@ PyObject *ih_value_object(const ih_value *value)
     case IH_NUMBER:
         return PyFloat_FromDouble(value->number);
     case IH_TEXT:
-    case IH_NODE:
         break;
+    case IH_NODE: /* a second look may find another kind, which nobody here reckons with */
+        switch (ih_kind_class(value->node.kind)) {
+        case IH_DICT_CLASS:
+            return ih_new_dict(value->image, ih_word_offset(value->word), &value->node);
+        case IH_SET_CLASS:
+            return ih_new_set(value->image, ih_word_offset(value->word), &value->node);
+        default:
+            break;
+        }
     }
     if (value->has_word)
         return ih_decode(value->image, value->word);
