@@ -6,6 +6,7 @@
 #include "module/decode.h"
 
 #include "image/hash.h"
+#include "image/utf8.h"
 #include "module/link.h"
 #include "module/object.h"
 #include "module/thaw.h"
@@ -15,16 +16,6 @@ static PyObject *raise_fault_at(ih_image_object *image, uint64_t at, const char 
 {
     ih_fault fault = {at, reason};
     return ih_raise_fault(image->state, &fault);
-}
-
-static bool all_ascii(const uint8_t *p, uint64_t size)
-{
-    uint64_t seen = 0;
-    for (; size >= 8; p += 8, size -= 8)
-        seen |= ih_load64(p);
-    for (; size > 0; p++, size--)
-        seen |= *p;
-    return (seen & 0x8080808080808080u) == 0;
 }
 
 PyObject *ih_decode_text(ih_image_object *image, const uint8_t *text, uint64_t size, bool ascii,
@@ -42,7 +33,7 @@ PyObject *ih_decode_text(ih_image_object *image, const uint8_t *text, uint64_t s
             return str;
         uint8_t *copy = PyUnicode_1BYTE_DATA(str);
         memcpy(copy, text, size);
-        if (!all_ascii(copy, size)) {
+        if (!ih_is_ascii(copy, size)) {
             Py_DECREF(str);
             return raise_fault_at(image, fault_at, "ASCII text with other bytes");
         }

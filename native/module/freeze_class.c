@@ -1,5 +1,6 @@
 /* The classes that one freeze meets: their rules, names and layouts. */
 #include "module/freezer_state.h"
+#include "module/hooks.h"
 #include "module/object.h"
 
 /* ---- classes by address --------------------------------------------------------------------- */

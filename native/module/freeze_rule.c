@@ -1,29 +1,16 @@
 /* Rules of classes; see freeze_rule.h. */
 #include "module/freeze_rule.h"
 
+#include "module/hooks.h"
+
 #define CAPSULE "icehouse.rule"
 
 /* ---- what there is to ask ------------------------------------------------------------------- */
 
-static PyObject *hooks_of(ih_state *state)
-{
-    PyObject *known = __atomic_load_n(&state->rules.hooks, __ATOMIC_ACQUIRE), *none = NULL;
-    if (known != NULL)
-        return known;
-    PyObject *made = PyImport_ImportModule("icehouse.store.freezing.hooks");
-    if (made == NULL)
-        return NULL;
-    if (__atomic_compare_exchange_n(&state->rules.hooks, &none, made, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_ACQUIRE))
-        return made;
-    Py_DECREF(made);
-    return none;
-}
-
 /* -1: not known. */
 static long generation(const ih_state *state)
 {
-    PyObject *hooks = __atomic_load_n(&state->rules.hooks, __ATOMIC_ACQUIRE);
+    PyObject *hooks = __atomic_load_n(&state->hooks, __ATOMIC_ACQUIRE);
     PyObject *number = hooks == NULL ? NULL : PyObject_GetAttr(hooks, state->rules.generation);
     long value = number == NULL ? -1 : PyLong_AsLong(number);
     Py_XDECREF(number);
@@ -291,7 +278,7 @@ static int take_names(ih_state *state, freeze_rule *rule, PyTypeObject *class)
             PyErr_Clear(); /* said when they are needed */
         return 0;
     }
-    PyObject *hooks = hooks_of(state);
+    PyObject *hooks = ih_hooks(state);
     PyObject *payload =
         hooks ? PyObject_CallMethod(hooks, "class_payload", "O", (PyObject *)class) : NULL;
     if (payload == NULL) {
@@ -317,7 +304,7 @@ PyObject *ih_rule_ask(ih_state *state, PyTypeObject *class, const freeze_rule **
         PyErr_SetString(PyExc_RuntimeError, "icehouse has been unloaded");
         return NULL;
     }
-    PyObject *hooks = hooks_of(state);
+    PyObject *hooks = ih_hooks(state);
     if (hooks == NULL)
         return NULL;
 #if PY_VERSION_HEX >= 0x030C0000
@@ -354,7 +341,7 @@ PyObject *ih_rule_refusal(ih_state *state)
     PyObject *type, *value, *traceback, *text = NULL;
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
-    PyObject *hooks = hooks_of(state);
+    PyObject *hooks = ih_hooks(state);
     PyObject *refusal = hooks == NULL ? NULL : PyObject_GetAttrString(hooks, "Refusal");
     if (refusal != NULL && value != NULL && PyErr_GivenExceptionMatches(value, refusal))
         text = PyObject_Str(value);
@@ -455,7 +442,6 @@ PyObject *ih_rule_names(const freeze_rule *rule, PyTypeObject *class)
 
 void ih_rules_clear(ih_state *state)
 {
-    Py_CLEAR(state->rules.hooks);
     Py_CLEAR(state->rules.known);
     Py_CLEAR(state->rules.generation);
 }

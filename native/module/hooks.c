@@ -41,13 +41,26 @@ static PyObject *import_from(const char *module, const char *name)
     return found;
 }
 
+PyObject *ih_hooks(ih_state *state)
+{
+    PyObject *known = __atomic_load_n(&state->hooks, __ATOMIC_ACQUIRE);
+    if (known != NULL)
+        return known;
+    return publish(&state->hooks, PyImport_ImportModule("icehouse.store.freezing.hooks"));
+}
+
+PyObject *ih_hook(ih_state *state, const char *name)
+{
+    PyObject *hooks = ih_hooks(state);
+    return hooks != NULL ? PyObject_GetAttrString(hooks, name) : NULL;
+}
+
 PyObject *ih_hook_of(ih_state *state, ih_hook_id which)
 {
     PyObject *known = __atomic_load_n(&state->hook_functions[which], __ATOMIC_ACQUIRE);
     if (known != NULL)
         return known;
-    PyObject *found = import_from("icehouse.store.freezing.hooks", hook_names[which]);
-    return publish(&state->hook_functions[which], found);
+    return publish(&state->hook_functions[which], ih_hook(state, hook_names[which]));
 }
 
 /* ---- trust ---------------------------------------------------------------------------------- */

@@ -2,12 +2,16 @@
  * whom an image is trusted with (store/freezing/trust.py).
  *
  * The module is imported when the first of them is needed, never by `import icehouse`. Everything
- * returned here is borrowed and lives as long as the interpreter's state, or as the image. */
+ * returned here is borrowed, unless it says so, and lives as long as the interpreter's state, or as the image. */
 #ifndef ICEHOUSE_MODULE_HOOKS_H
 #define ICEHOUSE_MODULE_HOOKS_H
 
 #include "module/state.h"
 
+/* The module itself. NULL with an exception. */
+PyObject *ih_hooks(ih_state *state);
+/* What has a name in it, looked up each time. A new reference. */
+PyObject *ih_hook(ih_state *state, const char *name);
 /* A function of the module. NULL with an exception. */
 PyObject *ih_hook_of(ih_state *state, ih_hook_id which);
 

@@ -442,7 +442,6 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     for (size_t i = 0; i < IH_MEMBER_CACHE; i++)
         Py_VISIT(state->members[i].member);
 #endif
-    Py_VISIT(state->rules.hooks);
     Py_VISIT(state->rules.known);
     return 0;
 }

@@ -58,8 +58,6 @@ PyObject *ih_make_object(ih_image_object *image, uint64_t at, const ih_node *nod
 
 /* ---- what the rules in Python decide (store/freezing/hooks.py) ------------------------------- */
 
-/* An attribute of the module of hooks, imported at the first use. New reference. */
-PyObject *ih_hook(ih_state *state, const char *name);
 /* The class of a name, None where it may not or can't be resolved. `definition`: a FrozenDict, or
  * NULL. New reference. */
 PyObject *ih_resolve_class(ih_state *state, PyObject *module, PyObject *qualname, PyObject *trust,

@@ -21,19 +21,6 @@ static int fault_at(ih_image_object *image, uint64_t at, const char *reason)
 
 /* ---- hooks ----------------------------------------------------------------------------------- */
 
-PyObject *ih_hook(ih_state *state, const char *name)
-{
-    if (state->hooks == NULL) {
-        PyObject *hooks = PyImport_ImportModule("icehouse.store.freezing.hooks");
-        if (hooks == NULL)
-            return NULL;
-        if (state->hooks == NULL) /* the import may have asked, too */
-            state->hooks = Py_NewRef(hooks);
-        Py_DECREF(hooks);
-    }
-    return PyObject_GetAttrString(state->hooks, name);
-}
-
 PyObject *ih_resolve_class(ih_state *state, PyObject *module, PyObject *qualname, PyObject *trust,
                            PyObject *definition)
 {

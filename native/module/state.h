@@ -205,7 +205,6 @@ typedef struct {
 
 /* How classes freeze: see freeze_rule.h. */
 typedef struct {
-    PyObject *hooks;      /* the module icehouse.store.freezing.hooks; NULL: not imported yet */
     PyObject *known;      /* {address of a class: capsule of its rule} */
     PyObject *generation; /* the text of that name */
     Py_ssize_t sweep_at;

@@ -3,6 +3,7 @@
 
 #include <structmember.h>
 
+#include "module/hooks.h"
 #include "module/object_parts.h"
 #include "module/value.h"
 

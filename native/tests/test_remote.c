@@ -1,37 +1,7 @@
 /* The client's side of a daemon's store, against a small daemon over the real catalog. */
-#include "fake_daemon.h"
+#include "fake_client.h"
 
 #define KIB (UINT64_C(1) << 10)
-
-static void begin(void)
-{
-    fake_make();
-    fake_start();
-    CHECK_OK(ih_process_create(&process, &error));
-    CHECK_OK(ih_store_connect(process, fake_path, &store, &error));
-}
-
-static void end(void)
-{
-    ih_store_drop(store);
-    ih_process_destroy(process);
-    fake_end();
-}
-
-static ih_handle put(uint64_t size, unsigned flags, uint64_t seed)
-{
-    ih_handle handle;
-    CHECK_OK(test_put(store, size, flags, seed, &handle, NULL, &error));
-    return handle;
-}
-
-static void verify(ih_handle handle, uint64_t size, uint64_t seed)
-{
-    ih_lease *lease;
-    CHECK_OK(ih_open(process, handle, &lease, &error));
-    test_verify(lease, size, seed);
-    ih_lease_release(lease);
-}
 
 static bool is_gone(ih_handle handle)
 {

@@ -1,31 +1,9 @@
 /* Requests to the daemon: how their replies are waited for, what they repeat, several in one. */
-#include "fake_daemon.h"
+#include "fake_client.h"
 
 #include "arena/os/os.h"
 
 #define MILLISECOND UINT64_C(1000000)
-
-static void begin(void)
-{
-    fake_make();
-    fake_start();
-    CHECK_OK(ih_process_create(&process, &error));
-    CHECK_OK(ih_store_connect(process, fake_path, &store, &error));
-}
-
-static void end(void)
-{
-    ih_store_drop(store);
-    ih_process_destroy(process);
-    fake_end();
-}
-
-static ih_handle put(uint64_t size, uint64_t seed)
-{
-    ih_handle handle;
-    CHECK_OK(test_put(store, size, 0, seed, &handle, NULL, &error));
-    return handle;
-}
 
 static void test_looking_without_sleep(void)
 {
@@ -49,7 +27,7 @@ static void test_looking_without_sleep(void)
 static void test_slow_replies(void)
 {
     begin();
-    ih_handle handle = put(100, 1);
+    ih_handle handle = put(100, 0, 1);
     ih_stat stat;
     for (unsigned i = 0; i < 12; i++) {
         CHECK(kill(fake_pid, SIGSTOP) == 0);
@@ -74,7 +52,7 @@ static void test_what_was_seen_is_told_with_each_request_for_a_segment(void)
     uint64_t told = 0;
     for (unsigned i = 0; fake->grants < 4; i++) {
         uint32_t before = fake->grants;
-        (void)put(60000, i);
+        (void)put(60000, 0, i);
         if (fake->grants == before)
             continue;
         CHECK_EQ(fake->grants, before + 1);
@@ -83,7 +61,7 @@ static void test_what_was_seen_is_told_with_each_request_for_a_segment(void)
     }
     pid_t pid = do_fork();
     if (pid == 0) { /* a session of its own, which has seen nothing */
-        (void)put(1000, 9);
+        (void)put(1000, 0, 9);
         CHECK_EQ(fake->seen, 0);
         _exit(0);
     }
@@ -98,7 +76,7 @@ static void test_deleting_some(void)
     begin();
     ih_handle handles[MANY];
     for (unsigned i = 0; i < MANY; i++)
-        handles[i] = put(64, i);
+        handles[i] = put(64, 0, i);
     size_t failed = 99;
     uint32_t before = fake->requests;
     CHECK_OK(ih_delete_some(store, handles, 0, false, &failed, &error));
@@ -109,7 +87,7 @@ static void test_deleting_some(void)
         CHECK_EQ(ih_delete(store, handles[i], false, &error), i < MANY - 3u ? IH_GONE : IH_OK);
     CHECK_STORE(store);
     for (unsigned i = 0; i < 5; i++)
-        handles[i] = put(64, i);
+        handles[i] = put(64, 0, i);
     CHECK_OK(ih_delete(store, handles[2], false, &error));
     CHECK_EQ(ih_delete_some(store, handles, 5, false, &failed, &error), IH_GONE);
     CHECK_EQ(failed, 2);
@@ -125,7 +103,7 @@ static void test_deleting_some_whose_reply_is_lost(void)
     begin();
     ih_handle handles[10];
     for (unsigned i = 0; i < 10; i++)
-        handles[i] = put(64, i);
+        handles[i] = put(64, 0, i);
     fake->die_before_reply = IH_OP_DELETE_SOME;
     pid_t pid = do_fork();
     if (pid == 0) {

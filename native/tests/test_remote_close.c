@@ -1,35 +1,5 @@
 /* Stores of a daemon that are closed while they are in use, and several stores in one process. */
-#include "fake_daemon.h"
-
-static void begin(void)
-{
-    fake_make();
-    fake_start();
-    CHECK_OK(ih_process_create(&process, &error));
-    CHECK_OK(ih_store_connect(process, fake_path, &store, &error));
-}
-
-static void end(void)
-{
-    ih_store_drop(store);
-    ih_process_destroy(process);
-    fake_end();
-}
-
-static ih_handle put(uint64_t size, unsigned flags, uint64_t seed)
-{
-    ih_handle handle;
-    CHECK_OK(test_put(store, size, flags, seed, &handle, NULL, &error));
-    return handle;
-}
-
-static void verify(ih_handle handle, uint64_t size, uint64_t seed)
-{
-    ih_lease *lease;
-    CHECK_OK(ih_open(process, handle, &lease, &error));
-    test_verify(lease, size, seed);
-    ih_lease_release(lease);
-}
+#include "fake_client.h"
 
 /* Its segments are still mapped under their ids: it is opened again, and goes on. */
 static void test_a_store_that_is_closed_while_leased_opens_again(void)
