@@ -20,8 +20,8 @@ PyObject *ih_freeze_to_bytes(ih_state *state, PyObject *object);
 /* What freezing into `store` (or NULL) would do with one view or buffer: True, it would be linked
  * to; False, copied; a str, refused for that reason. NULL with an exception. */
 PyObject *ih_freeze_dry(ih_state *state, ih_store *store, PyObject *object);
-/* Copies an image's bytes as they are into a store; without the GIL or with it. `header` NULL: their
- * own. `lease` may be NULL. */
+/* Copies an image's bytes as they are into a store; without the GIL or with it. `header` NULL: the
+ * image's own. `lease` may be NULL. */
 ih_result ih_put_image(ih_store *store, unsigned flags, const uint8_t *bytes, uint64_t size,
                        const ih_image_header *header, ih_handle *handle, ih_lease **lease,
                        ih_error *error);

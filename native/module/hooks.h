@@ -2,7 +2,8 @@
  * whom an image is trusted with (store/freezing/trust.py).
  *
  * The module is imported when the first of them is needed, never by `import icehouse`. Everything
- * returned here is borrowed, unless it says so, and lives as long as the interpreter's state, or as the image. */
+ * returned here is borrowed, unless it says so, and lives as long as the interpreter's state, or as
+ * the image. */
 #ifndef ICEHOUSE_MODULE_HOOKS_H
 #define ICEHOUSE_MODULE_HOOKS_H
 
