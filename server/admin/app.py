@@ -47,10 +47,10 @@ def make_app(settings: Config) -> FastAPI:
     app.include_router(routes_api.router)
     app.include_router(routes_actions.router)
     app.include_router(routes_content.router)
-    app.state.samples = Samples(app.state.link)
-    for router in (assets.router, routes.router, routes.last):
-        app.include_router(router)
     problems.install(app)
+    app.state.samples = Samples(app.state.link)
+    app.include_router(assets.router)
+    routes.install(app)
     problems.describe(app)
     return app
 

@@ -26,7 +26,7 @@ TABS = (
 )
 
 
-def with_query(path: str, **values: object) -> str:
+def with_query(path: str, /, **values: object) -> str:
     """Add what is not empty as a query."""
     kept = {key: value for key, value in values.items() if value not in (None, "")}
     return f"{path}?{urlencode(kept)}" if kept else path

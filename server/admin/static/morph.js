@@ -13,7 +13,8 @@ function alike(one, other) {
 }
 
 function morphAttributes(target, source) {
-  const kept = KEPT[target.tagName] || [];
+  // A button that only scripts can serve is shown by them.
+  const kept = target.hasAttribute("data-post") ? ["hidden"] : KEPT[target.tagName] || [];
   for (const { name, value } of source.attributes) {
     if (!kept.includes(name) && target.getAttribute(name) !== value) {
       target.setAttribute(name, value);

@@ -1,0 +1,190 @@
+// Buttons that change something: each is a POST with a token, which is asked for the first time and
+// kept in this tab alone (sessionStorage), never in a cookie or an address.
+
+import { refresh } from "./refresh.js";
+
+const KEY = "icehouse-token";
+
+function make(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+function token() {
+  return sessionStorage.getItem(KEY) || "";
+}
+
+function keep(text) {
+  if (text) {
+    sessionStorage.setItem(KEY, text);
+  } else {
+    sessionStorage.removeItem(KEY);
+  }
+  const forget = document.getElementById("forget");
+  forget.hidden = !text;
+}
+
+function say(text) {
+  const place = document.getElementById("said");
+  place.hidden = !text;
+  place.textContent = text;
+}
+
+async function post(address, body) {
+  const headers = { "Content-Type": "application/json", Authorization: `Bearer ${token()}` };
+  const answer = await fetch(address, { method: "POST", headers, body: JSON.stringify(body) });
+  let told = {};
+  try {
+    told = await answer.json();
+  } catch {
+    told = { title: `The admin process answered ${answer.status}`, detail: "" };
+  }
+  return { status: answer.status, told };
+}
+
+function bodyOf(button, form) {
+  const body = JSON.parse(button.dataset.body);
+  for (const field of JSON.parse(button.dataset.fields)) {
+    const text = form.elements[field.name].value;
+    body[field.name] = field.type === "number" ? Number(text) : text;
+  }
+  return body;
+}
+
+function inputFor(field) {
+  const input = make("input", {
+    name: field.name,
+    type: field.type,
+    value: field.value || "",
+    autocomplete: "off",
+    spellcheck: "false",
+    required: "",
+    ...(field.type === "number" ? { min: "0", step: "any" } : {}),
+  });
+  return make("label", {}, field.label, input);
+}
+
+function tokenField(form) {
+  const field = { name: "token", label: "Token", type: "password", value: "" };
+  const label = inputFor(field);
+  label.append(make("small", {}, "from: icehouse token new NAME. Kept in this tab until it closes."));
+  form.querySelector(".fields").append(label);
+  return label;
+}
+
+function build(button) {
+  const title = make("h2", { id: "act-title" }, button.dataset.title);
+  const fields = make("div", { class: "fields" });
+  for (const field of JSON.parse(button.dataset.fields)) {
+    fields.append(inputFor(field));
+  }
+  const wrong = make("p", { class: "wrong", role: "alert" });
+  const cancel = make("button", { type: "button" }, "Cancel");
+  const label = button.textContent.replace("…", "");
+  const confirm = make("button", { type: "submit", class: "main" }, label);
+  const form = make(
+    "form",
+    { method: "dialog" },
+    title,
+    make("p", {}, button.dataset.text),
+    fields,
+    wrong,
+    make("div", { class: "row" }, cancel, confirm),
+  );
+  const dialog = make("dialog", { "aria-labelledby": "act-title" }, form);
+  cancel.addEventListener("click", () => dialog.close());
+  return { dialog, form, wrong };
+}
+
+function ask(button) {
+  const { dialog, form, wrong } = build(button);
+  let label = token() ? null : tokenField(form);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (label) {
+      keep(form.elements.token.value.trim());
+    }
+    const found = await attempt(button, bodyOf(button, form));
+    if (!found) {
+      dialog.close();
+      return;
+    }
+    wrong.textContent = found.text;
+    if (found.isAboutToken) {
+      keep("");
+      label = label || tokenField(form);
+      form.elements.token.select();
+    }
+  });
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    (document.contains(button) ? button : document.getElementById("main")).focus();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+// Null when it is done; else what is wrong with it.
+async function attempt(button, body) {
+  let answer;
+  try {
+    answer = await post(button.dataset.post, body);
+  } catch {
+    return { text: "The admin process does not answer. Nothing is known to be done.", isAboutToken: false };
+  }
+  const { status, told } = answer;
+  if (status < 300) {
+    const freed = typeof told.freed === "number" ? ` ${told.freed.toLocaleString()} bytes freed.` : "";
+    say(button.dataset.done + freed);
+    await refresh();
+    reveal();
+    return null;
+  }
+  return {
+    text: `${told.title}. ${told.detail || ""}`,
+    isAboutToken: status === 401 || status === 403,
+  };
+}
+
+async function act(button) {
+  say("");
+  const isPlain = !button.matches(".risky, .asks") && button.dataset.fields === "[]";
+  if (!isPlain || !token()) {
+    ask(button);
+    return;
+  }
+  const wrong = await attempt(button, bodyOf(button, null));
+  if (wrong) {
+    if (wrong.isAboutToken) {
+      keep("");
+    }
+    say(wrong.text);
+  }
+}
+
+function reveal() {
+  for (const button of document.querySelectorAll("[data-post][hidden]")) {
+    button.hidden = false;
+  }
+}
+
+/** Show the buttons and have them work. */
+export function offerActions() {
+  reveal();
+  keep(token());
+  document.addEventListener("icehouse:rendered", reveal);
+  document.getElementById("forget").addEventListener("click", () => {
+    keep("");
+    say("The token is forgotten.");
+  });
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-post]");
+    if (button) {
+      act(button);
+    }
+  });
+}
