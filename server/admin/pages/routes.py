@@ -83,7 +83,7 @@ async def content_of(request: Request, handle: str) -> dict[str, Any]:
     path, cursor = asked.get("path", "")[:WAY_MAX], asked.get("cursor", "")[:64]
     known: dict[str, Any] = {"handle": handle, "way": path, "tree": None, "trouble": ""}
     try:
-        images = content.images_of(request)
+        images = await content.images_of(request)
         known["tree"] = await content.tree(images, handle, path, cursor, TREE_ITEMS)
     except ProblemError as error:
         if error.kind in ("handle-gone", "handle-unknown"):
