@@ -48,12 +48,17 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A daemon with its dashboard; a module says by CONFIG how it is configured."""
+def config() -> dict[str, Any]:
+    """How the daemon of a module is configured beside what all have."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def served(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A daemon with its dashboard."""
     from sites import Site
 
-    config = {"capacity": "64MiB", **getattr(request.module, "CONFIG", {})}
-    with Site(tmp_path_factory.mktemp("site"), **config) as site:
+    with Site(tmp_path_factory.mktemp("site"), **{"capacity": "64MiB", **config}) as site:
         yield site
 
 

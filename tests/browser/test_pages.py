@@ -122,3 +122,35 @@ def test_what_has_an_address_for_good_is_asked_for_once(window: Any) -> None:
         assert (again.status, again.body()) == (304, b"")
         stale = link.replace(link.split("/")[-2], "0" * 16)
         assert opened.context.request.get(stale).status == 404
+
+
+def test_objects_are_found_and_sorted(window: Any, served: Any) -> None:
+    opened = window()
+    page = opened.open("/objects")
+    page.keyboard.press("/")
+    page.keyboard.type("models/")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**q=models**")
+    assert page.locator("tbody a.handle").all_inner_texts() == [served.current]
+    opened.check()
+    page = opened.open("/objects")
+    page.get_by_role("columnheader", name="Size").get_by_role("link").click()
+    page.wait_for_url("**sort=-size**")
+    assert page.get_by_role("columnheader", name="Size").get_attribute("aria-sort") == "descending"
+    assert page.locator("tbody a.handle").first.inner_text() == served.held
+    page.get_by_role("columnheader", name="Size").get_by_role("link").click()
+    page.wait_for_url("**sort=size**")
+    assert page.locator("tbody a.handle").last.inner_text() != served.held
+    page.get_by_text("More filters").click()
+    page.get_by_label("At least").fill("1MB")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**min_size=1MB**")
+    assert page.locator("tbody a.handle").all_inner_texts() == [served.held]
+    opened.check()
+    # What can't be understood is told beside its field.
+    page = opened.open("/objects?min_size=huge&min_age=never&pid=x", 400)
+    field = page.get_by_label("At least")
+    assert field.get_attribute("aria-invalid") == "true"
+    told = page.locator(f"#{field.get_attribute('aria-describedby')}")
+    assert "64KiB" in told.inner_text()
+    opened.check()

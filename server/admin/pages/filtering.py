@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icehouse.server import units
-from icehouse.server.admin.lists import Filters
+from icehouse.server.admin.finding import TYPES, Filters
 
 STATES = ("live", "orphan", "deleted", "spilled")
 SORTS = {
@@ -44,6 +44,8 @@ def read(query: Mapping[str, str]) -> Form:
     errors: dict[str, str] = {}
     if given["state"] not in STATES:
         given["state"] = ""
+    if given["type"] not in TYPES:
+        given["type"] = ""
     if given["sort"] not in SORTS:
         given["sort"] = ""
     meant: dict[str, Any] = {key: given[key] or None for key in ("q", "state", "type", "name")}

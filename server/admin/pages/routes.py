@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from icehouse.server.admin import content, lists, schemas
+from icehouse.server.admin import content, finding, lists, schemas
 from icehouse.server.admin.pages import charts, filtering, memory, overview
 from icehouse.server.admin.pages.rendering import link_of, render, samples_of, told_page
 from icehouse.server.admin.problems import ProblemError
@@ -65,6 +65,7 @@ async def show_objects(request: Request) -> Response:
         is_first=not cursor_of(request),
         limits=LIMITS,
         sorts=filtering.SORTS,
+        types=finding.TYPES,
         states=filtering.STATES,
     )
 

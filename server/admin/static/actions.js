@@ -71,7 +71,8 @@ function inputFor(field) {
 function tokenField(form) {
   const field = { name: "token", label: "Token", type: "password", value: "" };
   const label = inputFor(field);
-  label.append(make("small", {}, "from: icehouse token new NAME. Kept in this tab until it closes."));
+  const hint = "from: icehouse token new NAME. Kept in this tab until it closes.";
+  label.append(make("small", {}, hint));
   form.querySelector(".fields").append(label);
   return label;
 }
@@ -134,11 +135,12 @@ async function attempt(button, body) {
   try {
     answer = await post(button.dataset.post, body);
   } catch {
-    return { text: "The admin process does not answer. Nothing is known to be done.", isAboutToken: false };
+    const text = "The admin process does not answer. Nothing is known to be done.";
+    return { text, isAboutToken: false };
   }
   const { status, told } = answer;
   if (status < 300) {
-    const freed = typeof told.freed === "number" ? ` ${told.freed.toLocaleString()} bytes freed.` : "";
+    const freed = told.freed === undefined ? "" : ` ${told.freed.toLocaleString()} bytes freed.`;
     say(button.dataset.done + freed);
     await refresh();
     reveal();
