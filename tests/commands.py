@@ -30,6 +30,22 @@ def environment(socket: str | None = None, **more: str) -> dict[str, str]:
     return {**kept, **({"ICEHOUSE_SOCKET": socket} if socket else {}), **more}
 
 
+def run(
+    *words: object, socket: str | None = None, stdin: bytes | str = b"", **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, words)],
+        input=stdin if isinstance(stdin, bytes) else stdin.encode(),
+        capture_output=True,
+        check=False,
+        env=environment(socket, **env),
+    )
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+    )
+
+
 class Commands:
     """The command line of a user of one daemon."""
 
@@ -59,16 +75,7 @@ class Commands:
         self, *words: object, stdin: bytes | str = b"", **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""
-        done = subprocess.run(
-            [*COMMAND, *map(str, words)],
-            input=stdin if isinstance(stdin, bytes) else stdin.encode(),
-            capture_output=True,
-            check=False,
-            env=environment(self.daemon.socket, **env),
-        )
-        return subprocess.CompletedProcess(
-            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-        )
+        return run(*words, socket=self.daemon.socket, stdin=stdin, **env)
 
     def out(self, *words: object, stdin: bytes | str = b"") -> str:
         """What a command that goes well prints."""
@@ -102,7 +109,9 @@ class Commands:
         return on_terminal([*COMMAND, *map(str, words)], self.daemon.socket, keys, **env)
 
 
-def on_terminal(command: list[str], socket: str, keys: bytes = b"", **env: str) -> tuple[int, str]:
+def on_terminal(
+    command: list[str], socket: str | None, keys: bytes = b"", **env: str
+) -> tuple[int, str]:
     """Runs a command with all three streams on one terminal."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
@@ -110,7 +119,7 @@ def on_terminal(command: list[str], socket: str, keys: bytes = b"", **env: str) 
         stdin=child,
         stdout=child,
         stderr=child,
-        env=environment(socket, TERM="xterm", COLUMNS="100", LINES="40", **env),
+        env=environment(socket, **{"TERM": "xterm", "COLUMNS": "100", "LINES": "40", **env}),
         start_new_session=True,
     )
     os.close(child)

@@ -1,8 +1,6 @@
 """The command line as a user meets it: each command in a process of its own, mostly in a pipe."""
 
 import json
-import os
-import pty
 import re
 import subprocess
 import sys
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import COMMAND, on_terminal, run
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
@@ -21,40 +20,21 @@ ESCAPE = "\x1b"
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*3[0-7]m")
 
 
-def icehouse(
-    *arguments: str, stdin: str = "", env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Runs a command in a pipe; without the colours and folders of who runs the tests."""
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("NO_COLOR", "FORCE_COLOR", "ICEHOUSE_SHARED", "COLUMNS")
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "icehouse.client.cli", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**clean, **(env or {})},
-    )
-
-
 def document(*arguments: str, stdin: str = "") -> Any:
-    done = icehouse(*arguments, stdin=stdin)
+    done = run(*arguments, stdin=stdin)
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
 
 
 class TestRoot:
     def test_version(self) -> None:
-        done = icehouse("--version")
+        done = run("--version")
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("icehouse ")
 
     @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["demo", "--help"], ["bench", "-h"]])
     def test_help(self, arguments: list[str]) -> None:
-        done = icehouse(*arguments)
+        done = run(*arguments)
         assert (done.returncode, done.stderr) == (0, "")
         assert "Usage: icehouse" in done.stdout
 
@@ -74,7 +54,7 @@ class TestRoot:
         [["thaw-everything"], ["demo", "--questions", "many"], ["demo", "--nope"], ["bench", "x"]],
     )
     def test_usage_errors(self, arguments: list[str]) -> None:
-        done = icehouse(*arguments)
+        done = run(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert "Usage: icehouse" in done.stderr
 
@@ -102,7 +82,7 @@ class TestDemo:
         assert told["machine"]["python"]
 
     def test_table(self) -> None:
-        done = icehouse(*SMALL_DEMO)
+        done = run(*SMALL_DEMO)
         assert (done.returncode, done.stderr) == (0, "")
         assert ESCAPE not in done.stdout
         for words in ("icehouse", "pickle", "first answer in interpreter 4", "private memory"):
@@ -110,7 +90,7 @@ class TestDemo:
         assert "a frozen function that no other interpreter could import" in done.stdout
 
     def test_says_when_interpreters_share_the_gil(self) -> None:
-        done = icehouse(*SMALL_DEMO)
+        done = run(*SMALL_DEMO)
         assert ("share one GIL" in done.stdout) == (sys.version_info < (3, 12))
 
     @pytest.mark.parametrize(("interpreters", "processes"), [(0, 2), (2, 0), (0, 0)])
@@ -120,7 +100,7 @@ class TestDemo:
         assert len(told["icehouse"]["readers"]) == interpreters + processes
         sent = told["sent"]
         assert (sent["answers"] if sent else None) == (interpreters * 40 or None)
-        assert icehouse(*SMALL_DEMO, *counts).returncode == 0
+        assert run(*SMALL_DEMO, *counts).returncode == 0
 
     @pytest.mark.parametrize(
         "value",
@@ -146,7 +126,7 @@ class TestDemo:
         assert told["about"] == "stdin"
 
     def test_missing_file(self, tmp_path: Path) -> None:
-        done = icehouse("demo", str(tmp_path / "none.json"))
+        done = run("demo", str(tmp_path / "none.json"))
         assert (done.returncode, done.stdout) == (3, "")
         assert done.stderr.strip().endswith("none.json: No such file or directory")
         assert len(done.stderr.splitlines()) == 1
@@ -155,7 +135,7 @@ class TestDemo:
     def test_invalid_json(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "broken.json"
         path.write_text(text)
-        done = icehouse("demo", str(path))
+        done = run("demo", str(path))
         assert (done.returncode, done.stdout) == (1, "")
         assert "broken.json" in done.stderr
         assert len(done.stderr.splitlines()) == 1
@@ -163,12 +143,12 @@ class TestDemo:
     def test_bytes_that_are_no_text(self, tmp_path: Path) -> None:
         path = tmp_path / "broken.json"
         path.write_bytes(b'"\xff\xfe\xfd"')
-        done = icehouse("demo", str(path))
+        done = run("demo", str(path))
         assert done.returncode == 1
         assert "not valid JSON" in done.stderr
 
     def test_a_folder(self, tmp_path: Path) -> None:
-        done = icehouse("demo", str(tmp_path))
+        done = run("demo", str(tmp_path))
         assert (done.returncode, done.stdout) == (1, "")
         assert "is a folder" in done.stderr
 
@@ -192,7 +172,7 @@ class TestBench:
         assert all(result["sides"]["icehouse"]["median"] is not None for result in told["results"])
 
     def test_table(self) -> None:
-        done = icehouse(*QUICK, "--case", "size", "--case", "lookup")
+        done = run(*QUICK, "--case", "size", "--case", "lookup")
         assert (done.returncode, done.stderr) == (0, "")
         assert ESCAPE not in done.stdout
         assert 'view["key"]' in done.stdout
@@ -215,7 +195,7 @@ class TestBench:
         "arguments", [["--case", "none"], ["--corpus", "none"], ["--data", "/nonexistent"]]
     )
     def test_what_is_not_there(self, arguments: list[str]) -> None:
-        done = icehouse("bench", "--quick", *arguments)
+        done = run("bench", "--quick", *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr
 
@@ -223,48 +203,30 @@ class TestBench:
 class TestTerminal:
     """With stdout and stderr on a terminal there are colours and progress, unless refused."""
 
-    def on_terminal(self, *arguments: str, env: dict[str, str], columns: str = "160") -> str:
-        parent, child = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "icehouse.client.cli", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=child,
-            stderr=child,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": columns, **env},
-        )
-        os.close(child)
-        told = b""
-        while True:
-            try:
-                chunk = os.read(parent, 4096)
-            except OSError:  # the other end is closed
-                break
-            if not chunk:
-                break
-            told += chunk
-        os.close(parent)
-        assert process.wait() == 0
-        return told.decode()
+    def on_terminal(self, *arguments: str, **env: str) -> str:
+        code, told = on_terminal([*COMMAND, *arguments], None, **env)
+        assert code == 0
+        return told
 
     def test_colours_and_progress(self) -> None:
-        told = self.on_terminal(*QUICK, "--case", "size", env={"NO_COLOR": ""})
+        told = self.on_terminal(*QUICK, "--case", "size", NO_COLOR="", COLUMNS="160")
         assert COLOUR.search(told)
         assert "loading" in told
 
     def test_no_color(self) -> None:
-        told = self.on_terminal(*QUICK, "--case", "size", env={"NO_COLOR": "1"})
+        told = self.on_terminal(*QUICK, "--case", "size", NO_COLOR="1", COLUMNS="160")
         assert not COLOUR.search(told)
         assert "icehouse bench" in told
 
     def test_a_narrow_terminal(self) -> None:
-        told = self.on_terminal(*QUICK, "--case", "size", env={"NO_COLOR": "1"}, columns="80")
+        told = self.on_terminal(*QUICK, "--case", "size", NO_COLOR="1", COLUMNS="80")
         table = [line for line in told.splitlines() if "│" in line or "┃" in line]
         plain = [re.sub(r"\x1b\[[0-9;]*[mK]", "", line) for line in table]
         assert max(map(len, plain)) <= 80
         assert "pickle" in "".join(plain)
 
     def test_a_reader_that_goes_away(self) -> None:
-        command = [sys.executable, "-m", "icehouse.client.cli", *QUICK, "--case", "size"]
+        command = [*COMMAND, *QUICK, "--case", "size"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout
             assert process.stderr

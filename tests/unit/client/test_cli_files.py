@@ -2,7 +2,6 @@
 
 import enum
 import json
-import os
 import subprocess
 import sys
 from datetime import date
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import COMMAND, environment
 
 import icehouse
 from icehouse.client.cli.output import ExitCode
@@ -26,11 +26,11 @@ def command(
     *arguments: object, daemon: Any, stdin: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-m", "icehouse.client.cli", *map(str, arguments)],
+        [*COMMAND, *map(str, arguments)],
         input=stdin,
         capture_output=True,
         check=False,
-        env={**os.environ, "ICEHOUSE_SOCKET": daemon.socket},
+        env=environment(daemon.socket),
     )
 
 
