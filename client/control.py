@@ -75,7 +75,7 @@ class Control:
         for item in self._session.receive(data):
             if isinstance(item, messages.Changed):
                 self._changes.append(item)
-            else:
+            elif not isinstance(item, messages.Events):
                 item.waiter.append(item.reply)
 
     def _wait(self, waiter: list[messages.REPLIES], attempt: str) -> messages.REPLIES:

@@ -74,8 +74,9 @@ class Wire(asyncio.Protocol):
         for item in arrived:
             if isinstance(item, messages.Changed):
                 self._on_change(item)
-            # Who was cancelled does not wait any more.
-            elif not item.waiter.done():
+            # Events are told to who follows them, which this does not. Who was cancelled does not
+            # wait any more.
+            elif not isinstance(item, messages.Events) and not item.waiter.done():
                 item.waiter.set_result(item.reply)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -43,6 +43,7 @@ NEEDS: dict[type, Role] = {
     messages.AskClient: Role.ADMIN,
     messages.AskSegment: Role.ADMIN,
     messages.AskBlocks: Role.ADMIN,
+    messages.Follow: Role.ADMIN,
     messages.Delete: Role.PRODUCER,
     messages.Rename: Role.PRODUCER,
     messages.Evict: Role.PRODUCER,
@@ -162,6 +163,8 @@ class Control:
         self.daemon = daemon
         self.connection = connection
         self.watches = Watches(daemon, connection)
+        # The last event that it was told of; None: it follows none.
+        self._followed: int | None = None
         self.session = 0
         self._greeted = False
 
@@ -248,10 +251,22 @@ class Control:
     def drained(self) -> None:
         """All that was sent has been taken: there is room for changes."""
         self.watches.flush()
+        self._tell_events()
 
     def closed(self) -> None:
         """Forget what was watched: the connection has ended."""
         self.watches.stop()
+        self.daemon.events.followers.pop(self, None)
+
+    def _tell_events(self) -> None:
+        """Tell what happened, if the client has read what it was told before."""
+        events = self.daemon.events
+        while self._followed is not None and self._followed < events.last:
+            if self.connection.is_closed or self.connection.out_bytes:
+                return
+            told = events.after(self._followed)
+            self._followed = told.items[-1].number
+            self.connection.send(framed(ENCODER.encode(told)))
 
     # --- replies ---
 
@@ -385,6 +400,18 @@ class Control:
         self.watches.remove(request.name)
         return messages.Done()
 
+    def follow(self, _request: messages.Follow) -> messages.Reply:
+        """Tell what happens from now on."""
+        self._followed = self.daemon.events.last
+        self.daemon.events.followers[self] = self._tell_events
+        return messages.Done()
+
+    def unfollow(self, _request: messages.Unfollow) -> messages.Reply:
+        """Tell it no longer."""
+        self._followed = None
+        self.daemon.events.followers.pop(self, None)
+        return messages.Done()
+
     def delete(self, request: messages.Delete) -> messages.Reply:
         """Delete an image."""
         if request.name:
@@ -461,6 +488,8 @@ HANDLERS: dict[type, Callable[[Control, Any], Answer]] = {
     messages.AskSegment: Control.one_segment,
     messages.AskBlocks: Control.blocks,
     messages.AskHistory: Control.history,
+    messages.Follow: Control.follow,
+    messages.Unfollow: Control.unfollow,
     messages.Watch: Control.watch,
     messages.Unwatch: Control.unwatch,
     messages.Delete: Control.delete,

@@ -32,6 +32,7 @@ from icehouse.server.logs import Log
 from icehouse.server.measuring import Measures
 from icehouse.server.parts import Keeper
 from icehouse.server.readers import Readers
+from icehouse.server.sessions import Session
 from icehouse.server.tokens import Tokens
 
 FAMILIES: dict[bytes, Callable[["Daemon", Connection], Family]] = {
@@ -61,7 +62,16 @@ class Daemon(Actions):
         self.keeper_pid = 0
         self.tokens = Tokens(config.admin_tokens, lambda wrong: log.error("tokens_refused", wrong))
         super().__init__(config, keeper, log)
+        self.reaper.on_dying.append(self._ended)
         self.lease_ages = LeaseAges(self.catalog, self.sessions)
+
+    def _ended(self, session: Session) -> None:
+        """Tell of a process that has ended. One that ends in order has given its leases back."""
+        key = session.key
+        if self.events.followers:
+            leased = self.catalog.leased_by(key.family, key.member)
+            kind = "client_died" if leased else "client_left"
+            self.events.note(kind, session=session.id, pid=key.pid)
 
     # --- life ---
 

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from icehouse.server import catalog as files
 from icehouse.server.catalog import Catalog, Totals
 from icehouse.server.counters import Counters
+from icehouse.server.events import Events
 from icehouse.server.failpoints import failpoint
-from icehouse.server.frames import DEDICATED, ORDINARY, Figures, RefusedError, Result, Why
+from icehouse.server.frames import DEDICATED, ORDINARY, Figures, Handle, RefusedError, Result, Why
 from icehouse.server.lifetimes import Lifetimes
 from icehouse.server.logs import Log
 from icehouse.server.reclaim import Reclaimer
@@ -46,6 +47,7 @@ class Room:
         self.spill = spill
         self.counters = counters
         self.log = log
+        self.events = Events()
         self._turn = asyncio.Lock()
         self.pids: dict[int, int] = {}
         self._totals = Totals(*[0] * len(Totals._fields))
@@ -181,11 +183,13 @@ class Room:
     def full(self, wanted: int, attempt: str, asking: int = 0) -> RefusedError:
         """Make the refusal for want of capacity, with figures."""
         self.counters.allocation_failures["full"] += 1
+        self.events.note("full", size=wanted, session=asking, pid=self.pids.get(asking, 0))
         return RefusedError(Result.FULL, attempt, figures=self._figures(wanted, asking))
 
     def _short(self, error: RefusedError, wanted: int, attempt: str, asking: int) -> RefusedError:
         """Make the refusal for want of the machine's memory, with the same figures."""
         self.counters.allocation_failures["memory"] += 1
+        self.events.note("full", size=wanted, session=asking, pid=self.pids.get(asking, 0))
         figures = self._figures(wanted, asking)._replace(limit=error.figures.limit)
         return RefusedError(
             Result.MEMORY, f"{attempt}: {error}", system_errno=error.system_errno, figures=figures
@@ -271,6 +275,10 @@ class Room:
                 return True
         return False
 
+    def _image_of(self, segment: int) -> Handle | None:
+        found = self.catalog.images(segment << 24, 1)
+        return found[0].handle if found and found[0].handle[0] >> 24 == segment else None
+
     async def spill_one(self, segment: Segment) -> bool:
         """Move this segment to the spill folder; False: it can't be written there."""
         async with self._turn:
@@ -320,6 +328,7 @@ class Room:
             self.spill.unlink(old.id)
             return False
         self.counters.spills += 1
+        self.events.note("spill", size=old.size, pid=old.pid, handle=self._image_of(old.id))
         self.counters.spilled_bytes += old.size
         self.log.info("spilled", segment=old.id, bytes=old.size)
         return True

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from icehouse.server.catalog import Catalog
 from icehouse.server.counters import Counters
+from icehouse.server.events import Events
 from icehouse.server.failpoints import failpoint
 from icehouse.server.frames import Handle, RefusedError, Result, Why, is_cell
 from icehouse.server.journal import Journal, Kind, Record
@@ -97,6 +98,7 @@ class Lifetimes:
         # When an image of such a segment was last seen leased, or lost its last keeper.
         self.touched: dict[int, int] = {}
         self.linked_images = 0
+        self.events = Events()
 
     # --- looking ---
 
@@ -174,6 +176,9 @@ class Lifetimes:
         self.journal.append(Kind.GONE, why, handle)
         self._entomb(handle, why)
         self.counters.deletes[NAMES[why]] += 1
+        if self.events.followers:
+            kind = "evict" if why == Why.EVICTED else "delete"
+            self.events.note(kind, handle=handle, why=NAMES[why])
         life = self.of(handle) if self.lives else None
         if life is not None:
             life.pinned = life.fleeting = False

@@ -7,6 +7,7 @@ import bisect
 from collections.abc import Callable, Iterator
 
 from icehouse.server.board import Board
+from icehouse.server.events import Events
 from icehouse.server.failpoints import failpoint
 from icehouse.server.frames import (
     ANY_VERSION,
@@ -53,6 +54,7 @@ class Names:
         self.bound = 0
         self.changes = 0
         self.history = History()
+        self.events = Events()
         self._sorted: list[str] | None = None
         self.watchers: dict[str, set[Watcher]] = {}
         for name, handle, version in board.entries():
@@ -132,6 +134,7 @@ class Names:
         self._moved(name, before, after, new)
         if not is_cell(name):
             self.history.note(name, handle, new, pid)
+            self.events.note("bind", handle=handle, name=name, pid=pid)
         return new
 
     def _write(self, name: str, handle: Handle, version: int) -> None:

@@ -82,6 +82,8 @@ class Operations(Parts):
             board.number,
             board.bytes,
         )
+        if not hello.session:
+            self.events.note("client_joined", session=session.id, pid=connection.pid)
         self.log.info(
             "session_resumed" if hello.session else "session_opened",
             session=session.id,

@@ -13,6 +13,7 @@ from icehouse.server.board import Board
 from icehouse.server.catalog import Catalog
 from icehouse.server.config import Config
 from icehouse.server.counters import Counters
+from icehouse.server.events import Events
 from icehouse.server.eviction import Room
 from icehouse.server.failpoints import failpoint
 from icehouse.server.frames import RefusedError
@@ -64,6 +65,7 @@ class Parts:
         self.keeper = keeper
         self.log = log
         self.counters = Counters()
+        self.events = Events()
         self.spill = Spill(config.spill, config.spill_capacity)
         self.spill.open()
         found = recovery.sort(keeper.all(), keeper.drop)
@@ -120,6 +122,7 @@ class Parts:
             self.catalog.size,
         )
         self.lifetimes = Lifetimes(self.catalog, self.journal, self.names, self.counters)
+        self.names.events = self.lifetimes.events = self.events
         highest, self.names.floor = self.lifetimes.replay(iter(self.journal))
         # 40 bits; a random start, so that handles of two stores practically never meet.
         self.ids = Ids(self.journal, highest or 1 + secrets.randbelow(1 << 39))
@@ -152,6 +155,7 @@ class Parts:
             look=lambda: self.reaper.look(),
             settle=self.keeper.settle,
         )
+        self.room.events = self.events
         self.sessions = Sessions(
             self.catalog,
             self.ids,
@@ -256,6 +260,7 @@ class Parts:
     def close(self) -> None:
         """Unmap and close everything; what the keeper holds stays."""
         self.reclaimer.stop()
+        self.events.stop()
         self.catalog.close()
         self.names.board.close()
         self.journal.close()

@@ -46,6 +46,7 @@ class Reaper:
         self.period = max(0.25, min(60.0, orphan_ttl / 8))
         self._next_sweep = 0.0
         self._sweep: Iterator[None] | None = None
+        self.on_dying: list[Callable[[Session], None]] = []
         self.on_dead: list[Callable[[Session], None]] = []
 
     # --- processes ---
@@ -62,6 +63,8 @@ class Reaper:
         key = session.key
         began = time.perf_counter()
         self.counters.dead_clients += 1
+        for callback in self.on_dying:
+            callback(session)
         connection, session.connection = session.connection, None
         if connection is not None:
             connection.close("its process has ended")

@@ -316,6 +316,8 @@ def identity(daemon: "Daemon") -> str:
 
 def status(daemon: "Daemon") -> messages.Status:
     """Tell how the daemon is, without a walk."""
+    living, dead = daemon.catalog.counted(), daemon.counters.dead_puts
+    counted = [one + other for one, other in zip(living, dead, strict=True)]
     config, kept = daemon.config, daemon.segments
     return messages.Status(
         version=VERSION,
@@ -335,6 +337,9 @@ def status(daemon: "Daemon") -> messages.Status:
         waiting=sum(daemon.catalog.waiting(number) for number in daemon.sessions.by_id),
         spill=bool(config.spill),
         orphan_ttl=config.orphan_ttl,
+        puts=counted[0],
+        put_bytes=counted[1],
+        gets=counted[2],
     )
 
 

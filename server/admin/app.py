@@ -8,6 +8,7 @@ from icehouse.server.admin import (
     routes_actions,
     routes_api,
     routes_content,
+    routes_events,
     routes_health,
 )
 from icehouse.server.admin.guard import HOSTS, Guard
@@ -46,6 +47,8 @@ def make_app(settings: Config) -> FastAPI:
     app.include_router(routes_health.router)
     app.include_router(routes_api.router)
     app.include_router(routes_actions.router)
+    app.include_router(routes_events.router)
+    app.state.feed = None
     app.include_router(routes_content.router)
     problems.install(app)
     app.state.samples = Samples(app.state.link)

@@ -100,5 +100,5 @@ class Guard:
             return
         if is_head:
             # As GET, without the body.
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", "is_head": True}
         await self._app(scope, receive, guarded)

@@ -40,6 +40,8 @@ class Wire(asyncio.Protocol):
         self.session: Session[Waiter] = Session()
         self.transport: asyncio.Transport | None = None
         self.is_lost = False
+        self.on_events: Callable[[messages.Events], None] = lambda _: None
+        self.is_followed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -54,7 +56,9 @@ class Wire(asyncio.Protocol):
             self.close()
             return
         for item in arrived:
-            if not isinstance(item, messages.Changed) and not item.waiter.done():
+            if isinstance(item, messages.Events):
+                self.on_events(item)
+            elif not isinstance(item, messages.Changed) and not item.waiter.done():
                 item.waiter.set_result(item.reply)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -137,6 +141,27 @@ class Link:
             wire.close()
             raise AwayError(f"the daemon answered {type(reply).__name__.lower()}")
         return reply
+
+    async def follow(self, told: Callable[[messages.Events], None]) -> None:
+        """Have `told` called with what happens, if it is not yet; AwayError, RefusedError.
+
+        A connection that was lost is made again, and what happened meanwhile is not told.
+        """
+        wire = await self._open()
+        if not wire.is_followed:
+            wire.on_events = told
+            await self.ask(messages.Follow(), messages.Done)
+            wire.is_followed = True
+
+    def unfollow(self) -> None:
+        """Be told no longer."""
+        wire = self._wire
+        if wire is not None and wire.is_followed and not wire.is_lost:
+            wire.is_followed = False
+            wire.on_events = lambda _: None
+            waiter: Waiter = asyncio.get_running_loop().create_future()
+            assert wire.transport is not None
+            wire.transport.write(wire.session.ask(messages.Unfollow(), waiter))
 
     def close(self) -> None:
         """End the connection."""

@@ -161,6 +161,14 @@ class Unwatch(Request, tag="unwatch"):
     name: str = ""
 
 
+class Follow(Request, tag="follow"):
+    """Tell what happens from now on, until unfollow; admins."""
+
+
+class Unfollow(Request, tag="unfollow"):
+    """No more events; some that are under way may still come."""
+
+
 class Change(Request):
     """What changes something. `token` is what lets an observer do it; others need none."""
 
@@ -324,6 +332,9 @@ class Status(Reply, tag="status"):
     waiting: int = 0
     spill: bool = False
     orphan_ttl: float = 0.0
+    puts: int = 0
+    put_bytes: int = 0
+    gets: int = 0
 
 
 class Object(msgspec.Struct, omit_defaults=True):
@@ -412,6 +423,25 @@ class Name(msgspec.Struct):
     version: int
 
 
+class Event(msgspec.Struct, omit_defaults=True):
+    """Something that happened; what does not concern its kind has its default.
+
+    Kinds: delete, evict, spill, bind, client_joined, client_left, client_died, full. `count` is
+    more than 1 where several are told as one, which then names none of them.
+    """
+
+    kind: str
+    number: int = 0
+    at: float = 0.0
+    handle: bytes = b""
+    name: str = ""
+    pid: int = 0
+    session: int = 0
+    bytes: int = 0
+    why: str = ""
+    count: int = 1
+
+
 class NameVersion(msgspec.Struct):
     """What a name was bound to (no handle: to nothing), since when, and by whom (0: the daemon)."""
 
@@ -478,6 +508,13 @@ class Names(Reply, tag="names"):
     cursor: str = ""
 
 
+class Events(Reply, tag="events"):
+    """Nobody asked: what happened, in order. `lost` were between these and those before."""
+
+    items: list[Event] = []
+    lost: int = 0
+
+
 class History(Reply, tag="history"):
     """Answers history: the last versions of a name, oldest first, as far as they are known."""
 
@@ -529,6 +566,8 @@ REQUESTS: TypeAlias = (
     | AskClient
     | AskSegment
     | AskBlocks
+    | Follow
+    | Unfollow
     | Watch
     | Unwatch
     | Delete
@@ -558,6 +597,7 @@ REPLIES: TypeAlias = (
     | Clients
     | Segments
     | Names
+    | Events
     | History
     | Blocks
     | OneClient

@@ -8,7 +8,7 @@ daemon answers them in order.
 
 import enum
 import os
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from icehouse.store.wire.framing import Frames, frame
 __all__ = ["Answer", "Session", "State"]
 
 Waiter = TypeVar("Waiter")
+# What the daemon says by itself.
+Told: TypeAlias = messages.Changed | messages.Events
 
 # The daemon reads no further while it has so much to send; more requests than this in flight are a
 # fault of the caller.
@@ -92,11 +94,9 @@ class Session(Generic[Waiter]):
         self._waiting[request.id] = waiter
         return frame(body)
 
-    def receive(
-        self, data: bytes | bytearray | memoryview
-    ) -> list[Answer[Waiter] | messages.Changed]:
+    def receive(self, data: bytes | bytearray | memoryview) -> list[Answer[Waiter] | Told]:
         """Give the replies and events that the bytes complete; ProtocolError ends the session."""
-        arrived: list[Answer[Waiter] | messages.Changed] = []
+        arrived: list[Answer[Waiter] | Told] = []
         try:
             for body in self._frames.feed(data):
                 arrived.append(self._one(body))  # noqa: PERF401 - what came before a fault counts
@@ -105,14 +105,14 @@ class Session(Generic[Waiter]):
             raise
         return arrived
 
-    def _one(self, body: bytes) -> Answer[Waiter] | messages.Changed:
+    def _one(self, body: bytes) -> Answer[Waiter] | Told:
         try:
             reply = self._decoder.decode(body)
         except msgspec.MsgspecError as error:
             raise ProtocolError(
                 f"read a reply of the daemon: {error}; are both of one version of icehouse?"
             ) from None
-        if isinstance(reply, messages.Changed):
+        if isinstance(reply, messages.Changed | messages.Events):
             return reply
         if isinstance(reply, messages.Failure) and not reply.id:
             # It says why it ends the connection.
