@@ -131,10 +131,8 @@ def test_what_happens_is_told_to_two_browsers(world: World) -> None:
             assert browser.until("put")["count"] >= 1
     spare = [store.put(bytes(3_000_000), evictable=True) for _ in range(8)]
     assert one.until("evict")["handle"] in map(str, spare)
-    kept = []
     with pytest.raises(icehouse.StoreFull):
-        while True:
-            kept.append(store.put(bytes(3_000_000)))
+        list(map(store.put, [bytes(3_000_000)] * 9))
     full = other.until("full")
     assert full["bytes"] >= 3_000_000
     assert one.until("full") == full
