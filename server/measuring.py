@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # One answer serves everybody who asks within this time.
 FRESH_SECONDS = 1.0
+# How long what the kernel said of its limit is good for.
+LIMIT_SECONDS = 10.0
 SUMS = ("puts", "put_bytes", "opens", "maps", "fulls")
 # Sizes of images that clients put; the last count is of all that are larger.
 SIZE_BOUNDS = [128 << 2 * i for i in range(PUT_SIZES - 1)]
@@ -35,6 +37,26 @@ class Measures:
         self._daemon = daemon
         self._at = float("-inf")
         self._last = messages.Metrics()
+        self._limit = 0
+        self._limit_at = float("-inf")
+
+    def memory_limit(self) -> int:
+        """Give what the cgroup, or else the machine, allows for everything.
+
+        The kernel may take milliseconds to tell: so a thread asks it, and what it said last counts.
+        """
+        now = time.monotonic()
+        if now - self._limit_at >= LIMIT_SECONDS:
+            self._limit_at = now
+            if self._daemon.loop is None or not self._limit:
+                self._note_limit()
+            else:
+                self._daemon.loop.run_in_executor(None, self._note_limit)
+        return self._limit
+
+    def _note_limit(self) -> None:
+        # The default is half of it.
+        self._limit = 2 * default_capacity()
 
     def take(self) -> messages.Metrics:
         """Measure, unless that was done just now."""
@@ -76,8 +98,7 @@ def gauges(daemon: "Daemon") -> tuple[dict[str, float], Labelled]:
         "descriptors": open_now,
         "descriptors_limit": open_most,
         "memory_bytes": telling.memory(),
-        # The default is half of what the cgroup or the machine allows.
-        "memory_limit_bytes": 2 * default_capacity(),
+        "memory_limit_bytes": daemon.measures.memory_limit(),
     }
     labelled: Labelled = {
         "objects": dict(zip(STATES, found.objects, strict=True)),
