@@ -1,9 +1,9 @@
 """What a scrape of /metrics costs where much is stored: python -m benchmarks.service.scrape
 
 By default a million small objects, put by 200 clients, which lease 2,000 of them each. Prints how
-long scrapes took from outside, how long the daemon's loop was kept by each request meanwhile (its own
-histogram), what each scrape cost it on the processor, which a busy machine does not falsify, and how
-late its loop came to its ticks.
+long scrapes took from outside; what each cost the daemon on the processor, which a busy machine
+does not falsify; how long its loop was kept by a request meanwhile, and how late that came to its
+ticks (both by its own histograms).
 """
 
 import argparse
