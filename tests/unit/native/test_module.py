@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import pickle
 import subprocess
 import sys
@@ -313,3 +314,12 @@ sys.last = AtTheEnd()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_descriptors_of_a_visit_that_is_none_are_closed() -> None:
+    files = (*os.pipe(), os.open(os.devnull, os.O_RDONLY))
+    with pytest.raises(ValueError, match="a visit has"):
+        _image._admit(b"short", files)
+    for file in files:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(file)
