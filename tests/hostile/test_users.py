@@ -178,7 +178,7 @@ def test_h20_fields_of_another_user(shared: Any) -> None:
         def read() -> None:
             with icehouse.connect(shared.socket) as mine:
                 assert type(mine.get("ours")["field"]) is icehouse.Record
-                assert mine.get("ours")["field"].value == "first"
+                assert mine.get("ours")["field"].value_when_written == "first"
                 trusted = mine.get("ours", trust=True)["field"]
                 assert trusted.get() == "second"
                 refused(icehouse.NotPermitted, lambda: trusted.set("third"))
