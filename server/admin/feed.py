@@ -104,6 +104,11 @@ class Feed:
         for event in events.items:
             self.add(event.kind, data_of(event))
 
+    def wanted(self) -> None:
+        """Note that somebody looks at what is in the ring; follows the daemon for a while."""
+        self._idle_since = time.monotonic()
+        self._wake()
+
     def _wake(self) -> None:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())

@@ -96,29 +96,36 @@ class Link:
         self.socket = socket
         self._observe = observe
         self._wire: Wire | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[Wire] | None = None
         # Of what is found by many requests: a key of the order, a locator, a nonce.
         self.scans: Kept[list[tuple[int, int, int]]] = Kept(SCAN_FRESH_SECONDS, SCANS_KEPT_MAX)
 
     async def _open(self) -> Wire:
-        async with self._opening:
-            if self._wire is not None and not self._wire.is_lost:
-                return self._wire
-            try:
-                _, wire = await asyncio.get_running_loop().create_unix_connection(Wire, self.socket)
-            except OSError as error:
-                raise AwayError(f"nobody answers at {self.socket}: {error.strerror}") from None
-            waiter: Waiter = asyncio.get_running_loop().create_future()
-            try:
-                reply = await wire.send(wire.session.start(waiter), waiter)
-            except BaseException:
-                wire.close()
-                raise
-            if isinstance(reply, messages.Failure):
-                wire.close()
-                raise AwayError(f"the daemon refuses the admin process: {reply.text}")
-            self._wire = wire
-            return wire
+        """Give the connection; whoever asks while it is being made waits for the same attempt."""
+        if self._wire is not None and not self._wire.is_lost:
+            return self._wire
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.get_running_loop().create_task(self._connect())
+            # Those who waited for it may all have given up.
+            self._opening.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(self._opening)
+
+    async def _connect(self) -> Wire:
+        try:
+            _, wire = await asyncio.get_running_loop().create_unix_connection(Wire, self.socket)
+        except OSError as error:
+            raise AwayError(f"nobody answers at {self.socket}: {error.strerror}") from None
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        try:
+            reply = await wire.send(wire.session.start(waiter), waiter)
+        except BaseException:
+            wire.close()
+            raise
+        if isinstance(reply, messages.Failure):
+            wire.close()
+            raise AwayError(f"the daemon refuses the admin process: {reply.text}")
+        self._wire = wire
+        return wire
 
     async def ask(self, request: messages.REQUESTS, answer: type[Answer]) -> Answer:
         """Ask; AwayError, RefusedError."""

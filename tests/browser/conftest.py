@@ -32,9 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=MISSING[0]))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """The browser; each test opens windows of its own in it."""
+    """The browser; each test opens windows of its own in it.
+
+    Not for the whole session: Playwright's event loop runs in this thread as long as it is open,
+    and tests elsewhere could run none of their own.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sites import BIDI, HOSTILE, LONG, SCRIPT
 
-PAGES = ["/", "/objects", "/memory", "/clients", "/names"]
+PAGES = ["/", "/objects", "/memory", "/clients", "/names", "/events"]
 
 
 @pytest.fixture(scope="module", autouse=True)

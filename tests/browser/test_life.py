@@ -63,6 +63,7 @@ def test_a_daemon_that_dies_is_told_and_comes_back(window: Any, served: Any) -> 
 def test_an_admin_process_that_dies_is_told(window: Any, served: Any) -> None:
     opened = window()
     opened.expect("ERR_CONNECTION_REFUSED")
+    opened.expect("ERR_INCOMPLETE_CHUNKED_ENCODING")
     page = opened.open("/clients")
     daemon = served.daemon
     os.kill(daemon.keeper_pid, signal.SIGSTOP)

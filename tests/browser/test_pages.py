@@ -6,7 +6,7 @@ import pytest
 from windows import Window
 
 MODES = ["light", "dark", "phone", "dark phone"]
-PAGES = ["/", "/objects", "/objects?state=deleted", "/memory", "/clients", "/names"]
+PAGES = ["/", "/objects", "/objects?state=deleted", "/memory", "/clients", "/names", "/events"]
 
 
 @pytest.fixture(scope="module", autouse=True)

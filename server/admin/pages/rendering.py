@@ -1,5 +1,6 @@
 """Turns what was asked into a page: the templates, what they know, and pages about failures."""
 
+import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -17,12 +18,16 @@ from icehouse.server.admin.samples import Samples
 
 Page = Callable[..., Coroutine[Any, Any, Response]]
 
+# How long somebody looks at nothing before they are told that nothing comes.
+PAGE_SECONDS = 4.0
+
 TABS = (
     ("/", "Overview"),
     ("/objects", "Objects"),
     ("/memory", "Memory"),
     ("/clients", "Clients"),
     ("/names", "Names"),
+    ("/events", "Events"),
 )
 
 
@@ -81,7 +86,7 @@ def samples_of(request: Request) -> Samples:
 
 def render(request: Request, template: str, *, code: int = 200, **known: Any) -> Response:
     """Make a page. `known` is what the template needs; those of base.html have defaults here."""
-    given = {"path": request.url.path, "is_away": False, "refresh": 0, **known}
+    given = {"path": request.url.path, "is_away": False, "refresh": 0, "upon": "", **known}
     text = ENVIRONMENT.get_template(template).render(given)
     return HTMLResponse(text, code, HEADERS)
 
@@ -100,25 +105,34 @@ HINTS = {
 }
 
 
-def told_page(page: Page) -> Page:
-    """Have a route tell its failures as pages for people."""
+def told_page(seconds: float = PAGE_SECONDS) -> Callable[[Page], Page]:
+    """Have a route tell its failures as pages for people, and that it takes longer than this."""
 
-    @functools.wraps(page)
-    async def telling(request: Request, **given: Any) -> Response:
-        try:
-            samples_of(request)
-            return await page(request, **given)
-        except AwayError as error:
-            response = render(
-                request, "away.html", code=503, is_away=True, refresh=1, reason=str(error)
-            )
-            response.headers["Retry-After"] = "1"
-            return response
-        except RefusedError as error:
-            found = of_refusal(error)
-        except ProblemError as error:
-            found = error
-        code, title = KINDS[found.kind]
-        return failure(request, code, title, found.detail, HINTS.get(found.kind, ""))
+    def wrap(page: Page) -> Page:
+        @functools.wraps(page)
+        async def telling(request: Request, **given: Any) -> Response:
+            try:
+                samples_of(request)
+                async with asyncio.timeout(seconds):
+                    return await page(request, **given)
+            except TimeoutError:
+                return away(request, f"the daemon has not answered for {seconds:g} s")
+            except AwayError as error:
+                return away(request, str(error))
+            except RefusedError as error:
+                found = of_refusal(error)
+            except ProblemError as error:
+                found = error
+            code, title = KINDS[found.kind]
+            return failure(request, code, title, found.detail, HINTS.get(found.kind, ""))
 
-    return telling
+        return telling
+
+    return wrap
+
+
+def away(request: Request, reason: str) -> Response:
+    """Make the page that says that the daemon is away, and looks for it."""
+    response = render(request, "away.html", code=503, is_away=True, refresh=1, reason=reason)
+    response.headers["Retry-After"] = "1"
+    return response

@@ -6,9 +6,10 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from icehouse.server.admin import content, finding, lists, schemas
-from icehouse.server.admin.pages import charts, filtering, memory, overview
+from icehouse.server.admin.pages import charts, filtering, happenings, memory, overview
 from icehouse.server.admin.pages.rendering import link_of, render, samples_of, told_page
 from icehouse.server.admin.problems import ProblemError
+from icehouse.server.admin.routes_events import feed_of
 from icehouse.store.handle import Handle
 from icehouse.store.wire import messages
 
@@ -33,7 +34,7 @@ def cursor_of(request: Request) -> str:
 
 
 @router.get("/")
-@told_page
+@told_page()
 async def show_overview(request: Request) -> Response:
     """Show how the store is."""
     link = link_of(request)
@@ -47,7 +48,8 @@ async def show_overview(request: Request) -> Response:
 
 
 @router.get("/objects")
-@told_page
+# Finding some among millions takes longer than asking.
+@told_page(25)
 async def show_objects(request: Request) -> Response:
     """Show images, page by page."""
     form = filtering.read(request.query_params)
@@ -94,7 +96,7 @@ async def content_of(request: Request, handle: str) -> dict[str, Any]:
 
 
 @router.get("/objects/{handle}")
-@told_page
+@told_page(12)
 async def show_object(request: Request, handle: str) -> Response:
     """Show one image."""
     found = await lists.one_object(link_of(request), checked(handle))
@@ -103,7 +105,7 @@ async def show_object(request: Request, handle: str) -> Response:
 
 
 @router.get("/objects/{handle}/tree")
-@told_page
+@told_page(12)
 async def show_tree(request: Request, handle: str) -> Response:
     """Give one level of an image's tree, for a script that opens it within its page."""
     return render(request, "tree_level.html", **await content_of(request, checked(handle)))
@@ -113,7 +115,7 @@ async def show_tree(request: Request, handle: str) -> Response:
 
 
 @router.get("/memory")
-@told_page
+@told_page()
 async def show_memory(request: Request) -> Response:
     """Show the segments and what is in them."""
     link = link_of(request)
@@ -128,12 +130,13 @@ async def show_memory(request: Request) -> Response:
         broken=memory.broken,
         is_first=not cursor_of(request),
         refresh=5,
+        upon="put delete evict spill client_left client_died",
         **overview.memory(told),
     )
 
 
 @router.get("/memory/{segment}")
-@told_page
+@told_page()
 async def show_segment(request: Request, segment: str) -> Response:
     """Show a segment block by block."""
     if not segment.isdecimal() or len(segment) > 19:
@@ -146,7 +149,7 @@ async def show_segment(request: Request, segment: str) -> Response:
 
 
 @router.get("/clients")
-@told_page
+@told_page()
 async def show_clients(request: Request) -> Response:
     """Show who uses the store."""
     found = await lists.clients(link_of(request), cursor_of(request), limit_of(request))
@@ -154,7 +157,7 @@ async def show_clients(request: Request) -> Response:
 
 
 @router.get("/clients/{session}")
-@told_page
+@told_page()
 async def show_client(request: Request, session: str) -> Response:
     """Show one process, and what it has."""
     if not session.isdecimal() or len(session) > 19:
@@ -164,7 +167,7 @@ async def show_client(request: Request, session: str) -> Response:
 
 
 @router.get("/names")
-@told_page
+@told_page()
 async def show_names(request: Request) -> Response:
     """Show what is bound."""
     prefix = request.query_params.get("prefix", "")[:512]
@@ -175,23 +178,45 @@ async def show_names(request: Request) -> Response:
         found=found,
         prefix=prefix,
         is_first=not cursor_of(request),
-        refresh=3,
+        refresh=1,
+        upon="bind delete evict",
     )
 
 
 @router.get("/names/history")
-@told_page
+@told_page()
 async def show_history(request: Request) -> Response:
     """Show what a name was bound to. It is in the query: in a path `..` would lead elsewhere."""
     name = request.query_params.get("name", "")[:512]
     found = await lists.history(link_of(request), name)
-    return render(request, "history.html", found=found, refresh=3)
+    return render(request, "history.html", found=found, refresh=1, upon="bind delete evict")
+
+
+# --- events ---
+
+
+@router.get("/events")
+@told_page()
+async def show_events(request: Request) -> Response:
+    """Show what happened lately, and go on with it."""
+    feed = feed_of(request)
+    feed.wanted()
+    group = request.query_params.get("show", "")
+    group = group if group in happenings.GROUPS else ""
+    return render(
+        request,
+        "events.html",
+        group=group,
+        happenings=happenings.shown(feed.ring, group),
+        refresh=1,
+        upon=" ".join(happenings.LABELS),
+    )
 
 
 # --- failures ---
 
 
-@told_page
+@told_page()
 async def show_nothing(request: Request) -> Response:
     """Say that there is nothing here."""
     raise ProblemError("not-found", f"{request.url.path[:200]} is no page of the dashboard.")

@@ -169,7 +169,7 @@ async function act(button) {
 }
 
 function reveal() {
-  for (const button of document.querySelectorAll("[data-post][hidden]")) {
+  for (const button of document.querySelectorAll("[data-post][hidden], [data-script][hidden]")) {
     button.hidden = false;
   }
 }

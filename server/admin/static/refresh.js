@@ -1,12 +1,16 @@
 // Keeps a page as the server would render it now: asks for the same address again, and takes over
-// what differs. The body's data-refresh says after how many seconds; 0: never.
+// what differs. The body's data-refresh says after how many seconds at least, 0: never; data-upon
+// which events make that worth while, none: time alone does.
 
 import { morph } from "./morph.js";
+import { followEvents, isFollowing } from "./stream.js";
 
 const LOST_SECONDS = 2;
 const PARTS = ["main", "pulse"];
 let timer = 0;
 let isAsking = false;
+let isDirty = true;
+let isPaused = false;
 
 function say(text) {
   const place = document.getElementById("lost");
@@ -43,6 +47,7 @@ export async function refresh() {
     }
     document.title = page.title;
     document.body.dataset.refresh = page.body.dataset.refresh;
+    document.body.dataset.upon = page.body.dataset.upon;
     for (const id of PARTS) {
       morph(document.getElementById(id), page.getElementById(id));
     }
@@ -60,9 +65,16 @@ export async function refresh() {
   }
 }
 
+function upon() {
+  return (document.body.dataset.upon || "").split(" ").filter(Boolean);
+}
+
 async function turn() {
   let seconds = Number(document.body.dataset.refresh);
-  if (seconds && !document.hidden && !isBusy()) {
+  // A page that names events is rendered anew only after one of them, as long as they are heard.
+  const isDue = isDirty || !upon().length || !isFollowing();
+  if (seconds && isDue && !isPaused && !document.hidden && !isBusy()) {
+    isDirty = false;
     const isThere = await refresh();
     seconds = isThere ? Number(document.body.dataset.refresh) : LOST_SECONDS;
   }
@@ -74,11 +86,34 @@ function schedule(seconds) {
   timer = setTimeout(turn, seconds * 1000);
 }
 
+function heard(kind) {
+  if (kind === "away" || kind === "back" || kind === "gap" || upon().includes(kind)) {
+    isDirty = true;
+  }
+  if (kind === "away" && !isPaused && Number(document.body.dataset.refresh)) {
+    schedule(0);
+  }
+}
+
+function offerPause() {
+  document.getElementById("pause")?.addEventListener("click", (event) => {
+    isPaused = !isPaused;
+    event.target.setAttribute("aria-pressed", String(isPaused));
+    schedule(0);
+  });
+}
+
 /** Begin to keep the page up to date. */
 export function keepFresh() {
+  offerPause();
+  // A page that is never rendered anew needs no events.
+  if (Number(document.body.dataset.refresh)) {
+    followEvents(heard);
+  }
   schedule(Number(document.body.dataset.refresh) || 1);
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) {
+      isDirty = true;
       schedule(0);
     }
   });
