@@ -287,6 +287,30 @@ static int equal_items(const ih_array_view *a, const ih_array_view *b, int axis,
     return equal;
 }
 
+/* Text, as array.array has it, which memoryview does not know: equal where the bytes are. 1, 0; -1
+ * with an exception. */
+static int equal_text(const ih_array_view *text, PyObject *other)
+{
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(other, &buffer, PyBUF_CONTIG_RO | PyBUF_FORMAT) < 0) {
+        PyErr_Clear(); /* it has gaps: no array has */
+        return 0;
+    }
+    bool same = buffer.ndim == text->ndim && buffer.len == text->bytes && buffer.format != NULL &&
+                strcmp(buffer.format, text->format) == 0;
+    for (int axis = 0; same && axis < buffer.ndim; axis++)
+        same = buffer.shape[axis] == text->shape[axis];
+    PyObject *mine = same ? PyBytes_FromStringAndSize(NULL, text->bytes) : NULL;
+    int equal = same && mine == NULL ? -1 : 0;
+    if (mine != NULL) {
+        ih_array_copy_out(text, (uint8_t *)PyBytes_AS_STRING(mine));
+        equal = memcmp(PyBytes_AS_STRING(mine), buffer.buf, (size_t)text->bytes) == 0;
+        Py_DECREF(mine);
+    }
+    PyBuffer_Release(&buffer);
+    return equal;
+}
+
 static PyObject *compare_buffers(PyObject *self, PyObject *other, int op)
 {
     PyObject *mine = PyMemoryView_FromObject(self);
@@ -306,7 +330,10 @@ static PyObject *array_richcompare(PyObject *self, PyObject *other, int op)
         /* numpy compares item by item and gives an array: it is asked next. */
         if (!PyObject_CheckBuffer(other) || PyObject_HasAttrString(other, "__array_ufunc__"))
             Py_RETURN_NOTIMPLEMENTED;
-        return compare_buffers(self, other, op);
+        if (a->width != IH_ITEM_TEXT)
+            return compare_buffers(self, other, op);
+        int equal = equal_text(a, other);
+        return equal < 0 ? NULL : PyBool_FromLong(equal == (op == Py_EQ));
     }
     int equal = a->ndim == b->ndim;
     for (int axis = 0; equal && axis < a->ndim; axis++)

@@ -109,6 +109,15 @@ def test_characters() -> None:
     code = "w" if sys.version_info >= (3, 13) else "u"
     view = freeze(array.array(code, "grün\0\U0001f600"))
     assert view.tolist() == ["g", "r", "ü", "n", "\0", "\U0001f600"]
+    assert view == array.array(code, "grün\0\U0001f600")
+    assert array.array(code, "grün\0\U0001f600") == view
+    assert view == freeze(array.array(code, "grün\0\U0001f600"))
+    assert view[1:3] == array.array(code, "rü")
+    for other in (array.array(code, "grun\0\U0001f600"), array.array(code, "g"), b"g" * 24):
+        assert view != other
+        assert other != view
+    assert view != memoryview(view.tobytes())[::2]
+    assert (view == memoryview(view)[::2]) is False
     with pytest.raises(CorruptImage, match="Unicode"):
         opened("w", (1,), b"\xff\xff\xff\xff", size=4)[0]
     assert opened("3w", (1,), "ab\0".encode("utf-32-le"), size=12)[0] == "ab"
