@@ -97,7 +97,7 @@ NAMED_BY_ONE = (codes.REGISTERED, codes.RECORD)
 ITEMS = {
     codes.GLOBAL: ("module", "qualname"),
     codes.ENUM: ("module", "qualname", "name", "value"),
-    codes.STRUCT_SEQUENCE: ("module", "qualname", "items", "class"),
+    codes.STRUCT_SEQUENCE: ("module", "qualname", "items", "hidden"),
     codes.EXCEPTION: (
         *("module", "qualname", "args", "attributes", "natives"),
         *("cause", "context", "suppress"),
@@ -105,7 +105,7 @@ ITEMS = {
     codes.REGISTERED: ("type", "frozen"),
     codes.THAWED: ("module", "qualname", "frozen"),
     codes.PARTIAL: ("function", "args", "keywords", "attributes"),
-    codes.SHARED_FIELD: ("id", "initial", "place", "value"),
+    codes.SHARED_FIELD: ("id", "initial", "place", "value_when_written"),
     codes.INTERPRETER_LOCAL: ("id", "value", "factory"),
     codes.RANGE: ("start", "stop", "step"),
     codes.SLICE: ("start", "stop", "step"),
