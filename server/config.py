@@ -110,7 +110,7 @@ class Config(msgspec.Struct, frozen=True):
     def check_place(self) -> None:
         """Check what a running daemon needs of this machine; ConfigError."""
         if self.http:
-            needed = ("fastapi", "uvicorn", "prometheus_client")
+            needed = ("fastapi", "jinja2", "uvicorn", "prometheus_client")
             missing = [name for name in needed if importlib.util.find_spec(name) is None]
             if missing:
                 raise ConfigError(

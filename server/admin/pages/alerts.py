@@ -151,7 +151,7 @@ def lately(samples: Samples) -> list[Alert]:
             Alert(
                 "warn",
                 f"{counted(dead, 'process', 'processes')} ended without saying goodbye",
-                f"{span}: killed, crashed, or left by os._exit.{taken} What they named or pinned"
+                f"{span}: killed, crashed, or left by os._exit.{taken} What was named or pinned"
                 " stays; the rest goes after orphan_ttl.",
                 "/clients",
                 "Who is left",

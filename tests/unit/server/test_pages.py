@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -14,8 +15,18 @@ for needed in ("fastapi", "jinja2", "uvicorn", "prometheus_client"):
         pytest.skip(f"{needed} is not installed: icehouse[service]", allow_module_level=True)
 else:
     from icehouse.server.admin import samples, schemas
+    from icehouse.server.admin.feed import Event
     from icehouse.server.admin.link import AwayError, Link
-    from icehouse.server.admin.pages import alerts, charts, filtering, memory, rendering, wording
+    from icehouse.server.admin.pages import (
+        alerts,
+        charts,
+        filtering,
+        happenings,
+        memory,
+        rendering,
+        wording,
+    )
+
 
 MIB = 2**20
 N = "\N{NARROW NO-BREAK SPACE}"
@@ -292,3 +303,47 @@ def test_forms_are_read_and_what_is_wrong_is_told() -> None:
     assert empty.filters == filtering.Filters()
     wrong = filtering.read({"pid": "-1", "min_size": "9" * 18 + "TiB", "min_age": "soon"})
     assert set(wrong.errors) == {"pid", "min_size", "min_age"}
+
+
+# --- events ---
+
+
+def event(number: int, kind: str, **known: Any) -> Event:
+    return Event(number, kind, json.dumps({"at": "2026-11-27T14:00:00.5+00:00", **known}))
+
+
+def test_events_are_sentences() -> None:
+    handle = "ih1_" + "0" * 26
+    told = [
+        (event(1, "put", count=3, bytes=4096), f"3 objects of 4{N}KiB were put"),
+        (event(2, "delete", handle=handle, why="expired"), "An object was deleted (expired)"),
+        (event(3, "bind", name="a", handle=handle, pid=7), "Bound by pid 7"),
+        (event(4, "bind", name="a", pid=7), "Unbound by pid 7"),
+        (event(5, "full", pid=7, bytes=1024), f"Pid 7 found no room for 1{N}KiB"),
+        (event(6, "client_died", pid=7), "Pid 7 ended without a goodbye"),
+        (event(7, "client_joined", count=40), "40 processes connected"),
+        (event(8, "gap", lost=5), "5 events were missed here"),
+        (event(9, "away", why="\u202ebad"), "The daemon does not answer: \\u202ebad"),
+        (event(10, "back"), "The daemon answers again"),
+        (event(11, "evict", handle=handle, why="evicted"), "An object was evicted to make room"),
+        (event(12, "spill", count=2), "2 objects were moved to disk"),
+    ]
+    ring = [happened for happened, _ in told]
+    lines = happenings.shown([*ring, event(99, "status")], "")
+    assert [line.text for line in reversed(lines)] == [text for _, text in told]
+    assert [line.number for line in happenings.shown(ring, "names")] == [4, 3]
+    assert {line.kind for line in happenings.shown(ring, "trouble")} == {
+        *("full", "client_died", "gap", "away", "back"),
+    }
+
+
+def test_a_flood_is_one_line_a_second() -> None:
+    ring = [event(n, "delete", handle=f"ih1_{n:026}") for n in range(30)]
+    ring += [event(30, "delete", count=70), event(31, "bind", name="b")]
+    ring += [event(40 + n, "delete", at=f"2026-11-27T14:00:0{n}+00:00") for n in range(1, 4)]
+    lines = happenings.shown(ring, "")
+    assert [line.kind for line in lines] == ["delete"] * 3 + ["bind", "delete"]
+    assert lines[-1].text == "100 objects were deleted"
+    assert lines[-1].handle == ""
+    many = [event(n, "bind", name=str(n)) for n in range(1000)]
+    assert len(happenings.shown(many, "")) == happenings.SHOWN_MAX
