@@ -217,10 +217,11 @@ class Catalog:
         result = lib.ih_catalog_add_segment(self._catalog, info, fd, fresh, self._error)
         check(result, self._error, "add a segment")
 
-    def content(self, segment: int) -> Content:
-        """Walk one segment."""
+    def content(self, segment: int, *, glance: bool = False) -> Content:
+        """Walk one segment; or only glance at it: what its producer says, for figures."""
         out = ffi.new("ih_segment_content *")
-        check(lib.ih_catalog_content(self._catalog, segment, out), None, "walk a segment")
+        look = lib.ih_catalog_glance if glance else lib.ih_catalog_content
+        check(look(self._catalog, segment, out), None, "look at what is in a segment")
         return Content(
             out.images,
             out.image_bytes,

@@ -4,8 +4,10 @@ Each list is made in bounded steps, since everybody else waits meanwhile: so man
 at, and a cursor says where to go on.
 """
 
+import heapq
 import os
 import resource
+import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -32,7 +34,8 @@ LOOKS_MAX = 8192
 LOOK_NS = 1_000_000
 SEGMENTS_TOLD_MAX = 1000
 LINKERS_LOOKED_AT = 16384
-# Each of them is walked, which takes long for a large one full of small images.
+# A larger one is not walked: it may hold half a million images.
+WALKED_BYTES_MAX = 1 << 19
 SEGMENTS_MAX = 32
 
 
@@ -206,9 +209,15 @@ def a_client(daemon: "Daemon", session: "Session") -> messages.Client:
 def clients(daemon: "Daemon", asked: messages.AskClients) -> messages.Clients:
     """Tell of processes in the order in which they came."""
     limit, after = bounded(asked.limit), place(asked.cursor)
-    found = sorted(number for number in daemon.sessions.by_id if number > after)[:limit]
-    items = [a_client(daemon, daemon.sessions.by_id[number]) for number in found]
-    return messages.Clients(items=items, cursor=f"{found[-1]:x}" if len(found) == limit else "")
+    until = time.perf_counter_ns() + LOOK_NS
+    numbers = [number for number in daemon.sessions.by_id if number > after]
+    items: list[messages.Client] = []
+    for number in heapq.nsmallest(limit, numbers):
+        items.append(a_client(daemon, daemon.sessions.by_id[number]))
+        if time.perf_counter_ns() >= until:
+            break
+    more = len(items) < len(numbers)
+    return messages.Clients(items=items, cursor=f"{items[-1].session:x}" if items and more else "")
 
 
 def one_client(daemon: "Daemon", number: int) -> messages.OneClient:
@@ -235,9 +244,9 @@ def segment_state(daemon: "Daemon", segment: "Segment") -> str:
 
 
 def a_segment(daemon: "Daemon", segment: "Segment") -> messages.Segment:
-    """Tell of a segment; walks it."""
+    """Tell of a segment; walks it if it is small."""
     key = segment.key
-    content = daemon.catalog.content(key.id)
+    content = daemon.catalog.content(key.id, glance=key.size > WALKED_BYTES_MAX)
     return messages.Segment(
         id=key.id,
         kind="ordinary" if key.kind == ORDINARY else "dedicated",
@@ -260,9 +269,16 @@ def a_segment(daemon: "Daemon", segment: "Segment") -> messages.Segment:
 def segments(daemon: "Daemon", asked: messages.AskSegments) -> messages.Segments:
     """Tell of segments in the order of their ids."""
     limit, after = bounded(asked.limit, SEGMENTS_MAX), place(asked.cursor)
-    found = sorted(number for number in daemon.segments.by_id if number > after)[:limit]
-    items = [a_segment(daemon, daemon.segments.by_id[number]) for number in found]
-    return messages.Segments(items=items, cursor=f"{found[-1]:x}" if len(found) == limit else "")
+    until = time.perf_counter_ns() + LOOK_NS
+    numbers = [number for number in daemon.segments.by_id if number > after]
+    found = heapq.nsmallest(limit, numbers)
+    items: list[messages.Segment] = []
+    for number in found:
+        items.append(a_segment(daemon, daemon.segments.by_id[number]))
+        if time.perf_counter_ns() >= until:
+            break
+    more = len(items) < len(numbers)
+    return messages.Segments(items=items, cursor=f"{items[-1].id:x}" if items and more else "")
 
 
 def one_segment(daemon: "Daemon", number: int) -> messages.Segments:

@@ -84,6 +84,9 @@ typedef struct {
     uint64_t images, image_bytes, dying, dying_bytes, free_bytes, largest_free;
 } ih_segment_content;
 ih_result ih_catalog_content(ih_catalog *catalog, uint64_t id, ih_segment_content *out);
+/* The same without a walk, for figures: of an ordinary segment what its producer says, cut to what
+ * could be; what it is writing counts as an image. Of a retired one the free bytes are 0. */
+ih_result ih_catalog_glance(ih_catalog *catalog, uint64_t id, ih_segment_content *out);
 /* Its producer is gone: it is never written again (H8). It is dropped when nothing lives in it. */
 void ih_catalog_retire(ih_catalog *catalog, uint64_t id);
 /* A freed dedicated segment (warm) under a new id, for the same producer. */

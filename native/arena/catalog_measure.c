@@ -67,6 +67,23 @@ static contents look_ordinary(const ih_record *record)
                       .largest = (uint64_t)largest_free(heap) << IH_UNIT_SHIFT};
 }
 
+ih_result ih_catalog_glance(ih_catalog *catalog, uint64_t id, ih_segment_content *out)
+{
+    const ih_record *record = ih_record_of(catalog, id);
+    if (record == NULL)
+        return IH_GONE;
+    if (record->heap.kind != IH_ORDINARY)
+        return ih_catalog_content(catalog, id, out);
+    contents found = look_ordinary(record);
+    *out = (ih_segment_content){.images = found.live,
+                                .image_bytes = found.live_bytes,
+                                .dying = record->dying,
+                                .dying_bytes = record->dying_bytes,
+                                .free_bytes = found.free_bytes,
+                                .largest_free = found.largest};
+    return IH_OK;
+}
+
 static void add_segment(const ih_record *record, ih_catalog_figures *f)
 {
     const ih_segment_info *info = &record->info;

@@ -61,7 +61,7 @@ def server_of(settings: config.Config) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=64,
+            limit_concurrency=160,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=2,
             h11_max_incomplete_event_size=16 * 1024,

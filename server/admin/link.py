@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from icehouse.server.admin.kept import Kept
+from icehouse.server.admin.rates import Rates
 from icehouse.store.errors import ProtocolError
 from icehouse.store.wire import messages
 from icehouse.store.wire.session import Session
@@ -97,6 +98,7 @@ class Link:
         self._observe = observe
         self._wire: Wire | None = None
         self._opening: asyncio.Task[Wire] | None = None
+        self.rates = Rates()
         # Of what is found by many requests: a key of the order, a locator, a nonce.
         self.scans: Kept[list[tuple[int, int, int]]] = Kept(SCAN_FRESH_SECONDS, SCANS_KEPT_MAX)
 

@@ -47,13 +47,19 @@ async def one_object(link: Link, handle: str) -> schemas.ObjectDetail:
 
 async def clients(link: Link, cursor: str = "", limit: int = 100) -> schemas.Page[schemas.Client]:
     """List processes with a session, in the order in which they came."""
+    link.rates.tidy()
+
+    def make(told: messages.Client) -> schemas.Client:
+        link.rates.look([told])
+        return schemas.Client.of(told, link.rates.of(told))
+
     items, following = await collect(
         link,
         cursor,
         limit,
         lambda at, room: messages.AskClients(cursor=at, limit=room),
         messages.Clients,
-        schemas.Client.of,
+        make,
     )
     return schemas.Page[schemas.Client](items=items, next=following)
 
@@ -62,8 +68,10 @@ async def one_client(link: Link, session: int) -> schemas.ClientDetail:
     """Tell about one process, its segments and what it leases."""
     with known("client-unknown"):
         told = await link.ask(messages.AskClient(session=session), messages.OneClient)
+    link.rates.look([told.item])
     return schemas.ClientDetail.of(
         told.item,
+        link.rates.of(told.item),
         granted=told.granted,
         leased=[schemas.text_of(handle) for handle in told.leased],
     )
