@@ -19,7 +19,20 @@ class Actions(Reports):
         handle, _ = self.names.lookup(name)
         if handle is None:
             raise RefusedError(Result.UNKNOWN, f"delete what {name!r} is bound to: it is not bound")
-        others = [other for other in self.names.of(handle) if other != name]
+        self.delete_so_named(handle, name, force=force)
+        return handle
+
+    def delete_so_named(self, handle: Handle, name: str, *, force: bool) -> None:
+        """Delete an image with its name; CONFLICT: it has others, or has lost this one."""
+        self._living(handle, "delete an image")
+        names = self.names.of(handle)
+        if name not in names and not force:
+            raise RefusedError(
+                Result.CONFLICT,
+                f"delete what {name!r} is bound to: it was bound anew; look it up and try again",
+                version=self.names.lookup(name)[1],
+            )
+        others = [other for other in names if other != name]
         if others and not force:
             count = f"{len(others)} other name{'s' if len(others) > 1 else ''}"
             raise RefusedError(
@@ -27,7 +40,6 @@ class Actions(Reports):
                 f"delete an image that has {count} than {name!r}: unbind them, or use force=True",
             )
         self.delete(handle, force=True)
-        return handle
 
     def rename(self, name: str, to: str, expected: int | None, pid: int) -> int:
         """Bind another name to what a name is bound to, and unbind that; the new name's version.

@@ -186,9 +186,16 @@ class Binary:
     # --- images ---
 
     def delete(self, body: bytes) -> Answer:
-        """Delete an image."""
-        locator, nonce, force, _ = frames.IMAGE_REQUEST.unpack_from(body)
-        self.daemon.delete((locator, nonce), force=bool(force))
+        """Delete an image; with a name, if that is the only one that it has."""
+        locator, nonce, force, length = frames.IMAGE_REQUEST.unpack_from(body)
+        if not length:
+            self.daemon.delete((locator, nonce), force=bool(force))
+            return b"", ()
+        start = frames.IMAGE_REQUEST.size
+        if len(body) != start + length:
+            raise ProtocolError("a name is not as long as its frame says")
+        name = frames.name_of(body[start:])
+        self.daemon.delete_so_named((locator, nonce), name, force=bool(force))
         return b"", ()
 
     def delete_some(self, body: bytes) -> Answer:

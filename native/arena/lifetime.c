@@ -491,9 +491,33 @@ static ih_result delete_locked(ih_store *store, ih_handle handle, bool force, ih
 ih_result ih_delete(ih_store *store, ih_handle handle, bool force, ih_error *error)
 {
     if (store->remote != NULL)
-        return ih_remote_delete(store, handle, force, error);
+        return ih_remote_delete(store, handle, force, NULL, 0, error);
     ih_lock(store->process);
     ih_result result = delete_locked(store, handle, force, error);
+    ih_unlock(store->process);
+    return result;
+}
+
+ih_result ih_delete_named(ih_store *store, const char *name, size_t length, bool force,
+                          ih_error *error)
+{
+    ih_handle handle;
+    if (store->remote != NULL) {
+        ih_result found = ih_lookup(store, name, length, &handle, NULL, error);
+        if (found != IH_OK)
+            return found;
+        return ih_remote_delete(store, handle, force, force ? NULL : name, force ? 0 : length,
+                                error);
+    }
+    ih_lock(store->process);
+    const ih_name_entry *entry = ih_names_find(&store->names, name, length);
+    ih_result result;
+    if (entry == NULL || !entry->bound)
+        result = ih_fail(error, store->closed ? IH_CLOSED : IH_UNKNOWN, 0, "look up a name");
+    else if (!force && ih_names_count(&store->names, entry->handle.locator) > 1)
+        result = ih_fail(error, IH_CONFLICT, 0, "delete an image that has names");
+    else
+        result = delete_locked(store, entry->handle, true, error);
     ih_unlock(store->process);
     return result;
 }

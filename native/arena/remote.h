@@ -171,7 +171,9 @@ ih_result ih_remote_lookup(ih_store *store, const char *name, size_t length, ih_
                            uint64_t *version, ih_error *error);
 ih_result ih_remote_names(ih_store *store, const char *prefix, size_t length, ih_name **out,
                           size_t *count, ih_error *error);
-ih_result ih_remote_delete(ih_store *store, ih_handle handle, bool force, ih_error *error);
+/* With a name (NULL: none) it may have that one, and must. */
+ih_result ih_remote_delete(ih_store *store, ih_handle handle, bool force, const char *name,
+                           size_t length, ih_error *error);
 ih_result ih_remote_delete_some(ih_store *store, const ih_handle *handles, size_t count, bool force,
                                 size_t *failed, ih_error *error);
 ih_result ih_remote_wait(ih_store *store, const char *name, size_t length, uint64_t seen,

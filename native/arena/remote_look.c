@@ -11,11 +11,14 @@
 #define DRAIN_EACH 16u /* entries of the ring with each delete */
 #define LIST_EACH ((IH_FRAME_MAX - 64u) / (uint32_t)sizeof(ih_stat_reply))
 
-ih_result ih_remote_delete(ih_store *store, ih_handle handle, bool force, ih_error *error)
+ih_result ih_remote_delete(ih_store *store, ih_handle handle, bool force, const char *name,
+                           size_t length, ih_error *error)
 {
-    ih_image_request body = {.handle = handle, .force = force ? 1u : 0u};
-    ih_request request = {
-        .op = IH_OP_DELETE, .what = "delete an image", .part = {{&body, sizeof body}}};
+    ih_image_request body = {
+        .handle = handle, .force = force ? 1u : 0u, .length = (uint32_t)length};
+    ih_request request = {.op = IH_OP_DELETE,
+                          .what = "delete an image",
+                          .part = {{&body, sizeof body}, {name, length}}};
     ih_result result = ih_remote_ready(store, "delete from a closed store", error);
     if (result == IH_OK)
         result = ih_remote_call(store, &request, error);
@@ -79,7 +82,7 @@ ih_result ih_remote_delete_some(ih_store *store, const ih_handle *handles, size_
             if (results[i] == IH_OK)
                 continue;
             /* Asked alone it is told why. */
-            first = ih_remote_delete(store, handles[at + i], force, error);
+            first = ih_remote_delete(store, handles[at + i], force, NULL, 0, error);
             *failed = at + i;
         }
     }

@@ -128,11 +128,11 @@ typedef struct {
 } ih_segment_reply;
 _Static_assert(sizeof(ih_segment_reply) == 56, "segment reply");
 
-/* MAP, STAT, EXPLAIN, DROP; DELETE. */
+/* MAP, STAT, EXPLAIN, DROP; DELETE, with a name: if it is bound to that, and only that. */
 typedef struct {
     ih_handle handle;
-    uint32_t force; /* DELETE: though it has names. MAP: through a link, so it may be dying */
-    uint32_t reserved;
+    uint32_t force;  /* DELETE: though it has names. MAP: through a link, so it may be dying */
+    uint32_t length; /* DELETE: of the name that follows; 0: none */
 } ih_image_request;
 _Static_assert(sizeof(ih_image_request) == 24, "image request");
 

@@ -329,34 +329,16 @@ PyObject *ih_store_get_method(PyObject *object, PyObject *const *args, Py_ssize_
 
 /* ---- delete and bind ------------------------------------------------------------------------ */
 
-/* By name: the name is let go first, so that only other names are in the way. Where these are known
- * to be there it stays bound all the time. 0; -1 with an exception. */
+/* By name, which may be the only one that it has. 0; -1 with an exception. */
 static int delete_named(ih_store_object *self, PyObject *name, bool force)
 {
-    ih_store *store = self->shared->store;
-    ih_handle handle;
-    uint64_t version;
     size_t length;
     ih_error error = {0};
     const char *text = ih_name_text(name, &length);
     if (!text)
         return -1;
     ih_result result;
-    IH_MAY_WAIT(result, ih_lookup(store, text, length, &handle, &version, &error));
-    ih_stat seen = {0};
-    if (result == IH_OK && !force)
-        IH_MAY_WAIT(result, ih_store_stat(store, handle, &seen, &error));
-    bool at_once = force || seen.names > 1;
-    if (result == IH_OK && at_once)
-        IH_MAY_WAIT(result, ih_delete(store, handle, force, &error));
-    else if (result == IH_OK)
-        IH_MAY_WAIT(result, ih_bind(store, text, length, NULL, version, &version, &error));
-    if (result == IH_OK && !at_once) {
-        IH_MAY_WAIT(result, ih_delete(store, handle, false, &error));
-        ih_result rebound;
-        if (result == IH_CONFLICT)
-            IH_MAY_WAIT(rebound, ih_bind(store, text, length, &handle, 0, &version, NULL));
-    }
+    IH_MAY_WAIT(result, ih_delete_named(self->shared->store, text, length, force, &error));
     if (result == IH_OK)
         return 0;
     ih_store_raise(self, &error, name);
@@ -391,7 +373,7 @@ static void keep_first(PyObject *kept[3])
         PyErr_Fetch(&kept[0], &kept[1], &kept[2]);
 }
 
-/* Those given by name are two steps each, so they come last, one by one. `handles` and `refs` have
+/* Those given by name are a step each, so they come last, one by one. `handles` and `refs` have
  * room for all. */
 static int delete_some(ih_store_object *self, PyObject *const *args, Py_ssize_t count, bool force,
                        ih_handle *handles, PyObject **refs)
