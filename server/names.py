@@ -24,6 +24,7 @@ from icehouse.server.namespaces import Namespaces
 
 NOBODY: Handle = (0, 0)
 FIRST_NAMES = 1024
+INSORTED_MAX = 64
 
 Watcher = Callable[[str, Handle | None, int], None]
 
@@ -55,13 +56,17 @@ class Names:
         self.changes = 0
         self.history = History()
         self.events = Events()
-        self._sorted: list[str] | None = None
+        # Names in order, and those that came since: who binds many need not wait for their order.
+        self._sorted: list[str] = []
+        self._fresh: list[str] = []
         self.watchers: dict[str, set[Watcher]] = {}
         for name, handle, version in board.entries():
             self.entries[name] = (handle, version)
             if handle != NOBODY:
                 # Its segment is not there yet: count() counts it.
                 self._gained(name, handle)
+        # A daemon that starts anew has nobody waiting yet.
+        self._sorted = sorted(self.entries)
 
     def count(self, name: str, handle: Handle, size: int) -> None:
         """Count a name that was found on the board, now that its image is there."""
@@ -83,10 +88,20 @@ class Names:
         handle, version = self.entries.get(name, (NOBODY, 0))
         return (None if handle == NOBODY else handle), version
 
+    def _sort(self) -> None:
+        """Put the new names where they belong."""
+        fresh, self._fresh = self._fresh, []
+        if len(fresh) < INSORTED_MAX:
+            for name in fresh:
+                bisect.insort(self._sorted, name)
+        else:
+            # What is in order already is passed over quickly.
+            self._sorted += sorted(fresh)
+            self._sorted.sort()
+
     def list(self, prefix: str, after: str, count: int) -> Iterator[tuple[str, Handle, int]]:
         """Give bound names in order: those with the prefix, behind `after`."""
-        if self._sorted is None:
-            self._sorted = sorted(self.entries)
+        self._sort()
         at = bisect.bisect_left(self._sorted, prefix)
         if after:
             at = max(at, bisect.bisect_right(self._sorted, after))
@@ -145,8 +160,8 @@ class Names:
                 raise RefusedError(Result.FULL, "a fresh names board has no room for a name")
 
     def _moved(self, name: str, before: Handle, after: Handle, version: int) -> None:
-        if self._sorted is not None and name not in self.entries:
-            bisect.insort(self._sorted, name)
+        if name not in self.entries:
+            self._fresh.append(name)
         self.entries[name] = (after, version)
         self.changes += 1
         if before != NOBODY:
@@ -216,7 +231,8 @@ class Names:
         old.close()
         if keep is not self.entries:
             self.entries = keep
-            self._sorted = None
+            self._sorted = [name for name in self._sorted if name in keep]
+            self._fresh = [name for name in self._fresh if name in keep]
 
     # --- watching ---
 

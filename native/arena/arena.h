@@ -271,8 +271,8 @@ ih_result ih_lease_map_copies(const ih_lease *lease, uint64_t offset, uint64_t s
 /* Refuses with IH_CONFLICT while names are bound to it, unless `force` (which unbinds them). New
  * opens fail from here on; the memory stays for leases. */
 ih_result ih_delete(ih_store *store, ih_handle handle, bool force, ih_error *error);
-/* The image that a name is bound to, with the name, in one step: IH_CONFLICT, and nothing changes, if
- * it has other names and `force` is not given, or if the name is bound otherwise meanwhile.
+/* The image that a name is bound to, with the name, in one step. IH_CONFLICT, and nothing changes:
+ * it has other names and `force` is not given, or the name was bound otherwise meanwhile.
  * IH_UNKNOWN: it is not bound. */
 ih_result ih_delete_named(ih_store *store, const char *name, size_t length, bool force,
                           ih_error *error);

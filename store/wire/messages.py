@@ -259,8 +259,7 @@ class Done(Reply, tag="done"):
 class Failure(Reply, tag="failure"):
     """It was not done. `code` names an ih_result; the figures are those of want of room.
 
-    `why` says how an image went (`gone`), or what is wrong with a token (`denied`): `token`,
-    `role` or `attempts`.
+    `why` says how an image went, or what is wrong with a token: `token`, `role`, `attempts`.
     """
 
     code: str = ""
@@ -424,10 +423,9 @@ class Name(msgspec.Struct):
 
 
 class Event(msgspec.Struct, omit_defaults=True):
-    """Something that happened; what does not concern its kind has its default.
+    """Something that happened (docs/protocol.md); what does not concern its kind has its default.
 
-    Kinds: delete, evict, spill, bind, client_joined, client_left, client_died, full. `count` is
-    more than 1 where several are told as one, which then names none of them.
+    `count` is more than 1 where several are told as one, which then names none of them.
     """
 
     kind: str
@@ -472,10 +470,7 @@ class Objects(Reply, tag="objects"):
 
 
 class Keys(Reply, tag="keys"):
-    """Keys, locators and nonces, 8 bytes each, in order; and where to go on.
-
-    Keys are to be compared: smaller ones come first, whatever the order.
-    """
+    """Keys (smaller come first), locators and nonces, 8 bytes each; and where to go on."""
 
     keys: bytes = b""
     cursor: str = ""
