@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from icehouse.server import kinds, telling
 from icehouse.server.catalog import Stat
 from icehouse.server.frames import Handle, RefusedError, Result, is_cell
-from icehouse.server.scans import EVERYTHING, Scan
+from icehouse.server.scans import ANY_ROOT, EVERYTHING, Scan
 from icehouse.store.wire import messages
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Wanted:
         self.state, self.type, self.name = asked.state, asked.type, asked.name
         sizes = bounds(asked.min_size, asked.max_size, "size")
         times = bounds(asked.min_created_ns, asked.max_created_ns, "time")
-        roots = roots_of(asked.type) if asked.type else (EVERYTHING,) * 4
+        roots = roots_of(asked.type) if asked.type else ANY_ROOT
         self.scan = Scan(*sizes, *times, roots, self._segments(asked))
 
     def _segments(self, asked: messages.Select) -> tuple[int, ...] | None:
@@ -308,8 +308,10 @@ def placed_keys(
     found: list[Stat] = []
     after = 0
     if surely.living:
+        # Many that come back cost as much as looking at some thousands.
+        looks = LOOKS_MAX // 2 if limit > DOUBTS_MAX else LOOKS_MAX
         found, after = daemon.catalog.scan(
-            surely, cursor, looks=LOOKS_MAX, ns=LOOK_NS, room=limit, best=True
+            surely, cursor, looks=looks, ns=LOOK_NS, room=limit, best=True
         )
     if perhaps.living or perhaps.dying:
         doubts, stopped = daemon.catalog.scan(

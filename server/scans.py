@@ -6,6 +6,7 @@ from typing import NamedTuple
 from icehouse.native._arena import ffi
 
 EVERYTHING = 2**64 - 1
+ANY_ROOT = (EVERYTHING, EVERYTHING, EVERYTHING, EVERYTHING)
 # An ih_stat, as far as it is read here.
 STAT = struct.Struct("QQQQQIIII???16s")
 STAT_PAD = ffi.sizeof("ih_stat") - STAT.size
@@ -20,7 +21,7 @@ class Scan(NamedTuple):
     size_max: int = EVERYTHING
     created_min: int = 0
     created_max: int = EVERYTHING
-    roots: tuple[int, int, int, int] = (EVERYTHING,) * 4
+    roots: tuple[int, int, int, int] = ANY_ROOT
     segments: tuple[int, ...] | None = None
     """Ids, ascending; None: all."""
     living: int = 0

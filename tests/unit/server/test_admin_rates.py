@@ -1,0 +1,77 @@
+"""Rates of clients, and answers that are kept: small parts, with a clock of the test's own."""
+
+import asyncio
+
+import pytest
+
+pytest.importorskip("msgspec")
+
+from icehouse.server.admin.kept import Kept
+from icehouse.server.admin.rates import CLIENTS_MAX, MOST_SECONDS, Rates
+from icehouse.store.wire import messages
+
+
+def client(session: int, puts: int, opens: int) -> messages.Client:
+    return messages.Client(
+        session, 1, 2, 3, "producer", 4, 5, connected=True, opened=0.0, puts=puts, opens=opens
+    )
+
+
+def test_rates_are_of_the_last_seconds() -> None:
+    now = 100.0
+    rates = Rates(lambda: now)
+    rates.look([client(1, 0, 0)])
+    assert rates.of(client(1, 10, 10)) is None
+    assert rates.of(client(2, 10, 10)) is None
+    now += 4
+    assert rates.of(client(1, 40, 8)) == (10.0, 2.0)
+    # Who looks often gets no rate of an instant.
+    for _ in range(30):
+        now += 1
+        told = client(1, int(now - 104) * 100, 0)
+        rates.look([told])
+        found = rates.of(told)
+        assert found is not None
+    assert found[0] == pytest.approx(100.0, rel=0.2)
+    # A counter that begins anew is no negative rate.
+    assert rates.of(client(1, 0, 0)) == (0.0, 0.0)
+    now += MOST_SECONDS * 3
+    assert rates.of(client(1, 10**6, 0)) is None
+    rates.tidy()
+    assert not rates._looks
+
+
+def test_rates_are_bounded() -> None:
+    rates = Rates()
+    rates.look(client(session, 0, 0) for session in range(CLIENTS_MAX + 10))
+    rates.look([client(1, 0, 0)])
+    assert len(rates._looks) <= CLIENTS_MAX
+
+
+def test_those_who_ask_the_same_share_an_answer() -> None:
+    async def run() -> None:
+        kept: Kept[int] = Kept(0.2, 2)
+        count = 0
+
+        async def find() -> int:
+            nonlocal count
+            count += 1
+            await asyncio.sleep(0.01)
+            return count
+
+        assert await asyncio.gather(*(kept.get("a", find) for _ in range(20))) == [1] * 20
+        assert await kept.get("b", find) == 2
+        assert await kept.get("c", find) == 3
+        assert len(kept._answers) == 2
+        await asyncio.sleep(0.25)
+        assert await kept.get("c", find) == 4
+        assert len(kept._answers) == 1
+
+        async def fail() -> int:
+            raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            await kept.get("d", fail)
+        assert await kept.get("d", find) == 5
+
+    asyncio.run(run())
