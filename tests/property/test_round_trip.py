@@ -44,6 +44,7 @@ def test_h24_graphs_with_cycles_survive(value: Any) -> None:
     repr(view)
 
 
+@pytest.mark.watchdog(600)
 def test_many_random_graphs_survive(soak_factor: int) -> None:
     for seed in range(20_000 * soak_factor):
         value = random_graph(random.Random(seed))
