@@ -23,6 +23,7 @@ AWAKE_SECONDS = 60.0
 # Rates are taken between the last samples of such spans: the daemon measures once a second, so
 # that from one sample to the next a counter may stand still and then go twice as far.
 SPAN_SECONDS = 4.0
+SHORT_SECONDS = 0.7 * SPAN_SECONDS
 NOW_SECONDS = 8.0
 # Samples further apart than this have a gap between them.
 GAP_SECONDS = 3.5 * EVERY_SECONDS
@@ -128,6 +129,9 @@ class Samples:
         for before, after in pairs(self.spans()):
             if not joined(before, after):
                 points.append((after.at, None))
+                continue
+            if after.at - before.at < SHORT_SECONDS:
+                # The last span has only begun.
                 continue
             grown = sum(after.counters[key] - before.counters[key] for key in keys)
             points.append((after.at, max(0.0, grown) / (after.at - before.at)))

@@ -79,7 +79,8 @@ def sentence(kind: str, known: dict[str, Any]) -> str:
         case "bind":
             if many > 1 and not known.get("name"):
                 return f"{counted(many, 'name')} were bound or unbound"
-            return f"Bound{by}" if known.get("handle") else f"Unbound{by}{why}"
+            # The name stands before it, the handle behind.
+            return f"was bound{by} to" if known.get("handle") else f"was unbound{by}{why}"
         case "client_joined" | "client_left" | "client_died":
             what = {"joined": "connected", "left": "left", "died": "ended without a goodbye"}
             who = capital(pid) or counted(many, "process", "processes")

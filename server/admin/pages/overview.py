@@ -143,7 +143,7 @@ def traffic(samples: Samples) -> list[Series]:
             samples.rates("fulls"),
             ends,
             wording.rate,
-            kind="bad",
+            kind="bad" if samples.grown("fulls") else "",
         ),
         series(
             "Daemon answers in",
