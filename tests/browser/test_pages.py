@@ -18,13 +18,14 @@ def test_what_should_not_be_is_seen(chromium: Any, served: Any) -> None:
     """All other tests rest on it."""
     opened = Window(chromium, served.address, "light")
     page = opened.open("/")
-    page.evaluate("document.querySelector('main').append(document.createElement('input'))")
+    # Outside of what is rendered anew each second.
+    page.evaluate("document.body.append(document.createElement('input'))")
     with pytest.raises(AssertionError, match="label"):
         opened.check()
-    page.evaluate("document.querySelector('main').style.width = '2000px'")
+    page.evaluate("document.body.style.minWidth = '2000px'")
     with pytest.raises(AssertionError, match="wide"):
         opened.check()
-    page.evaluate("document.querySelector('main').innerHTML = '<p onclick=1 style=color:red>'")
+    page.evaluate("document.body.lastElementChild.outerHTML = '<p onclick=1 style=color:red>a</p>'")
     page.evaluate("fetch('https://example.invalid/').catch(() => 0)")
     with pytest.raises(AssertionError) as failure:
         opened.close()
