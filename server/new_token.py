@@ -34,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         logs.complain(f"token new takes a name, and one of {', '.join(tokens.ROLES)}")
         return 2
     name, role, *rest = wanted
+    place = ""
     try:
         named, flags = config.parse_arguments(rest)
         place = str(config.gather(flags, os.environ, named)["admin_tokens"].value)
