@@ -100,7 +100,7 @@ async def content_of(request: Request, handle: str) -> dict[str, Any]:
 async def show_object(request: Request, handle: str) -> Response:
     """Show one image."""
     found = await lists.one_object(link_of(request), checked(handle))
-    known: dict[str, Any] = {"tree": None}
+    known = dict[str, Any](tree=None)
     if found.state != "deleted":
         known = await content_of(request, handle)
     return render(request, "object.html", found=found, refresh=3, **known)
