@@ -56,7 +56,7 @@ class Events:
         if self._counts[kind] > SINGLE_MAX:
             more = self._more.setdefault(kind, messages.Event(kind=kind, count=0))
             more.count += 1
-            more.bytes += size
+            more.size += size
             return
         packed = b"" if handle is None else HANDLE.pack(*handle)
         self._waiting.append(
@@ -67,7 +67,7 @@ class Events:
                 name=name,
                 pid=pid,
                 session=session,
-                bytes=size,
+                size=size,
                 why=why,
             )
         )

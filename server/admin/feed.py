@@ -65,8 +65,13 @@ def data_of(told: messages.Event) -> dict[str, Any]:
     known: dict[str, Any] = {"at": at(told.at), "count": told.count}
     if told.handle:
         known["handle"] = schemas.text_of(told.handle)
-    for key in ("name", "pid", "session", "bytes", "why"):
-        value = getattr(told, key)
+    for key, value in (
+        ("name", told.name),
+        ("pid", told.pid),
+        ("session", told.session),
+        ("bytes", told.size),
+        ("why", told.why),
+    ):
         if value:
             known[key] = value
     return known

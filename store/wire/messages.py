@@ -435,7 +435,7 @@ class Event(msgspec.Struct, omit_defaults=True):
     name: str = ""
     pid: int = 0
     session: int = 0
-    bytes: int = 0
+    size: int = 0
     why: str = ""
     count: int = 1
 

@@ -1,5 +1,6 @@
 """The shape of the tree: linked folders, nothing generated."""
 
+import ast
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -31,3 +32,22 @@ def test_helpers_of_tests_have_names_of_their_own(root: Path) -> None:
     found = [Path(name) for name in tracked(root) if name.startswith("tests/")]
     helpers = [path.name for path in found if not path.name.startswith(("test_", "conftest"))]
     assert [name for name, count in Counter(helpers).items() if count > 1] == []
+
+
+def test_annotations_mean_the_builtin(root: Path) -> None:
+    """From Python 3.14 on they are evaluated late, in a class whose fields may have such names."""
+    found = []
+    for path in (name for name in tracked(root) if name.endswith((".py", ".pyi"))):
+        for node in ast.walk(ast.parse((root / path).read_text())):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+            named = {field.target.id for field in fields if isinstance(field.target, ast.Name)}
+            used = {
+                part.id
+                for field in fields
+                for part in ast.walk(field.annotation)
+                if isinstance(part, ast.Name)
+            }
+            found += [f"{path}: {node.name}: {name}" for name in named & used]
+    assert found == []
