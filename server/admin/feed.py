@@ -65,15 +65,14 @@ def data_of(told: messages.Event) -> dict[str, Any]:
     known: dict[str, Any] = {"at": at(told.at), "count": told.count}
     if told.handle:
         known["handle"] = schemas.text_of(told.handle)
-    for key, value in (
-        ("name", told.name),
-        ("pid", told.pid),
-        ("session", told.session),
-        ("bytes", told.size),
-        ("why", told.why),
-    ):
-        if value:
-            known[key] = value
+    more = {
+        "name": told.name,
+        "pid": told.pid,
+        "session": told.session,
+        "bytes": told.size,
+        "why": told.why,
+    }
+    known.update((key, value) for key, value in more.items() if value)
     return known
 
 
