@@ -32,19 +32,9 @@
 #include "alloc.h"
 
 #include "hash.h"
+#include "os/asan.h"
 
 #include <string.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define IH_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define IH_ASAN 1
-#endif
-#endif
-#ifdef IH_ASAN
-#include <sanitizer/asan_interface.h>
-#endif
 
 #define EXACT_TRIES 8u
 #define LARGEST_TRIES 64u

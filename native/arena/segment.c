@@ -280,8 +280,6 @@ ih_result ih_segment_finish(ih_segment *segment, uint64_t nonce, uint64_t size, 
 void ih_segment_destroy(ih_segment *segment)
 {
     ih_heap *heap = &segment->heap;
-    if (heap->base != NULL || heap->view != NULL)
-        ih_heap_poison(heap, 0, heap->end, false);
     if (heap->base != NULL) {
         /* What the daemon made is the daemon's to give back: others may have it mapped. */
         if (segment->range == NULL)

@@ -285,10 +285,11 @@ def _build(made: Any, loaded: Any, items: list[Any], pairs: list[Any], setter: A
     return made
 
 
-# What a frozen container becomes: a builtin one of what it holds.
+# What a frozen container becomes: a builtin one of what it holds. dict(view) would look each key up
+# again, and one that is made for each reader and has its identity for a hash is not found then.
 SOFT: dict[type, Callable[[Any], Any]] = {
     FrozenBytes: bytes,
-    FrozenDict: dict,
+    FrozenDict: lambda view: dict(view.items()),
     FrozenList: list,
     FrozenSet: set,
     FrozenTuple: tuple,

@@ -4,6 +4,8 @@
 #endif
 #include "os.h"
 
+#include "asan.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -158,12 +160,25 @@ void ih_os_close(int fd)
         close(fd);
 }
 
+/* Addresses that are given back, or are new, must not look poisoned: others use them next, and a
+ * forked process has the shadow of mappings that it did not inherit. */
+static void unpoison(const void *address, uint64_t bytes)
+{
+#ifdef IH_ASAN
+    ASAN_UNPOISON_MEMORY_REGION(address, (size_t)bytes);
+#else
+    (void)address;
+    (void)bytes;
+#endif
+}
+
 static int map_file(int fd, uint64_t offset, uint64_t bytes, int protection, uint8_t **out)
 {
     void *address =
         mmap(NULL, (size_t)bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset);
     if (address == MAP_FAILED)
         return errno;
+    unpoison(address, bytes);
     *out = address;
     return 0;
 }
@@ -201,6 +216,7 @@ int ih_os_map_copies(int fd, uint64_t offset, uint64_t bytes, uint8_t **out)
     void *address = mmap(*out, (size_t)bytes, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
     if (address == MAP_FAILED)
         return errno;
+    unpoison(address, bytes);
     *out = address;
     return 0;
 }
@@ -209,7 +225,10 @@ int ih_os_map_zeros(void *address, uint64_t bytes)
 {
     void *done = mmap(address, (size_t)bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    return done == MAP_FAILED ? errno : 0;
+    if (done == MAP_FAILED)
+        return errno;
+    unpoison(address, bytes);
+    return 0;
 }
 
 int ih_os_map_anonymous(uint64_t bytes, uint8_t **out)
@@ -218,14 +237,17 @@ int ih_os_map_anonymous(uint64_t bytes, uint8_t **out)
         mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (address == MAP_FAILED)
         return errno;
+    unpoison(address, bytes);
     *out = address;
     return 0;
 }
 
 void ih_os_unmap(void *address, uint64_t bytes)
 {
-    if (address != NULL)
-        munmap(address, (size_t)bytes);
+    if (address == NULL)
+        return;
+    unpoison(address, bytes);
+    munmap(address, (size_t)bytes);
 }
 
 void ih_os_populate(void *address, uint64_t bytes)

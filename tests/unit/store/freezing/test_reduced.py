@@ -32,6 +32,13 @@ def test_arguments_are_real_one_level_down() -> None:
     assert isinstance(mapping["k"], icehouse.FrozenDict)
 
 
+def test_arguments_with_keys_that_are_made_for_each_reader() -> None:
+    key = (0, functools.partial(int, "11", base=2))
+    (mapping,) = icehouse.freeze([uc.Reduced({key: 1})])[0].values
+    ((zero, partial),) = mapping
+    assert (zero, partial(), list(mapping.values())) == (0, 3, [1])
+
+
 def test_getstate_without_setstate_is_a_lazy_view_of_the_state() -> None:
     view = icehouse.freeze(uc.Stateful([1, 2]))
     assert isinstance(view, icehouse.FrozenObject)
