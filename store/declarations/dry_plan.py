@@ -89,7 +89,10 @@ class DryPlan(Plan):
             _say_where_raised(raised, data)
             raise
         finally:
-            if data and self._kept and type(self._kept[-1]) is list:
+            if not data:
+                # What an earlier one failed at is left out: a method is uncallable for it.
+                self.snapshot = None
+            elif self._kept and type(self._kept[-1]) is list:
                 self.snapshot = data, self.walks[id(self._kept[-1])]
 
     # --- the whole of it -------------------------------------------------------------------------

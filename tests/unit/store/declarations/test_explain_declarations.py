@@ -337,6 +337,19 @@ def test_what_a_class_holds() -> None:
             getattr(cls(), path.partition(".")[2])()
 
 
+def test_a_default_that_no_class_needs() -> None:
+    lock = threading.Lock()
+
+    class Class:
+        def method(self, guard: Any = lock) -> Any:
+            return guard
+
+    report = explain_freeze(Class)
+    assert report.ok, report
+    assert [entry.path for entry in report.having("uncallable")] == ["Class.method"]
+    assert icehouse.freeze(Class) is Class
+
+
 def test_class_state_that_is_not_declared() -> None:
     report = check_first(make_class())
     assert [entry.path for entry in report.refused] == ["class Class: attribute 'numbers'"]
