@@ -143,7 +143,9 @@ def test_guessing_is_slow(tmp_path: Path) -> None:
 
 def new(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "icehouse.server.new_token", *arguments]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ICEHOUSE_")}
+    kept.pop("XDG_CONFIG_HOME", None)
+    environment = {**kept, "HOME": str(tmp_path)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 

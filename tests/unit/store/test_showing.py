@@ -258,7 +258,7 @@ def test_instances_are_fields(store: icehouse.Store) -> None:
 def test_values_name_their_pieces(store: icehouse.Store) -> None:
     field = icehouse.SharedField(("one", 1))
     handle = store.put([time.gmtime(0), field, ValueError("no")])
-    assert keys(level(store, handle, "/0")) == ["module", "qualname", "items", "class"]
+    assert keys(level(store, handle, "/0")) == ["module", "qualname", "items", "hidden"]
     assert level(store, handle, "/2").item.type == "ValueError"
     assert level(store, handle, "/2/args/0").item.text == "no"
     assert level(store, handle, "/0").item.type == "time.struct_time"
