@@ -41,7 +41,8 @@ if [ -n "$units" ]; then
   mount --bind /dev/tty "$root/dev/tty"
   # systemd has the machine to itself: its own /run, units and empty targets.
   mount -t tmpfs -o mode=755 tmpfs "$root/run"
-  mount -t tmpfs tmpfs "$root/tmp"
+  # No mount of its own: the interpreter may lie below.
+  chmod 1777 "$root/tmp"
   mount -t tmpfs -o mode=755 tmpfs "$root/var/lib"
   mount -t tmpfs -o mode=755 tmpfs "$root/etc/systemd/system"
   cp -r "$units"/* "$root/etc/systemd/system"

@@ -114,10 +114,13 @@ def units(root: Path, tmp_path: Path) -> Path:
         pytest.skip("no systemd (apt-get install systemd)")
     folder = tmp_path / "units"
     shutil.copytree(root / FOLDER, folder)
-    hidden = [place for place in (sys.base_prefix, sys.prefix) if re.match("/(root|home)/", place)]
-    if hidden:
+    places = (sys.base_prefix, sys.prefix)
+    hides = {"ProtectHome": "/(root|home)/", "PrivateTmp": "/(var/)?tmp/"}
+    shown = [name for name, hidden in hides.items() if any(re.match(hidden, p) for p in places)]
+    if shown:
         (folder / "icehouse.service.d").mkdir()
-        (folder / "icehouse.service.d" / "here.conf").write_text("[Service]\nProtectHome=no\n")
+        lines = ["[Service]", *(f"{name}=no" for name in shown), ""]
+        (folder / "icehouse.service.d" / "here.conf").write_text("\n".join(lines))
     return folder
 
 
