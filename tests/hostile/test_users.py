@@ -1,6 +1,7 @@
 """Other users: refused unless the configuration gives them a role, and held to that role."""
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -21,6 +22,8 @@ STRANGER, READER, PRODUCER = 51001, 51002, 51003
 
 def as_user(uid: int, work: Callable[[], None]) -> None:
     """Run it in a forked process of that user; what it raises fails here."""
+    # Another user may not read the folder that icehouse is in.
+    importlib.import_module("icehouse.store.freezing.hooks")
     child = os.fork()
     if child == 0:
         status = 1
