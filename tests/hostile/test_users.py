@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 import traceback
@@ -15,6 +16,7 @@ import pytest
 from daemons import Daemon
 
 import icehouse
+from icehouse.store import declarations, freezing
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 STRANGER, READER, PRODUCER = 51001, 51002, 51003
@@ -23,7 +25,9 @@ STRANGER, READER, PRODUCER = 51001, 51002, 51003
 def as_user(uid: int, work: Callable[[], None]) -> None:
     """Run it in a forked process of that user; what it raises fails here."""
     # Another user may not read the folder that icehouse is in.
-    importlib.import_module("icehouse.store.freezing.hooks")
+    for package in (declarations, freezing):
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
     child = os.fork()
     if child == 0:
         status = 1
