@@ -20,7 +20,7 @@ from icehouse.server.frames import (
 from icehouse.server.history import History
 from icehouse.server.journal import Journal, Kind, Record
 from icehouse.server.keys import NumberedKey
-from icehouse.server.namespaces import Namespaces
+from icehouse.server.namespaces import Namespaces, namespace
 
 NOBODY: Handle = (0, 0)
 FIRST_NAMES = 1024
@@ -60,18 +60,26 @@ class Names:
         self._sorted: list[str] = []
         self._fresh: list[str] = []
         self.watchers: dict[str, set[Watcher]] = {}
+        found: dict[int, list[str]] = {}
         for name, handle, version in board.entries():
             self.entries[name] = (handle, version)
             if handle != NOBODY:
                 # Its segment is not there yet: count() counts it.
-                self._gained(name, handle)
+                found.setdefault(handle[0], []).append(name)
+                self.bound += 1
+        self.by_image.update((locator, tuple(names)) for locator, names in found.items())
         # A daemon that starts anew has nobody waiting yet.
         self._sorted = sorted(self.entries)
 
-    def count(self, name: str, handle: Handle, size: int) -> None:
-        """Count a name that was found on the board, now that its image is there."""
-        others = tuple(other for other in self.of(handle) if other != name)
-        self.namespaces.gained(name, handle[0], others, size)
+    def count(self, handle: Handle, size: int) -> None:
+        """Count the names of an image that were on the board, now that it is there. O(names)."""
+        firsts: dict[str, str] = {}
+        for name in self.of(handle):
+            if not is_cell(name):
+                label = namespace(name)
+                others = (firsts[label],) if label in firsts else ()
+                self.namespaces.gained(name, handle[0], others, size)
+                firsts.setdefault(label, name)
 
     # --- looking ---
 

@@ -16,7 +16,7 @@ from icehouse.server.counters import Counters
 from icehouse.server.events import Events
 from icehouse.server.eviction import Room
 from icehouse.server.failpoints import failpoint
-from icehouse.server.frames import RefusedError
+from icehouse.server.frames import Handle, RefusedError
 from icehouse.server.journal import Ids, Journal, Kind, Record
 from icehouse.server.keys import NumberedKey, StateKey
 from icehouse.server.lifetimes import Lifetimes
@@ -232,14 +232,18 @@ class Parts:
         self.catalog.recover()
         failpoint("recover.settled")
         self.lifetimes.settle_doomed()
+        sizes: dict[Handle, int] = {}
         for name, (handle, _) in list(self.names.entries.items()):
             if handle == (0, 0):
                 continue
-            if size := self.catalog.size(handle):
-                self.names.count(name, handle, size)
-            else:
+            if handle not in sizes:
+                sizes[handle] = self.catalog.size(handle)
+            if not sizes[handle]:
                 # Its segment was lost, or its producer has destroyed it.
                 self.names.bind(name, None)
+        for handle, size in sizes.items():
+            if size:
+                self.names.count(handle, size)
         self.reaper.look()
         self.reclaimer.all()
         failpoint("recover.done")

@@ -173,16 +173,20 @@ def test_namespaces_of_a_store_outlive_its_daemon(daemon: Daemon) -> None:
             for j in range(3):
                 store.put([i] * 100, name=f"space-{i}/{j}")
         store.put("x", name="x" * 70 + "/long")
+        # An image with two names of one namespace counts once there.
+        store.bind("space-1/again", "space-1/0")
         size = store.stat("space-0/0").size
         before = told(daemon).labelled
         assert before["namespace_names"]["space-0"] == 3
         assert before["namespace_bytes"]["space-0"] == 3 * size
+        assert before["namespace_names"]["space-1"] == 4
+        assert before["namespace_bytes"]["space-1"] == 3 * store.stat("space-1/0").size
         assert before["namespace_names"]["other"] == 31
         daemon.wait_for_another(daemon.kill())
         after = wait_until(
             lambda: (now := told(daemon).labelled) and now, "the next daemon to tell"
         )
-        assert sum(after["namespace_names"].values()) == 3 * (TOLD_MAX + 10) + 1
+        assert sum(after["namespace_names"].values()) == 3 * (TOLD_MAX + 10) + 2
         assert sum(after["namespace_bytes"].values()) == sum(before["namespace_bytes"].values())
         for name in list(store.names()):
             store.bind(name, None)
