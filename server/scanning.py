@@ -27,6 +27,8 @@ NAMES_LOOKED_AT = 512
 # Images of one step that Python looks at.
 DOUBTS_MAX = 256
 KEYS_MAX = 1000
+# Images told at a time, between looks at the clock.
+STEP = 64
 
 GRANTED, RETIRED, SPILLED = 1, 2, 4
 EVERYWHERE = GRANTED | RETIRED | SPILLED
@@ -206,14 +208,12 @@ def objects(daemon: "Daemon", asked: messages.AskObjects) -> messages.Objects:
     scan, cursor = wanted.everything(), telling.place(asked.cursor)
     items: list[messages.Object] = []
     while True:
-        found, cursor = daemon.catalog.scan(
-            scan, cursor, looks=LOOKS_MAX, ns=LOOK_NS, room=min(limit - len(items), 64)
-        )
-        for stat in found:
-            told = wanted.take(stat)
-            if told is not None:
-                items.append(told)
-        if not cursor or len(items) >= limit or turn.is_over():
+        room = min(limit - len(items), STEP)
+        found, cursor = daemon.catalog.scan(scan, cursor, looks=LOOKS_MAX, ns=LOOK_NS, room=room)
+        taken = [told for told in map(wanted.take, found) if told is not None]
+        items += taken
+        # Time ends a reply where little is found; a full step of images goes on to the limit.
+        if not cursor or len(items) >= limit or (len(taken) < room and turn.is_over()):
             return messages.Objects(items=items, cursor=f"{cursor:x}" if cursor else "")
 
 

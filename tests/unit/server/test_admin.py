@@ -198,11 +198,14 @@ def test_every_response_has_the_headers(admin: Any) -> None:
 def test_openapi_describes_every_route_and_problem(admin: Any) -> None:
     document = admin("/openapi.json").json
     assert document["openapi"].startswith("3.")
-    assert set(document["paths"]) >= {
+    actions = ("delete", "pin", "unpin", "expire", "evict", "spill")
+    assert set(document["paths"]) == {
         *("/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/objects"),
         *("/api/v1/objects/{handle}", "/api/v1/clients", "/api/v1/segments", "/api/v1/names"),
         *("/api/v1/clients/{session}", "/api/v1/segments/{segment}/blocks"),
-        "/api/v1/names/{name}/history",
+        *("/api/v1/names/{name}/history", "/api/v1/events", "/api/v1/gc"),
+        *(f"/api/v1/objects/{{handle}}/{kind}" for kind in ("tree", "preview", *actions)),
+        *(f"/api/v1/names/{{name}}/{kind}" for kind in ("bind", "unbind", "rename")),
     }
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     assert len({operation["operationId"] for operation in operations}) == len(operations)
