@@ -26,7 +26,7 @@ def parent_of(pid: int) -> int:
 def has_settings(pid: int) -> bool:
     """Whether a process was started with the keeper's settings."""
     try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 - as above
             return b"\0" + SETTINGS_VARIABLE.encode() + b"=" in b"\0" + file.read(1 << 20)
     except OSError:
         return False

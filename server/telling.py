@@ -9,9 +9,9 @@ import os
 import resource
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from icehouse.server.catalog import Stat
 from icehouse.server.frames import HANDLE, ORDINARY, Handle, RefusedError, Result, Role
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from icehouse.server.segments import Segment
     from icehouse.server.sessions import Session
 
+Told = TypeVar("Told")
 STATES = ("live", "deleted", "spilled", "orphan")
 # Of one image.
 LINKS_TOLD_MAX = 256
@@ -50,6 +51,21 @@ def unpack(handle: bytes) -> Handle:
 def bounded(limit: int, most: int = messages.LIMIT_MAX) -> int:
     """Keep a limit within bounds."""
     return max(1, min(limit, most))
+
+
+def in_time(
+    ids: Iterable[int], after: int, limit: int, tell: Callable[[int], Told]
+) -> tuple[list[Told], str]:
+    """Tell of what has the next ids, for LOOK_NS at most but of one at least; the next cursor."""
+    until = time.perf_counter_ns() + LOOK_NS
+    numbers = [number for number in ids if number > after]
+    items: list[Told] = []
+    last = 0
+    for last in heapq.nsmallest(limit, numbers):
+        items.append(tell(last))
+        if time.perf_counter_ns() >= until:
+            break
+    return items, f"{last:x}" if items and len(items) < len(numbers) else ""
 
 
 def place(cursor: str) -> int:
@@ -209,15 +225,9 @@ def a_client(daemon: "Daemon", session: "Session") -> messages.Client:
 def clients(daemon: "Daemon", asked: messages.AskClients) -> messages.Clients:
     """Tell of processes in the order in which they came."""
     limit, after = bounded(asked.limit), place(asked.cursor)
-    until = time.perf_counter_ns() + LOOK_NS
-    numbers = [number for number in daemon.sessions.by_id if number > after]
-    items: list[messages.Client] = []
-    for number in heapq.nsmallest(limit, numbers):
-        items.append(a_client(daemon, daemon.sessions.by_id[number]))
-        if time.perf_counter_ns() >= until:
-            break
-    more = len(items) < len(numbers)
-    return messages.Clients(items=items, cursor=f"{items[-1].session:x}" if items and more else "")
+    found = daemon.sessions.by_id
+    items, cursor = in_time(found, after, limit, lambda number: a_client(daemon, found[number]))
+    return messages.Clients(items=items, cursor=cursor)
 
 
 def one_client(daemon: "Daemon", number: int) -> messages.OneClient:
@@ -269,16 +279,9 @@ def a_segment(daemon: "Daemon", segment: "Segment") -> messages.Segment:
 def segments(daemon: "Daemon", asked: messages.AskSegments) -> messages.Segments:
     """Tell of segments in the order of their ids."""
     limit, after = bounded(asked.limit, SEGMENTS_MAX), place(asked.cursor)
-    until = time.perf_counter_ns() + LOOK_NS
-    numbers = [number for number in daemon.segments.by_id if number > after]
-    found = heapq.nsmallest(limit, numbers)
-    items: list[messages.Segment] = []
-    for number in found:
-        items.append(a_segment(daemon, daemon.segments.by_id[number]))
-        if time.perf_counter_ns() >= until:
-            break
-    more = len(items) < len(numbers)
-    return messages.Segments(items=items, cursor=f"{items[-1].id:x}" if items and more else "")
+    found = daemon.segments.by_id
+    items, cursor = in_time(found, after, limit, lambda number: a_segment(daemon, found[number]))
+    return messages.Segments(items=items, cursor=cursor)
 
 
 def one_segment(daemon: "Daemon", number: int) -> messages.Segments:

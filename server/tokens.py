@@ -107,7 +107,7 @@ def check_file(found: os.stat_result, path: str) -> None:
         raise TokenFileError(f"{path}: others may read or write it: chmod 600 {path}")
 
 
-Version = tuple[int, int, int, int]
+Version = tuple[int, ...]
 
 
 def version_of(path: str) -> Version | None:
@@ -116,7 +116,7 @@ def version_of(path: str) -> Version | None:
         found = os.stat(path)  # noqa: PTH116 - no pathlib in a daemon's step
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
+    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_uid
 
 
 def read(path: str) -> list[Token]:

@@ -156,8 +156,9 @@ def open_streams() -> None:
                 os.dup2(file, number)
                 os.close(file)
             mode = "w" if number else "r"
-            # For the life of the process.
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+            # For the life of the process: there is nothing to close.
+            stream = open(number, mode, closefd=False)  # noqa: SIM115 - as said above
+            setattr(sys, name, stream)
 
 
 def run(arguments: Sequence[str]) -> int:

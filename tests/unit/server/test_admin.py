@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,19 +14,8 @@ for needed in ("fastapi", "uvicorn", "prometheus_client"):
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed: icehouse[service]", allow_module_level=True)
 
-HERE = str(Path(__file__).parent)
 PROBLEM = "application/problem+json"
 pytestmark = pytest.mark.daemon(http="127.0.0.1:0", capacity="64MiB")
-
-
-@pytest.fixture
-def admin(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(HERE)
-    from admin_client import Admin
-
-    client = Admin(daemon)
-    yield client
-    client.close()
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from admin_client import Admin, Answer
 from daemons import Daemon, wait_until
 
 import icehouse
@@ -16,9 +16,6 @@ from icehouse.server.tokens import make
 for needed in ("fastapi", "uvicorn", "prometheus_client"):
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed: icehouse[service]", allow_module_level=True)
-
-sys.path.insert(0, str(Path(__file__).parent))
-from admin_client import Admin, Answer  # noqa: E402 - found by the line above
 
 Post = Callable[..., Answer]
 

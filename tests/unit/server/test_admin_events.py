@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from admin_client import Admin
 from daemons import Daemon, wait_until
 
 import icehouse
@@ -21,14 +22,16 @@ for needed in ("fastapi", "uvicorn", "prometheus_client"):
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed: icehouse[service]", allow_module_level=True)
 
-sys.path.insert(0, str(Path(__file__).parent))
-from admin_client import Admin  # noqa: E402 - found by the line above
-
-from icehouse.server.admin.feed import RING_MAX, STREAMS_MAX, Feed, start_of  # noqa: E402
-from icehouse.server.admin.link import AwayError  # noqa: E402
-from icehouse.server.events import RING_MAX as DAEMON_RING_MAX  # noqa: E402
-from icehouse.server.events import SINGLE_MAX, Events  # noqa: E402
-from icehouse.store.wire import messages  # noqa: E402
+from icehouse.server.admin.feed import (  # noqa: E402 - after the look
+    RING_MAX,
+    STREAMS_MAX,
+    Feed,
+    start_of,
+)
+from icehouse.server.admin.link import AwayError  # noqa: E402 - after the look
+from icehouse.server.events import RING_MAX as DAEMON_RING_MAX  # noqa: E402 - after the look
+from icehouse.server.events import SINGLE_MAX, Events  # noqa: E402 - after the look
+from icehouse.store.wire import messages  # noqa: E402 - after the look
 
 pytestmark = pytest.mark.watchdog(120)
 

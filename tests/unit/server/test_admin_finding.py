@@ -7,10 +7,10 @@ import sys
 import urllib.parse
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
+from admin_client import Admin
 from daemons import Daemon, wait_until
 
 import icehouse
@@ -21,11 +21,8 @@ for needed in ("fastapi", "uvicorn", "prometheus_client"):
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed: icehouse[service]", allow_module_level=True)
 
-sys.path.insert(0, str(Path(__file__).parent))
-from admin_client import Admin  # noqa: E402 - found by the line above
-
-from icehouse.server.admin.finding import TYPES  # noqa: E402
-from icehouse.server.kinds import ROOTS  # noqa: E402
+from icehouse.server.admin.finding import TYPES  # noqa: E402 - after the look
+from icehouse.server.kinds import ROOTS  # noqa: E402 - after the look
 
 PRODUCER = """
 import sys, icehouse

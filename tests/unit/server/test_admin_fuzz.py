@@ -5,13 +5,12 @@ The long form, of five minutes, runs with ICEHOUSE_SOAK.
 
 import importlib.util
 import os
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from admin_client import port_of
 from daemons import Daemon
 
 import icehouse
@@ -21,9 +20,6 @@ for needed in ("fastapi", "uvicorn", "prometheus_client"):
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed: icehouse[service]", allow_module_level=True)
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
-
-sys.path.insert(0, str(Path(__file__).parent))
-from admin_client import port_of  # noqa: E402 - found by the line above
 
 SOAKING = os.environ.get("ICEHOUSE_SOAK", "") not in ("", "0")
 SECONDS = 300.0 if SOAKING else 15.0

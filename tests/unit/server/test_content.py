@@ -27,19 +27,8 @@ for needed in ("fastapi", "uvicorn", "prometheus_client"):
         pytest.skip(f"{needed} is not installed: icehouse[service]", allow_module_level=True)
 
 GOLDEN = sorted((Path(__file__).parents[2] / "compat" / "images").glob("*/*.ih"))
-HERE = str(Path(__file__).parent)
 PROBLEM = "application/problem+json"
 pytestmark = pytest.mark.daemon(http="127.0.0.1:0", capacity="256MiB")
-
-
-@pytest.fixture
-def admin(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(HERE)
-    from admin_client import Admin
-
-    client = Admin(daemon)
-    yield client
-    client.close()
 
 
 @pytest.fixture
@@ -243,7 +232,6 @@ def test_a_daemon_that_hangs_is_told(admin: Any, store: Any, daemon: Daemon) -> 
 def test_spilled_images_are_read_where_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(HERE)
     from admin_client import Admin
 
     folder, spill = tmp_path / "d", tmp_path / "spill"

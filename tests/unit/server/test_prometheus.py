@@ -19,19 +19,8 @@ for needed in ("fastapi", "uvicorn", "prometheus_client"):
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed: icehouse[service]", allow_module_level=True)
 
-HERE = str(Path(__file__).parent)
 pytestmark = pytest.mark.daemon(http="127.0.0.1:0", capacity="8MiB")
 SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
-
-
-@pytest.fixture
-def admin(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(HERE)
-    from admin_client import Admin
-
-    client = Admin(daemon)
-    yield client
-    client.close()
 
 
 def scraped(admin: Any) -> dict[str, float]:
