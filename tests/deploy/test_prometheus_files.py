@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ for needed in ("fastapi", "uvicorn", "prometheus_client"):
         pytest.skip(f"{needed} is not installed: icehouse[service]", allow_module_level=True)
 
 WORD = re.compile(r"\b(?:icehouse[:_][a-z0-9_:]+)\b")
+SELECTOR = re.compile(r"\bicehouse[:_][a-z0-9_:]+(?:\{[^}]*\})?")
 RECORDED = re.compile(r"- record: (\S+)")
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="there is no promtool here"
@@ -103,22 +105,64 @@ def test_panels_say_what_they_show(root: Path) -> None:
     assert len({panel["id"] for panel in panels(root)}) == len(panels(root))
 
 
+def hurried(folder: Path, daemon: Daemon, tmp_path: Path) -> str:
+    """The shipped configuration for this daemon, its rules beside it, seconds for minutes."""
+    rules = (folder / "icehouse.rules.yml").read_text()
+    rules = re.sub(r"for: \d+[mh]", "for: 1s", rules)
+    (tmp_path / "icehouse.rules.yml").write_text(rules)
+    config = (folder / "prometheus.yml").read_text()
+    config = config.replace("127.0.0.1:8420", f"127.0.0.1:{port_of(daemon)}")
+    return re.sub(r"(scrape|evaluation)_interval: 15s", r"\1_interval: 1s", config)
+
+
+def firing(url: str) -> set[str]:
+    told = asked(f"{url}/alerts")
+    alerts = told["alerts"] if told else []
+    return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+
+
+@pytest.mark.slow
+@pytest.mark.watchdog(300)
+@configured
+def test_a_real_prometheus_answers_every_panel_and_rule(
+    root: Path, folder: Path, daemon: Daemon, tmp_path: Path
+) -> None:
+    """Not the names alone: labels and their values, functions and what is recorded."""
+    board = json.loads((root / "deploy" / "grafana" / "icehouse.json").read_text())
+    rules = (folder / "icehouse.rules.yml").read_text()
+    shown = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    shown += [note["expr"].removesuffix(" > 0") for note in board["annotations"]["list"]]
+    shown = [expression.replace("$instance", ".+") for expression in shown]
+    expressions = re.findall(r"expr: (.+)", rules)
+    chosen = [match[0] for text in expressions for match in SELECTOR.finditer(text)]
+    asked_for = dict.fromkeys([*shown, *chosen, *RECORDED.findall(rules)])
+    assert len(asked_for) > 50
+    # What is recorded is looked at by somebody.
+    told_of = " ".join([*shown, *chosen])
+    assert [name for name in RECORDED.findall(rules) if name not in told_of] == []
+    with running(hurried(folder, daemon, tmp_path), tmp_path) as url:
+
+        def silent() -> list[str]:
+            return [
+                expression
+                for expression in asked_for
+                if not (
+                    (told := asked(f"{url}/query?query={urllib.parse.quote(expression)}"))
+                    and told["result"]
+                )
+            ]
+
+        with icehouse.connect(daemon.socket) as store:
+            for i in range(5):
+                store.put([i], name=f"space/{i}")
+            wait_until(lambda: not silent(), "an answer to every query")
+
+
 @pytest.mark.slow
 @pytest.mark.watchdog(300)
 @configured
 def test_alerts_fire_when_they_are_true(folder: Path, daemon: Daemon, tmp_path: Path) -> None:
-    rules = (folder / "icehouse.rules.yml").read_text()
-    rules = re.sub(r"for: \d+m", "for: 1s", rules)
-    (tmp_path / "icehouse.rules.yml").write_text(rules)
-    config = (folder / "prometheus.yml").read_text()
-    config = config.replace("127.0.0.1:8420", f"127.0.0.1:{port_of(daemon)}")
-    config = re.sub(r"(scrape|evaluation)_interval: 15s", r"\1_interval: 1s", config)
-
-    def firing(url: str) -> set[str]:
-        told = asked(f"{url}/alerts")
-        alerts = told["alerts"] if told else []
-        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
-
+    config = hurried(folder, daemon, tmp_path)
     with running(config, tmp_path) as url, icehouse.connect(daemon.socket) as store:
         query = f"{url}/query?query=count_over_time(icehouse_up%5B1m%5D)%3E1"
         wait_until(lambda: (told := asked(query)) and told["result"], "two scrapes")
