@@ -77,10 +77,12 @@ def gauges(daemon: "Daemon") -> tuple[dict[str, float], Labelled]:
     open_now, open_most = telling.descriptors()
     leases, old, oldest = daemon.lease_ages.told()
     names, sizes = daemon.names.namespaces.told()
+    sizes_by_state = dict(zip(STATES, found.object_bytes, strict=True))
     plain: dict[str, float] = {
         "capacity_bytes": daemon.config.capacity,
         "committed_bytes": kept.committed,
-        "used_bytes": sum(found.object_bytes),
+        # What lies on disk takes none of the capacity.
+        "used_bytes": sum(found.object_bytes) - sizes_by_state["spilled"],
         "free_bytes": found.free_bytes,
         "free_runs": found.free_runs,
         "largest_free_bytes": found.largest_free,
@@ -102,7 +104,7 @@ def gauges(daemon: "Daemon") -> tuple[dict[str, float], Labelled]:
     }
     labelled: Labelled = {
         "objects": dict(zip(STATES, found.objects, strict=True)),
-        "object_bytes": dict(zip(STATES, found.object_bytes, strict=True)),
+        "object_bytes": sizes_by_state,
         "segments": dict(zip(SEGMENT_STATES, found.segments, strict=True)),
         "old_leases": old,
         "namespace_names": names,

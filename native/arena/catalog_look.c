@@ -134,7 +134,8 @@ void ih_catalog_total(ih_catalog *catalog, ih_catalog_totals *out)
         if (ih_catalog_content(catalog, record->info.id, &content) != IH_OK)
             continue;
         t.images += content.images;
-        t.image_bytes += content.image_bytes;
+        /* What lies on disk takes none of the capacity. */
+        t.image_bytes += record->info.spilled ? 0 : content.image_bytes;
         t.dying += content.dying;
         t.dying_bytes += content.dying_bytes;
         if (ih_is_retired(record))

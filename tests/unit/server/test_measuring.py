@@ -113,6 +113,18 @@ def test_what_a_dead_process_left_is_counted_when_it_goes(daemon: Daemon) -> Non
         wait_until(lambda: reclaimed() > 14 * MIB, "the rest to be taken back")
 
 
+def test_what_is_on_disk_takes_nothing_of_the_capacity(tmp_path: Path) -> None:
+    settings = {"capacity": "16MiB", "spill": str(tmp_path / "spill")}
+    with Daemon(tmp_path / "d", **settings) as daemon, icehouse.connect(daemon.socket) as store:
+        for number in range(8):
+            store.put(bytes(5 * MIB), name=str(number))
+        measured, walked = told(daemon), store.usage()
+        sizes = measured.labelled["object_bytes"]
+        assert sizes["spilled"] > 16 * MIB
+        assert measured.gauges["used_bytes"] == sizes["live"] == walked.used <= 16 * MIB
+        assert walked.images == 8
+
+
 # --- namespaces ---
 
 
