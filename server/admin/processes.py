@@ -31,6 +31,8 @@ def command_of(pid: int) -> str | None:
     # A character has up to four bytes.
     data = _read(pid, "cmdline", 4 * COMMAND_CHARACTERS)
     text = data.decode("utf-8", "replace").replace("\0", " ").strip()
+    # A program may be an argument, line by line.
+    text = " ".join(text.split())
     shown = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )

@@ -12,8 +12,10 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from operator import sub
 from typing import NamedTuple
 
+from icehouse.server.admin.distributions import quantile
 from icehouse.server.admin.link import AwayError, Link, RefusedError
 from icehouse.store.wire import messages
 
@@ -40,6 +42,8 @@ class Sample(NamedTuple):
     """How long the daemon took to answer."""
     gauges: dict[str, float]
     counters: dict[str, float]
+    requests: tuple[int, ...] = ()
+    """Requests by how long they took, of the histogram with the bounds of Samples."""
 
 
 # Counters whose rates are shown, or told of in words: its own key, the daemon's key and label.
@@ -54,6 +58,7 @@ COUNTED = {
     "evicted": ("evictions", "capacity"),
     "spilled": ("spills", "capacity"),
 }
+TIMED = "request_seconds"
 GAUGED = ("used_bytes", "committed_bytes", "clients", "leases")
 
 
@@ -68,6 +73,7 @@ def sample_of(told: messages.Metrics, at: float, seconds: float) -> Sample:
             ours: float(told.counters.get(key, {}).get(label, 0))
             for ours, (key, label) in COUNTED.items()
         },
+        tuple(told.histograms.get(TIMED, {}).get("counts", ())),
     )
 
 
@@ -80,6 +86,7 @@ class Samples:
         self._asked = float("-inf")
         self._task: asyncio.Task[None] | None = None
         self.ring: deque[Sample] = deque(maxlen=KEPT)
+        self.bounds: tuple[float, ...] = ()
 
     def wanted(self) -> None:
         """Note that somebody looks; starts the sampling if it sleeps. Needs a running loop."""
@@ -107,6 +114,7 @@ class Samples:
         seconds = time.perf_counter() - began
         told = await self._link.ask(messages.AskMetrics(), messages.Metrics)
         sample = sample_of(told, self._clock(), seconds)
+        self.bounds = tuple(told.histograms.get(TIMED, {}).get("bounds", ()))
         self.ring.append(sample)
         return sample
 
@@ -123,19 +131,35 @@ class Samples:
             last[int(sample.at // SPAN_SECONDS)] = sample
         return list(last.values())
 
-    def rates(self, *keys: str) -> list[Point]:
-        """Give how fast counters grew in sum, a second; None in a gap."""
+    def between(self, tell: Callable[[Sample, Sample], float | None]) -> list[Point]:
+        """Give what is told of each span and the one before; None in a gap."""
         points: list[Point] = []
         for before, after in pairs(self.spans()):
             if not joined(before, after):
                 points.append((after.at, None))
-                continue
-            if after.at - before.at < SHORT_SECONDS:
-                # The last span has only begun.
-                continue
-            grown = sum(after.counters[key] - before.counters[key] for key in keys)
-            points.append((after.at, max(0.0, grown) / (after.at - before.at)))
+            elif after.at - before.at >= SHORT_SECONDS:
+                points.append((after.at, tell(before, after)))
+            # Else the last span has only begun.
         return points
+
+    def rates(self, *keys: str) -> list[Point]:
+        """Give how fast counters grew in sum, a second; None in a gap."""
+
+        def rate(before: Sample, after: Sample) -> float:
+            grown = sum(after.counters[key] - before.counters[key] for key in keys)
+            return max(0.0, grown) / (after.at - before.at)
+
+        return self.between(rate)
+
+    def quantiles(self, share: float) -> list[Point]:
+        """Give how long that share of the requests took at most; None where there was none."""
+
+        def took(before: Sample, after: Sample) -> float | None:
+            if not len(before.requests) == len(after.requests) == len(self.bounds) + 1:
+                return None
+            return quantile(self.bounds, list(map(sub, after.requests, before.requests)), share)
+
+        return self.between(took)
 
     def shares(self, part: str, *whole: str) -> list[Point]:
         """Give which share of several counters' growth was that of one; None where none grew."""

@@ -37,6 +37,12 @@ AXE = """async () => {
   }));
 }"""
 
+# What is wider than its place, and so lies over what stands beside it; scaled to what is drawn.
+OVERFLOWING = """() => [...document.querySelectorAll("main *, header *, footer *, dialog *")]
+  .filter((e) => !e.closest(".unseen, svg, thead, select") && e.checkVisibility())
+  .filter((e) => getComputedStyle(e).display !== "inline" && e.scrollWidth > e.clientWidth + 1)
+  .map((e) => `${e.tagName} ${e.className} ${e.scrollWidth} > ${e.clientWidth}: ${e.innerText}`)"""
+
 
 class Window:
     """One page in a context of its own."""
@@ -82,6 +88,8 @@ class Window:
 
         wide = self.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= self.width, f"{self.page.url} is {wide} wide"
+        over = self.page.evaluate(OVERFLOWING)
+        assert over == [], f"{self.page.url}: over what is beside it: {over}"
         if not self.page.evaluate("'axe' in window"):
             # Through the debugger, so that the page's policy stays as it is.
             source = Path(axe_playwright_python.__file__).with_name("axe.min.js")

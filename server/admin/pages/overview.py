@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from icehouse.server.admin import schemas
+from icehouse.server.admin import distributions, schemas
 from icehouse.server.admin.pages import charts, wording
 from icehouse.server.admin.pages.alerts import alerts
 from icehouse.server.admin.samples import NOW_SECONDS, Point, Samples, recent
@@ -153,6 +153,13 @@ def traffic(samples: Samples) -> list[Series]:
             wording.seconds,
         ),
         series(
+            "Requests take",
+            "99 of 100 at most, by everybody",
+            samples.quantiles(0.99),
+            ends,
+            wording.seconds,
+        ),
+        series(
             "Memory in use",
             "by objects",
             samples.values(lambda sample: sample.gauges["used_bytes"]),
@@ -171,6 +178,8 @@ def everything(status: schemas.Status, told: messages.Metrics, samples: Samples)
         "alerts": found,
         "urgent": len(urgent),
         "rows": traffic(samples),
+        "distributions": distributions.distributions(told),
+        "row_width": distributions.ROW_WIDTH,
         "watched": samples.seconds(),
         "shown_seconds": charts.window(samples.seconds()),
         "line_width": charts.LINE_WIDTH,

@@ -56,6 +56,7 @@ def make_environment() -> Environment:
         part=functools.partial(quote, safe=""),
         rate=wording.rate,
         share=wording.share,
+        sentence=wording.sentence,
         size=wording.size,
         until=wording.until,
         visible=wording.visible,

@@ -60,7 +60,8 @@ def seconds(number: float) -> str:
     if number < 0.9995e-3:
         return f"{number * 1e6:.0f}{NARROW}µs"
     if number < 0.9995:
-        return f"{number * 1e3:.{1 if number < 9.95e-3 else 0}f}{NARROW}ms"
+        text = f"{number * 1e3:.{1 if number < 9.95e-3 else 0}f}"
+        return f"{text.removesuffix('.0')}{NARROW}ms"
     return lasting(number)
 
 
@@ -112,6 +113,12 @@ def escaped(char: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def sentence(text: str) -> str:
+    """Have a text begin and end as a sentence does."""
+    begun = text[:1].upper() + text[1:]
+    return begun if begun.endswith((".", "!", "?")) else f"{begun}."
 
 
 def cut(text: object, most: int = CUT) -> str:

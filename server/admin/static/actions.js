@@ -46,13 +46,25 @@ async function post(address, body) {
   return { status: answer.status, told };
 }
 
-function bodyOf(button, form) {
+// Where to post what. A field whose name is in the address goes there, else into the body.
+function askedBy(button, form) {
   const body = JSON.parse(button.dataset.body);
+  let address = button.dataset.post;
   for (const field of JSON.parse(button.dataset.fields)) {
     const text = form.elements[field.name].value;
-    body[field.name] = field.type === "number" ? Number(text) : text;
+    if (address.includes(`{${field.name}}`)) {
+      address = address.replace(`{${field.name}}`, () => encodeURIComponent(text));
+    } else {
+      body[field.name] = field.type === "number" ? Number(text) : text;
+    }
   }
-  return body;
+  return { address, body };
+}
+
+// As a sentence of its own.
+function sentence(text) {
+  const begun = text.charAt(0).toUpperCase() + text.slice(1);
+  return !begun || /[.!?]$/.test(begun) ? begun : `${begun}.`;
 }
 
 function inputFor(field) {
@@ -98,18 +110,20 @@ function build(button) {
   );
   const dialog = make("dialog", { "aria-labelledby": "act-title" }, form);
   cancel.addEventListener("click", () => dialog.close());
-  return { dialog, form, wrong };
+  return { dialog, form, wrong, confirm };
 }
 
 function ask(button) {
-  const { dialog, form, wrong } = build(button);
+  const { dialog, form, wrong, confirm } = build(button);
   let label = token() ? null : tokenField(form);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (label) {
       keep(form.elements.token.value.trim());
     }
-    const found = await attempt(button, bodyOf(button, form));
+    confirm.disabled = true;
+    const found = await attempt(button, askedBy(button, form));
+    confirm.disabled = false;
     if (!found) {
       dialog.close();
       return;
@@ -130,10 +144,14 @@ function ask(button) {
 }
 
 // Null when it is done; else what is wrong with it.
-async function attempt(button, body) {
+async function attempt(button, { address, body }) {
+  if (/\/\.{1,2}(\/|$)/.test(address)) {
+    const text = "A name of dots alone has no address. Bind it by `icehouse bind`.";
+    return { text, isAboutToken: false };
+  }
   let answer;
   try {
-    answer = await post(button.dataset.post, body);
+    answer = await post(address, body);
   } catch {
     const text = "The admin process does not answer. Nothing is known to be done.";
     return { text, isAboutToken: false };
@@ -141,13 +159,13 @@ async function attempt(button, body) {
   const { status, told } = answer;
   if (status < 300) {
     const freed = told.freed === undefined ? "" : ` ${told.freed.toLocaleString()} bytes freed.`;
-    say(button.dataset.done + freed);
+    say((JSON.parse(button.dataset.others)[told.done] || button.dataset.done) + freed);
     await refresh();
     reveal();
     return null;
   }
   return {
-    text: `${told.title}. ${told.detail || ""}`,
+    text: `${sentence(told.title)} ${sentence(told.detail || "")}`.trim(),
     isAboutToken: status === 401 || status === 403,
   };
 }
@@ -159,7 +177,7 @@ async function act(button) {
     ask(button);
     return;
   }
-  const wrong = await attempt(button, bodyOf(button, null));
+  const wrong = await attempt(button, askedBy(button, null));
   if (wrong) {
     if (wrong.isAboutToken) {
       keep("");

@@ -8,7 +8,7 @@ import { followEvents, isFollowing } from "./stream.js";
 const LOST_SECONDS = 2;
 const PARTS = ["main", "pulse"];
 let timer = 0;
-let isAsking = false;
+let running = Promise.resolve();
 let isDirty = true;
 let isPaused = false;
 
@@ -23,7 +23,7 @@ function say(text) {
 function beat() {
   const place = document.getElementById("beat");
   place.hidden = false;
-  place.textContent = `as of ${new Date().toLocaleTimeString()}`;
+  place.textContent = `as of ${new Date().toISOString().slice(11, 19)} UTC`;
 }
 
 function isBusy() {
@@ -33,12 +33,14 @@ function isBusy() {
   return isSelecting || document.querySelector("dialog[open]") !== null;
 }
 
-/** Render the page anew; true if the admin process answered. */
-export async function refresh() {
-  if (isAsking) {
-    return true;
-  }
-  isAsking = true;
+/** Render the page anew; true if the admin process answered. What is shown was asked for after this
+ * call: who changed something sees it, also if an answer from before was on its way. */
+export function refresh() {
+  running = running.then(render);
+  return running;
+}
+
+async function render() {
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -60,8 +62,6 @@ export async function refresh() {
   } catch {
     say("The admin process does not answer. What is below was so before; this page tries again.");
     return false;
-  } finally {
-    isAsking = false;
   }
 }
 
