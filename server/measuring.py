@@ -77,7 +77,7 @@ def gauges(daemon: "Daemon") -> tuple[dict[str, float], Labelled]:
     open_now, open_most = telling.descriptors()
     leases, old, oldest = daemon.lease_ages.told()
     names, sizes = daemon.names.namespaces.told()
-    sizes_by_state = dict(zip(STATES, found.object_bytes, strict=True))
+    sizes_by_state: dict[str, float] = dict(zip(STATES, found.object_bytes, strict=True))
     plain: dict[str, float] = {
         "capacity_bytes": daemon.config.capacity,
         "committed_bytes": kept.committed,

@@ -225,7 +225,8 @@ typedef struct {
     uint64_t segments, images, image_bytes, dying, dying_bytes, queued, ring, leases, families,
         committed, warm, free_bytes, largest_free;
 } ih_catalog_totals;
-/* Walks everything: O(blocks + slots). Bytes are those in memory; images are counted on disk too. */
+/* Walks everything: O(blocks + slots). Bytes are of what lies in memory, images also of what is
+ * on disk. */
 void ih_catalog_total(ih_catalog *catalog, ih_catalog_totals *out);
 
 /* The same for metrics: O(segments), a few words of each. What producers say of their own segments

@@ -33,7 +33,7 @@ class Named(NamedTuple):
 GAUGES = (
     Named("capacity_bytes", "capacity_bytes", "Bytes that all segments may take."),
     Named("committed_bytes", "committed_bytes", "Bytes that segments take from the system."),
-    Named("used_bytes", "used_bytes", "Bytes of memory in images, deleted ones that are held included."),
+    Named("used_bytes", "used_bytes", "Bytes of memory in images, deleted and held ones too."),
     Named("free_bytes", "free_bytes", "Bytes in segments and in no image."),
     Named("free_runs", "free_runs", "Free runs in segments that are written."),
     Named("largest_free_bytes", "largest_free_bytes", "Longest free run in a segment."),

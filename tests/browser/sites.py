@@ -24,7 +24,7 @@ class Site:
     """A running daemon, its address, and a store that is open in this process."""
 
     def __init__(self, folder: Path, **config: Any) -> None:
-        self.daemon = Daemon(folder / "daemon", http="127.0.0.1:0", **config)
+        self.daemon = Daemon(folder / "daemon", **{"http": "127.0.0.1:0", **config})
         self.kept: list[Any] = []
 
     def __enter__(self) -> Self:

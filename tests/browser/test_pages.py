@@ -22,6 +22,15 @@ def test_what_should_not_be_is_seen(chromium: Any, served: Any) -> None:
     page.evaluate("document.body.append(document.createElement('input'))")
     with pytest.raises(AssertionError, match="label"):
         opened.check()
+    page.evaluate(
+        "document.body.lastElementChild.remove();"
+        "document.querySelector('footer').insertAdjacentHTML("
+        "  'beforeend', '<div><b>over what stands beside</b></div>');"
+        "document.querySelector('footer div b').attributeStyleMap.set('display', 'block');"
+        "document.querySelector('footer div b').attributeStyleMap.set('width', '1px');"
+    )
+    with pytest.raises(AssertionError, match="beside"):
+        opened.check()
     page.evaluate("document.body.style.minWidth = '2000px'")
     with pytest.raises(AssertionError, match="wide"):
         opened.check()
@@ -56,7 +65,7 @@ def test_pages_about_failures_are_for_everybody(window: Any, mode: str) -> None:
     for path, status, said in (
         ("/objects/nonsense", 404, "not a handle"),
         ("/objects/ih1_" + "0" * 26, 404, "No image has this handle"),
-        ("/objects?cursor=!!", 400, "cursor"),
+        ("/objects?cursor=!!", 400, "Cursor: not one"),
         ("/nothing", 404, "/nothing is no page"),
     ):
         page = opened.open(path, status)

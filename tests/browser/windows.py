@@ -37,9 +37,9 @@ AXE = """async () => {
   }));
 }"""
 
-# What is wider than its place, and so lies over what stands beside it; scaled to what is drawn.
+# What is wider than its place, and so lies over what stands beside it. Fields scroll within.
 OVERFLOWING = """() => [...document.querySelectorAll("main *, header *, footer *, dialog *")]
-  .filter((e) => !e.closest(".unseen, svg, thead, select") && e.checkVisibility())
+  .filter((e) => !e.closest(".unseen, svg, thead, input, select") && e.checkVisibility())
   .filter((e) => getComputedStyle(e).display !== "inline" && e.scrollWidth > e.clientWidth + 1)
   .map((e) => `${e.tagName} ${e.className} ${e.scrollWidth} > ${e.clientWidth}: ${e.innerText}`)"""
 

@@ -29,9 +29,7 @@ function keep(text) {
 }
 
 function say(text) {
-  const place = document.getElementById("said");
-  place.hidden = !text;
-  place.textContent = text;
+  document.getElementById("said").textContent = text;
 }
 
 async function post(address, body) {
@@ -83,9 +81,10 @@ function inputFor(field) {
 function tokenField(form) {
   const field = { name: "token", label: "Token", type: "password", value: "" };
   const label = inputFor(field);
-  const hint = "from: icehouse token new NAME. Kept in this tab until it closes.";
-  label.append(make("small", {}, hint));
-  form.querySelector(".fields").append(label);
+  label.querySelector("input").setAttribute("aria-describedby", "token-hint");
+  const hint = "From: icehouse token new NAME. Kept in this tab until it closes.";
+  const beside = make("small", { id: "token-hint" }, hint);
+  form.querySelector(".fields").append(make("div", {}, label, beside));
   return label;
 }
 
@@ -124,8 +123,10 @@ function ask(button) {
     confirm.disabled = true;
     const found = await attempt(button, askedBy(button, form));
     confirm.disabled = false;
-    if (!found) {
+    if (found.isDone) {
+      // First closed: behind a dialog nothing is read out.
       dialog.close();
+      await tell(found.text);
       return;
     }
     wrong.textContent = found.text;
@@ -143,28 +144,34 @@ function ask(button) {
   dialog.showModal();
 }
 
-// Null when it is done; else what is wrong with it.
+// Say what was done, and show what became of it.
+async function tell(text) {
+  say(text);
+  await refresh();
+  reveal();
+}
+
+// Whether it is done, and what is to be said of it.
 async function attempt(button, { address, body }) {
   if (/\/\.{1,2}(\/|$)/.test(address)) {
     const text = "A name of dots alone has no address. Bind it by `icehouse bind`.";
-    return { text, isAboutToken: false };
+    return { isDone: false, text, isAboutToken: false };
   }
   let answer;
   try {
     answer = await post(address, body);
   } catch {
     const text = "The admin process does not answer. Nothing is known to be done.";
-    return { text, isAboutToken: false };
+    return { isDone: false, text, isAboutToken: false };
   }
   const { status, told } = answer;
   if (status < 300) {
     const freed = told.freed === undefined ? "" : ` ${told.freed.toLocaleString()} bytes freed.`;
-    say((JSON.parse(button.dataset.others)[told.done] || button.dataset.done) + freed);
-    await refresh();
-    reveal();
-    return null;
+    const done = JSON.parse(button.dataset.others)[told.done] || button.dataset.done;
+    return { isDone: true, text: done + freed, isAboutToken: false };
   }
   return {
+    isDone: false,
     text: `${sentence(told.title)} ${sentence(told.detail || "")}`.trim(),
     isAboutToken: status === 401 || status === 403,
   };
@@ -177,12 +184,14 @@ async function act(button) {
     ask(button);
     return;
   }
-  const wrong = await attempt(button, askedBy(button, null));
-  if (wrong) {
-    if (wrong.isAboutToken) {
-      keep("");
-    }
-    say(wrong.text);
+  const found = await attempt(button, askedBy(button, null));
+  if (found.isAboutToken) {
+    keep("");
+  }
+  if (found.isDone) {
+    await tell(found.text);
+  } else {
+    say(found.text);
   }
 }
 

@@ -14,7 +14,6 @@ let isPaused = false;
 
 function say(text) {
   const place = document.getElementById("lost");
-  place.hidden = !text;
   if (place.textContent !== text) {
     place.textContent = text;
   }
@@ -50,8 +49,13 @@ async function render() {
     document.title = page.title;
     document.body.dataset.refresh = page.body.dataset.refresh;
     document.body.dataset.upon = page.body.dataset.upon;
+    const focused = document.activeElement;
     for (const id of PARTS) {
       morph(document.getElementById(id), page.getElementById(id));
+    }
+    // Where the focus was is no more: the keyboard goes on at the content, not at the top.
+    if (focused && !document.contains(focused)) {
+      document.getElementById("main").focus({ preventScroll: true });
     }
     morph(document.querySelector("footer p") || document.createElement("p"),
       page.querySelector("footer p") || document.createElement("p"));
