@@ -305,28 +305,24 @@ def placed_keys(
 ) -> tuple[list[Stat], int]:
     """Find what there is behind a place, and where to go on."""
     surely, perhaps = wanted.surely(), wanted.perhaps()
+    doubts: list[Stat] = []
     found: list[Stat] = []
     after = 0
-    if surely.living:
-        # Many that come back cost as much as looking at some thousands.
-        looks = LOOKS_MAX // 2 if limit > DOUBTS_MAX else LOOKS_MAX
-        found, after = daemon.catalog.scan(
-            surely, cursor, looks=looks, ns=LOOK_NS, room=limit, best=True
-        )
+    # Many that come back cost as much as looking at some thousands.
+    looks = LOOKS_MAX // 2 if limit > DOUBTS_MAX else LOOKS_MAX
+    # These first: of them all are kept, so that those of places that are not reached now can wait
+    # for the next step. Of the others the best are, which must be those of the same places.
     if perhaps.living or perhaps.dying:
-        doubts, stopped = daemon.catalog.scan(
-            perhaps,
-            cursor,
-            looks=LOOKS_MAX,
-            ns=LOOK_NS,
-            room=DOUBTS_MAX,
-            end=after or EVERYTHING,
+        doubts, after = daemon.catalog.scan(
+            perhaps, cursor, looks=looks, ns=LOOK_NS, room=DOUBTS_MAX
         )
-        if stopped and (not after or stopped < after):
-            # They were too many: the rest of these places is for the next step.
-            after = stopped
-            found = [stat for stat in found if stat.handle[0] <= after]
-        found += [stat for stat in doubts if wanted.is_so(stat)]
+    if surely.living:
+        found, stopped = daemon.catalog.scan(
+            surely, cursor, looks=looks, ns=LOOK_NS, room=limit, best=True, end=after or EVERYTHING
+        )
+        after = stopped or after
+    end = after or EVERYTHING
+    found += [stat for stat in doubts if stat.handle[0] <= end and wanted.is_so(stat)]
     return found, after
 
 

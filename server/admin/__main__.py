@@ -9,7 +9,11 @@ import uvicorn
 
 from icehouse.server import config, logs
 from icehouse.server.admin.app import guarded, make_app
+from icehouse.server.admin.connections import Connection
 from icehouse.server.admin.guard import HOSTS
+
+# Characters, of which some take two in the log.
+TRACEBACK_MAX = 2000
 
 
 class Forward(logging.Handler):
@@ -24,7 +28,9 @@ class Forward(logging.Handler):
         tell = self._log.error if record.levelno >= logging.ERROR else self._log.warning
         fields = {}
         if record.exc_info:
-            fields["traceback"] = logging.Formatter().formatException(record.exc_info)
+            # A line of the log is short, and the end of a traceback says the most.
+            traceback = logging.Formatter().formatException(record.exc_info)
+            fields["traceback"] = traceback[-TRACEBACK_MAX:]
         tell("http_server", record.getMessage(), **fields)
 
 
@@ -54,14 +60,13 @@ def server_of(settings: config.Config) -> uvicorn.Server:
         uvicorn.Config(
             app,
             loop="asyncio",
-            http="h11",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=160,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=2,
             h11_max_incomplete_event_size=16 * 1024,

@@ -82,7 +82,7 @@ class Feed:
     def __init__(self, link: Link) -> None:
         self._link = link
         # Milliseconds: more than there were events, so that numbers of before are smaller.
-        self.last = int(time.time() * 1000)
+        self.first = self.last = int(time.time() * 1000)
         self.ring: deque[Event] = deque(maxlen=RING_MAX)
         self.streams = 0
         self._news = asyncio.Event()
@@ -174,9 +174,10 @@ class Feed:
         try:
             yield f"retry: {RETRY_MS}\n\n"
             place = self.last if after is None else after
-            if place > self.last:
-                # Of another machine, or made up.
-                place = 0
+            if not self.first <= place <= self.last:
+                # Of the process before this one, or made up: how much is missed is not known.
+                place = self.first
+                yield Event(place, "gap", json.dumps({"lost": 1})).lines()
             # Of what lies behind, only the last status is news.
             old = self.last
             while True:
@@ -200,7 +201,7 @@ class Feed:
         first = self.ring[0].number
         lines = []
         if place + 1 < first:
-            gap = Event(first - 1, "gap", json.dumps({"lost": min(first - 1 - place, 2**53)}))
+            gap = Event(first - 1, "gap", json.dumps({"lost": first - 1 - place}))
             lines.append(gap.lines())
             place = first - 1
         skipped = place + 1 - first

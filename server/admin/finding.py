@@ -7,6 +7,7 @@ daemon what is good enough by now, so that little crosses. One such scan runs at
 page is kept for a second: many who look at the same list cost as much as one.
 """
 
+import asyncio
 import heapq
 import struct
 import time
@@ -31,7 +32,7 @@ TYPES = (
     *("frozenset", "int", "list", "NotImplementedType", "set", "str", "tuple"),
 )
 NUMBER_MAX = 2**64 - 1
-# A scan of a million images takes a part of this; one that takes longer is given up.
+# A scan of a million images takes a part of this. One scan runs at a time: others wait as long.
 SCAN_SECONDS = 20.0
 
 
@@ -57,12 +58,15 @@ class Filters:
     sort: str = "place"
 
 
-def created_at(age: float | None) -> int:
-    """Give the time, in ns since the epoch, that was so many seconds ago; None: 0."""
+def created_at(age: float | None, within: int = 0) -> int:
+    """Give the time, in ns since the epoch, that was so many seconds ago; None: 0.
+
+    The present is the second that runs, of whose ns `within` are over: a page that is kept is for
+    the same bounds.
+    """
     if age is None:
         return 0
-    # In whole seconds: a cursor and a page that is kept are for the same bounds.
-    now = int(time.time()) * 10**9
+    now = int(time.time()) * 10**9 + within
     return min(max(now - int(min(age, 1e11) * 1e9), 1), NUMBER_MAX)
 
 
@@ -78,7 +82,8 @@ def selection(filters: Filters) -> dict[str, Any]:
         "min_size": filters.min_size or 0,
         "max_size": filters.max_size or 0,
         "min_created_ns": created_at(filters.max_age),
-        "max_created_ns": created_at(filters.min_age),
+        # What is as old by the end of this second is told: nothing is too young for 0.
+        "max_created_ns": created_at(filters.min_age, 10**9 - 1),
     }
 
 
@@ -175,7 +180,6 @@ async def scan(
     best: list[Key] = []
     before: tuple[int, int] | None = None
     cursor = ""
-    until = time.monotonic() + SCAN_SECONDS
     while True:
         asked = messages.AskKeys(
             cursor=cursor, limit=limit, sort=sort, after=after, before=before, **keys
@@ -188,11 +192,6 @@ async def scan(
         cursor = told.cursor
         if not cursor:
             return best
-        if time.monotonic() > until:
-            raise ProblemError(
-                "daemon-unavailable",
-                f"sorting took more than {SCAN_SECONDS:g} s: give more filters, or sort by place",
-            )
 
 
 def place_of(cursor: str) -> tuple[int, int]:
@@ -218,10 +217,18 @@ async def in_order(
         raise ProblemError("invalid-request", f"sort: one of {', '.join(SORTS)}")
     after = place_of(cursor)
     keys = selection(filters)
-    found = await link.scans.get(
-        (*keys.values(), filters.sort, after, limit),
-        lambda: scan(link, keys, filters.sort, after, limit),
-    )
+    try:
+        async with asyncio.timeout(SCAN_SECONDS):
+            found = await link.scans.get(
+                (*keys.values(), filters.sort, after, limit),
+                lambda: scan(link, keys, filters.sort, after, limit),
+            )
+    except TimeoutError:
+        raise ProblemError(
+            "too-slow",
+            f"sorting, and waiting for those who sort, took more than {SCAN_SECONDS:g} s: give more"
+            " filters, or sort by place",
+        ) from None
     items: list[schemas.ObjectSummary] = []
     for start in range(0, len(found), messages.LIMIT_MAX // 4):
         part = found[start : start + messages.LIMIT_MAX // 4]

@@ -7,6 +7,8 @@ A page of the internet can have a browser on this machine ask 127.0.0.1, under a
 that it points there; its Host header gives it away.
 """
 
+from urllib.parse import unquote_to_bytes
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,6 +39,15 @@ def name_of(host: str) -> str:
         rest = colon + rest
     is_port = not rest or (rest[0] == ":" and rest[1:].isdecimal() and len(rest) <= 6)
     return name if is_port else ""
+
+
+def is_path(raw: bytes) -> bool:
+    """Whether a path is text: one that is none would be taken for that of another name."""
+    try:
+        unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 SAFE = frozenset({"GET", "HEAD"})
@@ -95,6 +106,8 @@ class Guard:
             await refusal(scope, receive, guarded)
             return
         wrong = refusal_of(given) if scope["method"] not in SAFE else None
+        if not is_path(scope["raw_path"]):
+            wrong = "invalid-request", "a path must be UTF-8"
         if wrong is not None:
             await problems.response(*wrong)(scope, receive, guarded)
             return

@@ -265,5 +265,9 @@ class Metrics:
         """Write everything in the format that is accepted; the body and its media type."""
         self._up.set(0 if told is None else 1)
         self._snapshot.told = told
-        encode, media_type = choose_encoder(accept)
+        try:
+            encode, media_type = choose_encoder(accept)
+        except (TypeError, ValueError):
+            # What the library can't read: a version that is none.
+            encode, media_type = choose_encoder("")
         return encode(self.registry), media_type

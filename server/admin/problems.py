@@ -35,7 +35,6 @@ KINDS: dict[str, tuple[int, str]] = {
     "wrong-media-type": (415, "The body is not JSON"),
     "corrupt-image": (422, "The image is damaged"),
     "wrong-host": (421, "This host is not served here"),
-    "too-many-attempts": (429, "Too many wrong tokens"),
     "internal": (500, "The admin process failed"),
     "too-slow": (503, "Reading it takes too long"),
     "daemon-unavailable": (503, "The daemon does not answer"),
@@ -86,11 +85,10 @@ def documented(*kinds: str) -> dict[int | str, dict[str, Any]]:
     return by_status
 
 
-TOKEN_KINDS = {"token": "token-wrong", "attempts": "too-many-attempts", "role": "not-permitted"}
+TOKEN_KINDS = {"token": "token-wrong", "role": "not-permitted"}
 HEADERS = {
     "token-missing": {"WWW-Authenticate": 'Bearer realm="icehouse"'},
     "token-wrong": {"WWW-Authenticate": 'Bearer realm="icehouse", error="invalid_token"'},
-    "too-many-attempts": {"Retry-After": "1"},
     "too-many-streams": {"Retry-After": "10"},
 }
 

@@ -31,7 +31,6 @@ router = APIRouter(
         "body-too-large",
         "wrong-media-type",
         "wrong-host",
-        "too-many-attempts",
         "daemon-unavailable",
     ),
 )
@@ -207,7 +206,7 @@ async def versioned(
     return NameDone(done=done, name=name, handle=text, version=told.version)
 
 
-@router.post("/names/{name:path}/bind", responses={**GONE, **documented("store-full")})
+@router.post("/names/{name:name}/bind", responses={**GONE, **documented("store-full")})
 async def bind(request: Request, name: NameText, token: Token, body: BindBody) -> NameDone:
     """Bind a name to an image."""
     packed = bytes(Handle.from_text(body.handle))
@@ -215,7 +214,7 @@ async def bind(request: Request, name: NameText, token: Token, body: BindBody) -
     return await versioned(request, asked, "bound", name, packed)
 
 
-@router.post("/names/{name:path}/unbind", responses=UNKNOWN)
+@router.post("/names/{name:name}/unbind", responses=UNKNOWN)
 async def unbind(
     request: Request, name: NameText, token: Token, body: UnbindBody | None = None
 ) -> NameDone:
@@ -225,7 +224,7 @@ async def unbind(
     return await versioned(request, asked, "unbound", name, b"")
 
 
-@router.post("/names/{name:path}/rename", responses={**UNKNOWN, **documented("store-full")})
+@router.post("/names/{name:name}/rename", responses={**UNKNOWN, **documented("store-full")})
 async def rename(
     request: Request, name: NameText, token: Token, body: Annotated[RenameBody, Body()]
 ) -> NameDone:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from icehouse.server.admin import lists, schemas
 from icehouse.server.admin.link import Link
@@ -23,6 +24,16 @@ HandleText = Annotated[
     str, Path(pattern="^ih1_[0-7][0-9a-hjkmnp-tv-z]{25}$", description="as `put` returned it")
 ]
 BlockLimit = Annotated[int, Query(ge=4, le=2000, description="runs of a page, at most")]
+
+
+class NameConvertor(PathConvertor):
+    """Of a name in a path, which may have any character, an end of a line too."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("name", NameConvertor())
+
 Number = Annotated[int, Path(ge=1, lt=2**63)]
 NameText = Annotated[str, Path(min_length=1, max_length=512)]
 Sort = Literal["place", "size", "-size", "created", "-created"]
@@ -75,7 +86,7 @@ def tagged(request: Request, model: BaseModel) -> Response:
     body = model.model_dump_json().encode()
     tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    wanted = request.headers.get("if-none-match", "")
+    wanted = ",".join(request.headers.getlist("if-none-match"))
     known = {item.strip().removeprefix("W/") for item in wanted.split(",")}
     if tag in known or known == {"*"}:
         return Response(status_code=304, headers=headers)
@@ -163,7 +174,7 @@ async def names(
 
 
 @router.get(
-    "/names/{name:path}/history",
+    "/names/{name:name}/history",
     response_model=schemas.History,
     responses={**NOT_MODIFIED, **documented("name-unknown")},
 )

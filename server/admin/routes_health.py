@@ -10,8 +10,9 @@ from icehouse.server.admin.problems import documented
 from icehouse.server.admin.routes_api import link_of
 from icehouse.store.wire import messages
 
-# Whoever asks whether it is ready waits for little longer.
+# Whoever asks whether it is ready waits for little longer; Prometheus, as a rule, for 10 s.
 READY_SECONDS = 1.0
+SCRAPE_SECONDS = 3.0
 
 router = APIRouter(tags=["health"], responses=documented("wrong-host"))
 
@@ -39,8 +40,9 @@ async def give_metrics(request: Request) -> Response:
     measured: metrics.Metrics = request.app.state.metrics
     told: messages.Metrics | None
     try:
-        told = await link_of(request).ask(messages.AskMetrics(), messages.Metrics)
-    except (AwayError, RefusedError):
+        async with asyncio.timeout(SCRAPE_SECONDS):
+            told = await link_of(request).ask(messages.AskMetrics(), messages.Metrics)
+    except (AwayError, RefusedError, TimeoutError):
         told = None
     body, media_type = measured.text(told, request.headers.get("accept", ""))
     return Response(body, media_type=media_type, headers={"Cache-Control": "no-store"})

@@ -259,7 +259,7 @@ class Done(Reply, tag="done"):
 class Failure(Reply, tag="failure"):
     """It was not done. `code` names an ih_result; the figures are those of want of room.
 
-    `why` says how an image went, or what is wrong with a token: `token`, `role`, `attempts`.
+    `why` says how an image went, or what is wrong with a token: `token`, `role`.
     """
 
     code: str = ""

@@ -313,6 +313,24 @@ def test_a_slow_reader_is_told_how_much_it_missed() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("place", [0, 5, 10**19])
+def test_a_place_of_another_process_is_a_gap(place: int) -> None:
+    async def run() -> None:
+        feed = Feed(FakeLink())  # type: ignore[arg-type] - as above
+        pieces = feed.follow(place)
+        assert (await anext(pieces)).startswith("retry: ")
+        assert (await anext(pieces)).splitlines()[1:3] == ["event: gap", 'data: {"lost": 1}']
+        # Nothing has happened yet in this one.
+        assert feed.first == feed.last
+        feed.add("delete", {"number": 7})
+        assert (await anext(pieces)).splitlines()[1:3] == ["event: delete", 'data: {"number":7}']
+        await pieces.aclose()
+        assert feed._task is not None
+        feed._task.cancel()
+
+    asyncio.run(run())
+
+
 def test_the_daemon_keeps_a_bounded_ring() -> None:
     async def run() -> None:
         events = Events()

@@ -1,12 +1,15 @@
 """Finding images by what they are, and in an order: against a model that looks at all of them."""
 
 import importlib.util
+import itertools
+import operator
 import random
 import subprocess
 import sys
 import urllib.parse
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +24,8 @@ for needed in ("fastapi", "uvicorn", "prometheus_client"):
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed: icehouse[service]", allow_module_level=True)
 
-from icehouse.server.admin.finding import TYPES  # noqa: E402 - after the look
+from icehouse.server.admin.finding import KEY, TYPES  # noqa: E402 - after the look
+from icehouse.server.frames import HANDLE  # noqa: E402 - after the look
 from icehouse.server.kinds import ROOTS  # noqa: E402 - after the look
 
 PRODUCER = """
@@ -204,6 +208,67 @@ def test_ages(world: World) -> None:
     assert len(world.pages(max_age=age + 1000, sort="-created")) == len(everything)
     for told in (world.pages(min_age=0), world.pages(max_age=1e11)):
         assert len(told) == len(everything)
+
+
+def test_what_was_put_just_now_has_an_age(world: World) -> None:
+    """Also within the second in which it was put."""
+    for turn in range(3):
+        handle = str(world.store.put({"just": "now"}))
+        for filters in ({"min_age": 0}, {"max_age": 5}, {"min_age": 0, "max_age": 5}):
+            # A page of another length is none that is kept.
+            told = world.pages(sort="-created", limit=1000 - turn, **filters)
+            assert told[0]["handle"] == handle, filters
+        assert handle not in [item["handle"] for item in world.pages(min_age=3600)]
+        world.store.delete(icehouse.Handle.from_text(handle))
+
+
+def all_live(control: Control) -> list[messages.Object]:
+    items: list[messages.Object] = []
+    cursor = ""
+    while True:
+        asked = messages.AskObjects(state="live", cursor=cursor, limit=256)
+        page = control.ask(asked, messages.Objects)
+        items += page.items
+        cursor = page.cursor
+        if not cursor:
+            return items
+
+
+def test_a_step_gives_the_first_of_the_places_that_it_has_passed(tmp_path: Path) -> None:
+    """However many images there are of which only a second look tells whether they are wanted.
+
+    Else what goes between two steps would hide others, which were held to come after it.
+    """
+    with (
+        Daemon(tmp_path, capacity="64MiB", segment_size="256KiB") as daemon,
+        icehouse.connect(daemon.socket) as store,
+        Control(daemon.socket) as control,
+    ):
+        for number in range(10):
+            store.put([number] * (number + 1))
+        subprocess.run([sys.executable, "-c", PRODUCER, daemon.socket], check=True, timeout=100)
+        wait_until(lambda: World.is_settled(control), "the dead producer's images")
+        for number in range(5):
+            store.put(bytes(200_000 + number), seal=True)
+        items = all_live(control)
+        assert len(items) == 55
+        for sort, limit in itertools.product(("size", "-size", "created", "-created"), (1, 3, 300)):
+            read = operator.attrgetter("size" if sort.endswith("size") else "created_ns")
+            keys = sorted(
+                (2**64 - 1 - read(item) if sort.startswith("-") else read(item), *handle)
+                for item in items
+                for handle in [HANDLE.unpack(item.handle)]
+            )
+            cursor, passed = "", -1
+            while True:
+                asked = messages.AskKeys(state="live", sort=sort, limit=limit, cursor=cursor)
+                step = control.ask(asked, messages.Keys)
+                least, passed = passed, int(step.cursor, 16) if step.cursor else 2**64
+                wanted = [key for key in keys if least < key[1] <= passed][:limit]
+                assert list(KEY.iter_unpack(step.keys)) == wanted, (sort, limit)
+                cursor = step.cursor
+                if not cursor:
+                    break
 
 
 def test_free_text(world: World) -> None:
