@@ -1,7 +1,6 @@
 """What the admin face does: with whose token, for whom not, and that it is done."""
 
 import importlib.util
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -242,9 +241,7 @@ def test_paths(world: World) -> None:
     assert world.refused(answer, "method-not-allowed", 405)
 
 
-def test_guesses_are_slow_over_http(world: World) -> None:
-    answers = [world.post("gc", token=f"guess {i}").status for i in range(11)]
-    assert answers == [401] * 10 + [429]
-    told = world.post("gc", token="admin")
-    assert told.status in (200, 429)
-    assert json.loads(told.body)
+def test_guesses_keep_nobody_out(world: World) -> None:
+    answers = [world.post("gc", token=f"guess {i}").status for i in range(50)]
+    assert answers == [401] * 50
+    assert world.post("gc", token="admin").status == 200
