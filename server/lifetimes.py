@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from icehouse.server.catalog import Catalog
 from icehouse.server.counters import Counters
@@ -150,7 +151,7 @@ class Lifetimes:
             raise self.gone(handle, "delete an image")
         if names:
             if not force:
-                shown = ", ".join(map(described, names[:5]))
+                shown = ", ".join(map(described, islice(names, 5)))
                 more = f" and {len(names) - 5} more" if len(names) > 5 else ""
                 raise RefusedError(
                     Result.CONFLICT,

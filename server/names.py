@@ -4,8 +4,9 @@ The board (native/arena/board.h) is what clients read and what survives; this is
 """
 
 import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
+from icehouse.server.bindings import Bindings
 from icehouse.server.board import Board
 from icehouse.server.events import Events
 from icehouse.server.failpoints import failpoint
@@ -20,7 +21,7 @@ from icehouse.server.frames import (
 from icehouse.server.history import History
 from icehouse.server.journal import Journal, Kind, Record
 from icehouse.server.keys import NumberedKey
-from icehouse.server.namespaces import Namespaces, namespace
+from icehouse.server.namespaces import Namespaces
 
 NOBODY: Handle = (0, 0)
 FIRST_NAMES = 1024
@@ -51,7 +52,7 @@ class Names:
         self.floor = 0
         # Of every entry of the board, unbound ones (NOBODY) too: their versions count.
         self.entries: dict[str, tuple[Handle, int]] = {}
-        self.by_image: dict[int, tuple[str, ...]] = {}
+        self.bindings = Bindings()
         self.bound = 0
         self.changes = 0
         self.history = History()
@@ -60,36 +61,29 @@ class Names:
         self._sorted: list[str] = []
         self._fresh: list[str] = []
         self.watchers: dict[str, set[Watcher]] = {}
-        found: dict[int, list[str]] = {}
         for name, handle, version in board.entries():
             self.entries[name] = (handle, version)
             if handle != NOBODY:
                 # Its segment is not there yet: count() counts it.
-                found.setdefault(handle[0], []).append(name)
+                self.bindings.add(handle[0], name)
                 self.bound += 1
-        self.by_image.update((locator, tuple(names)) for locator, names in found.items())
         # A daemon that starts anew has nobody waiting yet.
         self._sorted = sorted(self.entries)
 
     def count(self, handle: Handle, size: int) -> None:
         """Count the names of an image that were on the board, now that it is there. O(names)."""
-        firsts: dict[str, str] = {}
         for name in self.of(handle):
-            if not is_cell(name):
-                label = namespace(name)
-                others = (firsts[label],) if label in firsts else ()
-                self.namespaces.gained(name, handle[0], others, size)
-                firsts.setdefault(label, name)
+            self.namespaces.gained(name, handle[0], size)
 
     # --- looking ---
 
-    def of(self, handle: Handle) -> tuple[str, ...]:
-        """Give the names of an image."""
-        return self.by_image.get(handle[0], ())
+    def of(self, handle: Handle) -> Collection[str]:
+        """Give the names of an image; not to be kept over a change of them. O(1)."""
+        return self.bindings.of(handle[0])
 
-    def told_of(self, handle: Handle) -> tuple[str, ...]:
-        """Give those that users may know: not that of a cell."""
-        return tuple(name for name in self.of(handle) if not is_cell(name))
+    def told_of(self, handle: Handle, most: int) -> tuple[tuple[str, ...], int]:
+        """Give the first names that users may know, not that of a cell, and how many there are."""
+        return self.bindings.told(handle[0], most)
 
     def lookup(self, name: str) -> tuple[Handle | None, int]:
         """Give what a name is bound to, and its version; (None, the last version) if it is not."""
@@ -173,29 +167,19 @@ class Names:
         self.entries[name] = (after, version)
         self.changes += 1
         if before != NOBODY:
-            self._lost(name, before)
+            self.namespaces.lost(name, before[0])
+            self.bindings.remove(before[0], name)
+            self.bound -= 1
         if after != NOBODY:
-            self.namespaces.gained(name, after[0], self.of(after), self.size_of(after))
-            self._gained(name, after)
+            self.namespaces.gained(name, after[0], self.size_of(after))
+            self.bindings.add(after[0], name)
+            self.bound += 1
         for watcher in tuple(self.watchers.get(name, ())):
             watcher(name, None if after == NOBODY else after, version)
 
-    def _gained(self, name: str, handle: Handle) -> None:
-        self.by_image[handle[0]] = (*self.by_image.get(handle[0], ()), name)
-        self.bound += 1
-
-    def _lost(self, name: str, handle: Handle) -> None:
-        left = tuple(other for other in self.by_image[handle[0]] if other != name)
-        self.bound -= 1
-        self.namespaces.lost(name, handle[0], left)
-        if left:
-            self.by_image[handle[0]] = left
-        else:
-            del self.by_image[handle[0]]
-
     def unbind_all(self, handle: Handle) -> None:
         """Unbind every name of an image."""
-        for name in self.of(handle):
+        for name in tuple(self.of(handle)):
             self.bind(name, None)
             failpoint("delete.unbound")
 

@@ -438,12 +438,12 @@ class Operations(Parts):
         handle = found.handle
         life = self.lifetimes.of(handle)
         lines = []
-        names = self.names.told_of(handle)
-        if len(names) < len(self.names.of(handle)):
+        names, count = self.names.told_of(handle, 10)
+        if count < len(self.names.of(handle)):
             lines.append("A shared field holds it.")
         if names:
-            shown = ", ".join(repr(name) for name in names[:10])
-            more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+            shown = ", ".join(map(repr, names))
+            more = f" and {count - len(names)} more" if count > len(names) else ""
             lines.append(f"Bound to it: {shown}{more}.")
         if life is not None and life.pinned:
             lines.append("It is pinned.")

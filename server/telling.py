@@ -100,15 +100,15 @@ def an_object(daemon: "Daemon", stat: Stat, state: str) -> messages.Object:
     handle = stat.handle
     segment = daemon.segments.by_id.get(handle[0] >> 24)
     life = daemon.lifetimes.of(handle)
-    names = daemon.names.told_of(handle)
+    names, names_total = daemon.names.told_of(handle, messages.NAMES_TOLD_MAX)
     told = messages.Object(
         HANDLE.pack(*handle),
         stat.size,
         stat.block,
         stat.created_ns,
         state,
-        names=names[: messages.NAMES_TOLD_MAX],
-        names_total=len(names),
+        names=names,
+        names_total=names_total,
         leases=stat.leases,
         linked=daemon.lifetimes.linked(handle),
         dedicated=stat.dedicated,
