@@ -36,7 +36,7 @@ typedef enum {
     IH_SYSTEM,      /* a system call failed: error->system_errno */
     IH_GONE,        /* the handle names nothing that lives (any more) */
     IH_UNKNOWN,     /* no such name */
-    IH_CONFLICT,    /* compare-and-swap lost, or a delete while names are bound */
+    IH_CONFLICT,    /* compare-and-swap lost, a delete while names are bound, a restless name */
     IH_CORRUPT,     /* bytes that another process wrote are not what they must be */
     IH_INVALID,     /* the caller's argument */
     IH_CLOSED,      /* the store was closed */
@@ -62,6 +62,7 @@ typedef struct {
     uint64_t waiting;      /* bytes freed that a producer has not given back; the daemon's store */
     uint32_t waiting_pid;  /* of the producer that holds most of them */
     uint32_t why;          /* IH_GONE: IH_WHY_* of wire.h */
+    uint32_t tries;        /* IH_CONFLICT of an open by name: how often it was bound anew */
     char detail[200];      /* what the daemon said, or the socket that was tried; may be empty */
 } ih_error;
 
@@ -294,9 +295,14 @@ ih_result ih_bind(ih_store *store, const char *name, size_t length, const ih_han
                   uint64_t expected, uint64_t *version, ih_error *error);
 ih_result ih_lookup(ih_store *store, const char *name, size_t length, ih_handle *handle,
                     uint64_t *version, ih_error *error);
-/* lookup and open as one step; a handle that is gone is looked up again before IH_GONE (H11). */
+/* lookup and open as one step; a handle that is gone is looked up again before IH_GONE (H11).
+ * IH_CONFLICT: others have bound the name anew IH_NAME_TRIES times meanwhile. */
+#define IH_NAME_TRIES 4096u
 ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_lease **out,
                        ih_error *error);
+/* The same, and the version that was opened (`version` may be NULL). */
+ih_result ih_open_name_at(ih_store *store, const char *name, size_t length, ih_lease **out,
+                          uint64_t *version, ih_error *error);
 
 /* Cells: names that the library alone binds, for what is changed inside frozen images. They begin
  * with what no name of a user may begin with, no list shows them, and the image that one loses is

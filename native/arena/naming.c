@@ -99,21 +99,36 @@ ih_result ih_lookup(ih_store *store, const char *name, size_t length, ih_handle 
     return result == IH_OK ? IH_OK : ih_fail(error, result, 0, "look up a name");
 }
 
-ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_lease **out,
-                       ih_error *error)
+/* Each turn but the first is some writer's: he bound the name anew between our look and our lease.
+ * So many in a row no reader meets who is allowed to run, and the bound is on him who is not. */
+ih_result ih_open_name_at(ih_store *store, const char *name, size_t length, ih_lease **out,
+                          uint64_t *version, ih_error *error)
 {
     ih_handle handle = {0}, before;
-    for (bool again = false;; again = true) {
+    uint64_t found = 0;
+    for (unsigned turn = 0; turn < IH_NAME_TRIES; turn++) {
         before = handle;
-        ih_result result = ih_lookup(store, name, length, &handle, NULL, error);
+        ih_result result = ih_lookup(store, name, length, &handle, &found, error);
         if (result != IH_OK)
             return result;
-        if (again && before.locator == handle.locator && before.nonce == handle.nonce)
+        if (turn > 0 && before.locator == handle.locator && before.nonce == handle.nonce)
             return ih_fail(error, IH_GONE, 0, "open the image that a name is bound to");
         result = ih_open_in(store, handle, out, error);
+        if (result == IH_OK && version != NULL)
+            *version = found;
         if (result != IH_GONE)
             return result;
     }
+    ih_fail(error, IH_CONFLICT, 0, "open the image that a name is bound to");
+    if (error != NULL)
+        error->tries = IH_NAME_TRIES;
+    return IH_CONFLICT;
+}
+
+ih_result ih_open_name(ih_store *store, const char *name, size_t length, ih_lease **out,
+                       ih_error *error)
+{
+    return ih_open_name_at(store, name, length, out, NULL, error);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */

@@ -373,6 +373,8 @@ static const char *reason_of(const ih_error *error)
         return reason_of_unavailable(error);
     if (error->result == IH_SYSTEM)
         return "the system refused";
+    if (error->result == IH_CONFLICT && error->tries)
+        return "others bind it anew faster than it can be opened; try again";
     if (error->result == IH_CONFLICT)
         return "names are bound to it; unbind them, or pass force=True";
     if (error->result == IH_GONE && gone[why_of(error)].text)

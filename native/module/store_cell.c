@@ -46,24 +46,6 @@ PyObject *ih_store_cell_get(PyObject *object, PyObject *id)
     return ih_store_raise(self, &error, NULL);
 }
 
-/* What the cell holds, and the version of that: as ih_open_name(), which tells no version. */
-static ih_result look(ih_store *store, const char name[IH_CELL_NAME], ih_lease **lease,
-                      uint64_t *version, ih_error *error)
-{
-    ih_handle handle = {0}, before;
-    for (bool again = false;; again = true) {
-        before = handle;
-        ih_result result = ih_lookup(store, name, IH_CELL_NAME, &handle, version, error);
-        if (result != IH_OK)
-            return result;
-        if (again && before.locator == handle.locator && before.nonce == handle.nonce)
-            return IH_GONE;
-        result = ih_open_in(store, handle, lease, error);
-        if (result != IH_GONE)
-            return result;
-    }
-}
-
 PyObject *ih_store_cell_look(PyObject *object, PyObject *id)
 {
     ih_store_object *self = self_of(object);
@@ -75,7 +57,8 @@ PyObject *ih_store_cell_look(PyObject *object, PyObject *id)
     ih_result result;
     if (name_of(id, name) < 0 || ih_store_alive(self, "read a shared field") < 0)
         return NULL;
-    IH_MAY_WAIT(result, look(self->shared->store, name, &lease, &version, &error));
+    IH_MAY_WAIT(result,
+                ih_open_name_at(self->shared->store, name, sizeof name, &lease, &version, &error));
     if (result == IH_UNKNOWN)
         return Py_BuildValue("Oi", Py_None, 0);
     if (result != IH_OK)
