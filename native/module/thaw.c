@@ -207,6 +207,8 @@ static PyObject *make_run(thawer *t, uint32_t word, const ih_node *node)
         t->steps = UNHASHABLE;
         break;
     case IH_ARRAY:
+        if (!t->quietly)
+            ih_thaw_show(t); /* numpy's code runs, and other threads meanwhile */
         made = t->quietly ? ih_new_array(t->here->image, at, node)
                           : ih_thaw_array_node(t->here->image, at, node);
         t->steps = UNHASHABLE;
@@ -292,6 +294,7 @@ static PyObject *make_known(thawer *t, uint32_t word, ih_node node)
     case IH_VALUE:
         if (t->quietly)
             return NULL; /* without an exception: code of others would have to run */
+        ih_thaw_show(t);
         return node.kind == IH_OBJECT ? ih_thaw_object(t, word, &node)
                                       : ih_thaw_value_node(t, word, &node);
     case IH_SHAPE:
@@ -340,7 +343,10 @@ static int check_key(thawer *t, const frame *f)
     if (t->steps > 1)
         t->steps_left -= t->steps;
     /* Keys chosen to collide make Python's own tables slow, so one can at least interrupt it. */
-    return ++t->keys_hashed % SIGNALS_EVERY == 0 && !t->quietly ? PyErr_CheckSignals() : 0;
+    if (++t->keys_hashed % SIGNALS_EVERY != 0 || t->quietly)
+        return 0;
+    ih_thaw_show(t);
+    return PyErr_CheckSignals();
 }
 
 /* An immutable container hashes its items: sums for its own key check. */
