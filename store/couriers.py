@@ -248,8 +248,12 @@ class Line:
             if not answer:
                 raise ConnectionResetError("the sender of a view has ended")
             raise LookupError(answer[1:].decode(errors="replace"))
-        given = iter(files)
         which = answer[1 : 1 + _FILES]
+        if len(which) != _FILES or sum(map(bool, which)) != len(files):
+            for file in files:
+                os.close(file)
+            raise ConnectionError("the sender of a view has sent other files than it says")
+        given = iter(files)
         return answer[1 + _FILES :], tuple(next(given, -1) if one else -1 for one in which)
 
     def _receive(self) -> tuple[bytes, list[int]]:

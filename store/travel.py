@@ -195,10 +195,15 @@ def _open(line: couriers.Line, ticket: int, place: _Place) -> Any:
 def _fetch(line: couriers.Line, store: bytes, segment: int) -> None:
     try:
         visit, files = line.fetch(store, segment, join=False)
-        if not _is_member(visit):
-            for file in files:
-                if file >= 0:
-                    os.close(file)
+        member = False
+        try:
+            member = _is_member(visit)
+        finally:
+            if not member:
+                for file in files:
+                    if file >= 0:
+                        os.close(file)
+        if not member:
             visit, files = line.fetch(store, segment, join=True)
     except LookupError as error:
         raise HandleGone(f"a view was sent whose segment its sender can't show: {error}") from None

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from icehouse.store import travel
 from icehouse.store.couriers import Line, Lines
 
 
@@ -128,3 +130,49 @@ if __name__ == "__main__":
     command = [sys.executable, "-W", "error::ResourceWarning", "-c", source]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("read\nsockets: 0\n", "")
+
+
+def given(count: int) -> list[int]:
+    return [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) for _ in range(count)]
+
+
+class Sender:
+    """A line whose sender answers with a visit that is nonsense, and real descriptors."""
+
+    def __init__(self, visit: bytes) -> None:
+        self.visit = visit
+        self.files: list[int] = []
+
+    def fetch(self, _store: bytes, _segment: int, *, join: bool) -> tuple[bytes, tuple[int, ...]]:
+        assert not join
+        self.files = given(2)
+        return self.visit, (*self.files, -1)
+
+
+def test_what_came_with_a_visit_that_is_none_is_closed() -> None:
+    sender: Any = Sender(b"short")
+    before = open_sockets()
+    with pytest.raises(ValueError, match="a visit"):
+        travel._fetch(sender, bytes(16), 1)
+    assert len(sender.files) == 2
+    assert open_sockets() == before
+
+
+@pytest.mark.parametrize(
+    ("answer", "files"), [(b"+\1\0\0visit", 3), (b"+\1\1\1visit", 1), (b"+", 2), (b"-no", 1)]
+)
+def test_files_that_were_not_announced_are_closed(answer: bytes, files: int) -> None:
+    with senders(1) as addresses:
+        ((address, listener),) = addresses.items()
+        before = open_sockets()
+        line = Line(address)
+        theirs = listener.accept()[0]
+        sent = given(files)
+        socket.send_fds(theirs, [answer], sent)
+        for file in sent:
+            os.close(file)
+        with pytest.raises((ConnectionError, LookupError)):
+            line.fetch(bytes(16), 1, join=False)
+        line.close()
+        theirs.close()
+        assert open_sockets() == before
