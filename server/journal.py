@@ -83,7 +83,7 @@ class Journal:
         if fd < 0:
             fd, area, size = self._make(FIRST_BYTES)
             self.number += 1
-            hold(str(NumberedKey("journal", self.number)), fd)
+            self._give(self.number, fd, area)
         else:
             size = os.fstat(fd).st_size
             area = mmap.mmap(fd, size)
@@ -91,6 +91,7 @@ class Journal:
         self.room = (size - HEAD_BYTES) // RECORD.size
         magic, version, _, count = HEAD.unpack_from(area)
         if magic != MAGIC or version != VERSION or count > self.room:
+            self.close()
             raise RefusedError(Result.CORRUPT, f"journal {number} of the keeper is none of ours")
         self.count: int = count
 
@@ -110,6 +111,15 @@ class Journal:
             ) from None
         HEAD.pack_into(area, 0, MAGIC, VERSION, 0, 0)
         return fd, area, size
+
+    def _give(self, number: int, fd: int, area: mmap.mmap) -> None:
+        """Let the keeper hold a fresh one; OSError: it can't, and the fresh one is gone."""
+        try:
+            self.hold(str(NumberedKey("journal", number)), fd)
+        except OSError:
+            area.close()
+            os.close(fd)
+            raise
 
     def append(
         self, kind: int, flags: int = 0, handle: Handle = (0, 0), a: int = 0, b: int = 0
@@ -143,7 +153,7 @@ class Journal:
         area[HEAD_BYTES : HEAD_BYTES + len(data)] = data
         COUNT.pack_into(area, COUNT_AT, len(data) // RECORD.size)
         failpoint("journal.written")
-        self.hold(str(NumberedKey("journal", self.number + 1)), fd)
+        self._give(self.number + 1, fd, area)
         failpoint("journal.held")
         old_fd, old_area, old = self.fd, self._map, str(NumberedKey("journal", self.number))
         self.fd, self._map = fd, area
