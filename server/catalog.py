@@ -312,12 +312,7 @@ class Catalog:
         result = lib.ih_catalog_find(self._catalog, self._at(handle), stat, self._dying)
         if result == Result.OK:
             return self._stat_of(stat, dying=False)
-        if self._dying[0]:
-            # Of a dying one find() says no more than that it is there.
-            for found in self.images(handle[0] - 1, 1):
-                if found.handle == handle:
-                    return found
-        return None
+        return self._stat_of(stat, dying=True) if self._dying[0] else None
 
     def reply(self, handle: Handle) -> Any:
         """Give an ih_stat_reply with what is known here, leases too; None: there is no such image.
@@ -437,12 +432,6 @@ class Catalog:
         room = lib.IH_LEASED_BY_MAX
         count = lib.ih_catalog_leased_by(self._catalog, family, member, self._freed, room)
         return [(int(at.locator), int(at.nonce)) for at in self._freed[0:count]]
-
-    def counted(self) -> list[int]:
-        """Sum up what the clients counted, as page_counters() has it of one."""
-        out = ffi.new("uint64_t[]", PAGE_COUNTERS)
-        lib.ih_catalog_counted(self._catalog, out)
-        return [int(count) for count in out]
 
     def hold(self, locator: int) -> None:
         """Keep an image's memory, although it may be deleted."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from icehouse.server.frames import PAGE_COUNTERS
 from icehouse.server.timing import Timing
 
+COUNT_MAX = 2**63 - 1
+"""What clients count is told up to here: they may have written anything."""
+
 
 @dataclass(slots=True)
 class Counters:

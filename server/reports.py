@@ -2,6 +2,7 @@
 
 from icehouse.server import frames
 from icehouse.server.catalog import Stat
+from icehouse.server.counters import COUNT_MAX
 from icehouse.server.frames import STAT_REPLY, USAGE_REPLY, Handle
 from icehouse.server.lifetimes import epoch_ns
 from icehouse.server.operations import Operations
@@ -88,6 +89,10 @@ class Reports(Operations):
         )
 
     def client_counters(self) -> list[int]:
-        """Sum up puts, put_bytes, opens, maps, fulls that clients counted, dead ones too."""
-        sums = self.counters.dead_puts
-        return [dead + now for dead, now in zip(sums, self.catalog.counter_sums(), strict=True)]
+        """Sum up puts, put_bytes, opens, maps, fulls that clients counted, dead ones too.
+
+        One may say that it counted any 64 bits: more than COUNT_MAX is told as that, which every
+        form of a reply has room for.
+        """
+        sums = zip(self.counters.dead_puts, self.catalog.counter_sums(), strict=True)
+        return [min(dead + now, COUNT_MAX) for dead, now in sums]

@@ -335,8 +335,7 @@ def identity(daemon: "Daemon") -> str:
 
 def status(daemon: "Daemon") -> messages.Status:
     """Tell how the daemon is, without a walk."""
-    living, dead = daemon.catalog.counted(), daemon.counters.dead_puts
-    counted = [one + other for one, other in zip(living, dead, strict=True)]
+    counted = daemon.client_counters()
     config, kept = daemon.config, daemon.segments
     return messages.Status(
         version=VERSION,
