@@ -119,8 +119,9 @@ void ih_catalog_counters(ih_catalog *catalog, uint64_t session, uint64_t *out);
 
 /* ---- images ---------------------------------------------------------------------------------- */
 
-/* IH_OK: it lives. IH_GONE: no such image, or dying; *dying (may be NULL) tells which. `leases` and
- * `names` are 0: ih_catalog_lessees() scans. */
+/* IH_OK: it lives. IH_GONE: no such image, or dying; *dying (may be NULL) tells which, and where it
+ * is given, *out describes a dying one too. `leases` and `names` are 0: ih_catalog_lessees() scans.
+ */
 ih_result ih_catalog_find(ih_catalog *catalog, ih_handle handle, ih_stat *out, bool *dying);
 /* As much of a reply to STAT as the catalog knows, of a dying image too: place, sizes, leases,
  * links to it, uid and those of the flags that it has. Scans all tables. IH_GONE: no such image. */
@@ -171,7 +172,8 @@ typedef struct {
     uint32_t state, reserved;
 } ih_run;
 /* What is where in a segment from offset *cursor on; neighbours shorter than `grain` are told as
- * one. What its producer is writing is free yet. *room (4 at least): runs; how many there are.
+ * one. What its producer is writing is free yet; a free run may be told in parts, which are
+ * neighbours. *room (4 at least): runs; how many there are.
  * *cursor is where to go on; 0: that was all. IH_GONE: no such segment. */
 ih_result ih_catalog_runs(ih_catalog *catalog, uint64_t id, uint64_t grain, uint64_t *cursor,
                           uint64_t looks_max, uint64_t ns_max, ih_run *out, size_t *room);
@@ -180,8 +182,6 @@ ih_result ih_catalog_runs(ih_catalog *catalog, uint64_t id, uint64_t grain, uint
 /* Images that a process leases: `room` at most, and IH_LEASED_BY_MAX. */
 size_t ih_catalog_leased_by(ih_catalog *catalog, uint64_t family, uint32_t member, ih_handle *out,
                             size_t room);
-/* The sums of what all sessions counted: IH_PAGE_COUNTERS words. */
-void ih_catalog_counted(const ih_catalog *catalog, uint64_t *out);
 
 /* Holds beside leases: links, and whatever else keeps a deleted image's memory. Counted. */
 ih_result ih_catalog_hold(ih_catalog *catalog, uint64_t locator);
@@ -243,7 +243,7 @@ typedef struct {
     uint64_t queued, ring;
 } ih_catalog_figures;
 void ih_catalog_measure(const ih_catalog *catalog, ih_catalog_figures *out);
-/* ih_catalog_counters() of all sessions, summed up. */
+/* ih_catalog_counters() of all sessions, summed up; what would not fit is UINT64_MAX. */
 void ih_catalog_counter_sums(const ih_catalog *catalog, uint64_t *out);
 
 /* Leases by age: under a minute, 10 minutes, an hour, a day, and older. An age counts from the look

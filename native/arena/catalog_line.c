@@ -62,6 +62,7 @@ bool ih_line_add(ih_catalog *catalog, ih_session *session, ih_waiting_image imag
     session->count++;
     *in_line(session, session->count - 1) = image;
     session->bytes += bytes_of(&image);
+    image.segment->waiting++;
     catalog->in_line++;
     return true;
 }
@@ -92,6 +93,7 @@ static ih_waiting_image take_first(ih_catalog *catalog, ih_session *session)
     session->count--;
     if (image.segment != NULL) {
         session->bytes -= bytes_of(&image);
+        image.segment->waiting--;
         catalog->in_line--;
     }
     if (session->count == 0 && session->room > LINE_MIN) {
@@ -129,11 +131,15 @@ size_t ih_line_settle(ih_catalog *catalog, ih_session *session, ih_handle *out, 
 void ih_line_forget(ih_catalog *catalog, ih_session *session, const ih_record *record, bool requeue)
 {
     for (size_t i = 0; i < session->count; i++) {
+        /* A segment that is dropped is seldom in line: dedicated ones never are. */
+        if (record != NULL && record->waiting == 0)
+            return;
         ih_waiting_image *image = in_line(session, i);
         ih_record *segment = image->segment;
         if (segment == NULL || (record != NULL && segment != record))
             continue;
         session->bytes -= bytes_of(image);
+        segment->waiting--;
         catalog->in_line--;
         image->segment = NULL;
         /* Without memory it is found again when its segment is recounted. */
@@ -158,9 +164,13 @@ static bool entry_of(ih_catalog *catalog, const ih_session *session, uint64_t at
         out->unit >= record->heap.end || !ih_record_dying(record, out->unit) ||
         ih_bit(record->held, out->unit))
         return false;
+    /* Of another image there the producer's page says nothing: it would never be freed. */
     ih_header header;
-    if (ih_heap_sealed(&record->heap, out->unit, &out->nonce, &header))
+    if (ih_heap_sealed(&record->heap, out->unit, NULL, &header)) {
+        if (header.u.nonce != out->nonce)
+            return false;
         out->units = header.units;
+    }
     out->segment = record;
     return true;
 }
@@ -174,17 +184,16 @@ ih_result ih_line_recover(ih_catalog *catalog, ih_session *session)
     for (uint64_t at = session->tail; at != head; at++) {
         ih_waiting_image image;
         bool good = entry_of(catalog, session, at, &image);
-        if (!grow(session))
+        if (!grow(session) || (good && !ih_reserve_bits(image.segment)))
             return IH_MEMORY;
         session->count++;
         session->ringed++;
         if (good) {
             /* The walk that follows is not to queue it, nor a second entry to be believed. */
-            if (!ih_reserve_bits(image.segment))
-                return IH_MEMORY;
             ih_bit_set(image.segment->held, image.unit);
             session->bytes += bytes_of(&image);
             ih_note_dying(image.segment, image.units);
+            image.segment->waiting++;
             catalog->in_line++;
         }
         *in_line(session, session->count - 1) = image;

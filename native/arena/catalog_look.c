@@ -30,7 +30,7 @@ ih_result ih_catalog_find(ih_catalog *catalog, ih_handle handle, ih_stat *out, b
         *dying = dies;
     if (!found)
         return IH_GONE;
-    if (out != NULL && !dies)
+    if (out != NULL && (!dies || dying != NULL))
         ih_describe(record, unit, &header, out);
     return dies ? IH_GONE : IH_OK;
 }
@@ -154,7 +154,7 @@ typedef struct {
     ih_catalog *catalog;
     char *message;
     size_t size;
-    uint64_t queued, in_line, queues;
+    uint64_t queued, in_line, queues, waiting;
 } checking;
 
 __attribute__((format(printf, 2, 3))) static bool wrong(const checking *c, const char *format, ...)
@@ -181,6 +181,7 @@ static bool check_queue(checking *c, const ih_record *record)
                          record->queue[i].unit);
     }
     c->queued += record->queue_count;
+    c->waiting += record->waiting;
     c->queues += record->queue_count > 0 ? 1u : 0u;
     return true;
 }
@@ -299,8 +300,8 @@ ih_result ih_catalog_check(ih_catalog *catalog, bool honest, char *message, size
     uint64_t queues = 0;
     for (const ih_record *record = catalog->queues; record != NULL; record = record->queue_next)
         queues++;
-    if (good &&
-        (c.queued != catalog->queued || c.in_line != catalog->in_line || queues != c.queues))
+    if (good && (c.queued != catalog->queued || c.in_line != catalog->in_line ||
+                 queues != c.queues || c.waiting != c.in_line))
         good = wrong(&c,
                      "%" PRIu64 " images queued and %" PRIu64 " in line are counted, %" PRIu64
                      " and %" PRIu64 " found",

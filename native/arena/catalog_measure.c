@@ -56,7 +56,8 @@ static contents look_ordinary(const ih_record *record)
     uint64_t runs = least(__atomic_load_n(&state->free_blocks, __ATOMIC_RELAXED), blocks);
     uint64_t unused = least(__atomic_load_n(&state->free_units, __ATOMIC_RELAXED), units);
     if (ih_is_retired(record))
-        return (contents){.live = record->alive, .live_bytes = record->alive_bytes};
+        return (contents){.live = record->alive,
+                          .live_bytes = least(record->alive_bytes, units << IH_UNIT_SHIFT)};
     if (blocks == 0) /* granted, and not formatted yet */
         return (contents){.free_bytes = 0};
     uint64_t used = (units - unused) << IH_UNIT_SHIFT;
@@ -65,6 +66,12 @@ static contents look_ordinary(const ih_record *record)
                       .free_bytes = unused << IH_UNIT_SHIFT,
                       .free_runs = runs,
                       .largest = (uint64_t)largest_free(heap) << IH_UNIT_SHIFT};
+}
+
+/* Of a hostile producer's images one may lie in another. */
+static uint64_t dying_bytes_of(const ih_record *record)
+{
+    return least(record->dying_bytes, record->info.bytes);
 }
 
 ih_result ih_catalog_glance(ih_catalog *catalog, uint64_t id, ih_segment_content *out)
@@ -78,13 +85,13 @@ ih_result ih_catalog_glance(ih_catalog *catalog, uint64_t id, ih_segment_content
     *out = (ih_segment_content){.images = found.live,
                                 .image_bytes = found.live_bytes,
                                 .dying = record->dying,
-                                .dying_bytes = record->dying_bytes,
+                                .dying_bytes = dying_bytes_of(record),
                                 .free_bytes = found.free_bytes,
                                 .largest_free = found.largest};
     return IH_OK;
 }
 
-static void add_segment(const ih_record *record, ih_catalog_figures *f)
+static void add_segment(const ih_catalog *catalog, const ih_record *record, ih_catalog_figures *f)
 {
     const ih_segment_info *info = &record->info;
     unsigned state = info->warm              ? IH_SEGMENT_WARM
@@ -92,10 +99,15 @@ static void add_segment(const ih_record *record, ih_catalog_figures *f)
                      : ih_is_retired(record) ? IH_SEGMENT_RETIRED
                                              : IH_SEGMENT_GRANTED;
     contents found = {.live = 0};
-    uint64_t dying = record->dying, dying_bytes = record->dying_bytes;
+    uint64_t dying = record->dying, dying_bytes = dying_bytes_of(record);
     f->segments[state]++;
     if (record->heap.kind == IH_ORDINARY) {
         found = look_ordinary(record);
+        ih_session *session = ih_table_get(&catalog->sessions, info->session);
+        if (session != NULL) {
+            session->live += found.live;
+            session->live_bytes += found.live_bytes;
+        }
     } else {
         bool sealed = ih_record_sealed(record, record->heap.first, NULL, &(ih_header){.units = 0});
         bool dies = sealed && ih_record_dying(record, record->heap.first);
@@ -121,18 +133,25 @@ static void add_segment(const ih_record *record, ih_catalog_figures *f)
 void ih_catalog_measure(const ih_catalog *catalog, ih_catalog_figures *out)
 {
     ih_catalog_figures figures = {.queued = catalog->queued, .ring = catalog->in_line};
-    for (size_t i = 0; i < catalog->sorted_count; i++)
-        add_segment(catalog->sorted[i], &figures);
-    /* In these blocks there is no image any more, and their producers may fill them at any time. */
     size_t cursor = 0;
+    for (ih_cell *cell; (cell = ih_table_next(&catalog->sessions, &cursor)) != NULL;) {
+        ih_session *session = cell->value;
+        session->live = session->live_bytes = 0;
+    }
+    for (size_t i = 0; i < catalog->sorted_count; i++)
+        add_segment(catalog, catalog->sorted[i], &figures);
+    /* In these blocks there is no image any more, and their producers may fill them at any time.
+     * Who lies about that makes less of his own images alone. */
+    cursor = 0;
     uint64_t *live = &figures.objects[IH_OBJECTS_LIVE];
     uint64_t *live_bytes = &figures.object_bytes[IH_OBJECTS_LIVE];
     for (const ih_cell *cell; (cell = ih_table_next(&catalog->sessions, &cursor)) != NULL;) {
-        const ih_session_page *page = ((const ih_session *)cell->value)->page;
+        const ih_session *session = cell->value;
+        const ih_session_page *page = session->page;
         uint64_t count = __atomic_load_n(&page->returning, __ATOMIC_RELAXED);
         uint64_t bytes = __atomic_load_n(&page->returning_bytes, __ATOMIC_RELAXED);
-        count = least(count, *live);
-        bytes = least(bytes, *live_bytes);
+        count = least(count, session->live);
+        bytes = least(bytes, session->live_bytes);
         *live -= count;
         *live_bytes -= bytes;
         figures.returning_bytes += bytes;
@@ -146,8 +165,11 @@ void ih_catalog_counter_sums(const ih_catalog *catalog, uint64_t *out)
     memset(out, 0, IH_PAGE_COUNTERS * sizeof *out);
     for (const ih_cell *cell; (cell = ih_table_next(&catalog->sessions, &cursor)) != NULL;) {
         const ih_session *session = cell->value;
-        for (unsigned i = 0; i < IH_PAGE_COUNTERS; i++)
-            out[i] += __atomic_load_n(&session->page->puts + i, __ATOMIC_RELAXED);
+        for (unsigned i = 0; i < IH_PAGE_COUNTERS; i++) {
+            uint64_t count = __atomic_load_n(&session->page->puts + i, __ATOMIC_RELAXED);
+            if (__builtin_add_overflow(out[i], count, &out[i]))
+                out[i] = UINT64_MAX;
+        }
     }
 }
 

@@ -167,7 +167,8 @@ void ih_catalog_unhold(ih_catalog *catalog, uint64_t locator)
 
 uint32_t ih_catalog_holds(const ih_catalog *catalog, uint64_t locator)
 {
-    return (uint32_t)(uintptr_t)ih_table_get(&catalog->holds, locator);
+    uintptr_t count = (uintptr_t)ih_table_get(&catalog->holds, locator);
+    return count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
 }
 
 /* ---- reclaiming ------------------------------------------------------------------------------ */

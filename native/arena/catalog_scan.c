@@ -9,7 +9,8 @@
 
 #include <string.h>
 
-/* Images between two looks at the clock; a segment that is passed over counts as one. */
+/* Images, or what their producer marked as such, between two looks at the clock; a segment that is
+ * passed over counts as one. */
 #define LOOKS_OF_CLOCK 64u
 
 /* ---- the kind of a root: docs/image-format.md ------------------------------------------------ */
@@ -138,14 +139,15 @@ static void keep_best(scanning *s, const ih_stat *found)
     }
 }
 
-static bool is_over(scanning *s)
+/* After one more look; a long one is worth a look at the clock by itself. */
+static bool is_over(scanning *s, bool was_long)
 {
     s->looks++;
     return s->looks >= s->looks_max ||
-           (s->looks % LOOKS_OF_CLOCK == 0 && ih_os_exact_ns() >= s->until);
+           ((was_long || s->looks % LOOKS_OF_CLOCK == 0) && ih_os_exact_ns() >= s->until);
 }
 
-static bool scan_image(void *context, uint32_t unit, const ih_header *header)
+static bool scan_start(void *context, uint32_t unit, const ih_header *header)
 {
     scanning *s = context;
     uint64_t place = ih_locator(s->record->info.id, unit);
@@ -155,7 +157,7 @@ static bool scan_image(void *context, uint32_t unit, const ih_header *header)
         return false;
     }
     s->last = place;
-    if (is_wanted(s, unit, header)) {
+    if (header != NULL && is_wanted(s, unit, header)) {
         ih_stat found;
         ih_describe(s->record, unit, header, &found);
         if (s->wanted->best)
@@ -163,7 +165,7 @@ static bool scan_image(void *context, uint32_t unit, const ih_header *header)
         else
             s->out[s->count++] = found;
     }
-    s->stopped = is_over(s) || (!s->wanted->best && s->count == s->room);
+    s->stopped = is_over(s, false) || (!s->wanted->best && s->count == s->room);
     return !s->stopped;
 }
 
@@ -194,20 +196,22 @@ size_t ih_catalog_scan(ih_catalog *catalog, const ih_scan *wanted, uint64_t *cur
                   .looks_max = looks_max,
                   .until = ih_os_exact_ns() + ns_max,
                   .stopped = room == 0};
-    for (size_t i = ih_sorted_at(catalog, ih_locator_id(*cursor));
+    /* Behind the last place of a segment that is the next one: each step gets on. */
+    uint64_t from = *cursor < UINT64_MAX ? *cursor + 1u : UINT64_MAX;
+    for (size_t i = ih_sorted_at(catalog, ih_locator_id(from));
          i < catalog->sorted_count && !s.stopped; i++) {
         s.record = catalog->sorted[i];
         uint64_t id = s.record->info.id;
         if (ih_locator(id, 0) > wanted->end)
             break;
-        bool first = ih_locator_id(*cursor) == id;
+        bool first = ih_locator_id(from) == id;
         uint32_t bit = ih_record_class(s.record);
-        if (((wanted->living | wanted->dying) >> bit & 1u) != 0 && is_among(wanted, id))
-            ih_record_walk_from(s.record, first ? ih_locator_unit(*cursor) + 1u : 0, scan_image,
-                                &s);
+        bool walked = ((wanted->living | wanted->dying) >> bit & 1u) != 0 && is_among(wanted, id);
+        if (walked)
+            ih_record_walk_starts(s.record, first ? ih_locator_unit(from) : 0, scan_start, &s);
         if (!s.stopped) {
             s.last = ih_locator(id, IH_UNITS_MAX - 1u);
-            s.stopped = is_over(&s);
+            s.stopped = is_over(&s, walked && s.record->heap.kind == IH_ORDINARY);
         }
     }
     *cursor = s.stopped ? s.last : 0;
@@ -220,8 +224,8 @@ size_t ih_catalog_scan(ih_catalog *catalog, const ih_scan *wanted, uint64_t *cur
 
 typedef struct {
     const ih_record *record;
-    uint64_t grain, at; /* at: bytes from the segment's start that were told already */
-    ih_run *out, open;  /* open: small neighbours that are told together; bytes 0: none */
+    uint64_t grain, begin, at; /* at: bytes from the segment's start that were told already */
+    ih_run *out, open;         /* open: small neighbours that are told together; bytes 0: none */
     size_t room, count;
     uint64_t looks, looks_max, until;
     bool stopped;
@@ -258,20 +262,28 @@ static void add_run(mapping *m, const ih_run *run)
     m->open.dying_bytes += run->dying_bytes;
 }
 
-static bool map_image(void *context, uint32_t unit, const ih_header *header)
+static bool map_start(void *context, uint32_t unit, const ih_header *header)
 {
     mapping *m = context;
     uint64_t start = (uint64_t)unit << IH_UNIT_SHIFT;
-    uint64_t bytes = ih_units_bytes(m->record, header->units);
-    if (start < m->at) /* a hostile producer's: it lies in the one before */
-        return true;
     m->looks++;
     /* What is open, what is free before it, itself, and what is open at the end. */
-    if (m->count + 4u > m->room || m->looks >= m->looks_max ||
-        (m->looks % LOOKS_OF_CLOCK == 0 && ih_os_exact_ns() >= m->until)) {
+    bool full = m->count + 4u > m->room;
+    bool over = m->looks >= m->looks_max ||
+                (m->looks % LOOKS_OF_CLOCK == 0 && ih_os_exact_ns() >= m->until);
+    /* Every step gets on: it ends behind where it began, whatever a hostile producer marked. */
+    if (full || (over && start > m->begin)) {
+        if (!full && start > m->at) {
+            add_run(m, &(ih_run){.offset = m->at, .bytes = start - m->at, .state = IH_RUN_FREE});
+            m->at = start;
+        }
         m->stopped = true;
         return false;
     }
+    /* A hostile producer's: there is none, or it lies in the one before. */
+    if (header == NULL || start < m->at)
+        return true;
+    uint64_t bytes = ih_units_bytes(m->record, header->units);
     add_run(m, &(ih_run){.offset = m->at, .bytes = start - m->at, .state = IH_RUN_FREE});
     bool dies = ih_record_dying(m->record, unit);
     add_run(m, &(ih_run){.offset = start,
@@ -298,12 +310,13 @@ ih_result ih_catalog_runs(ih_catalog *catalog, uint64_t id, uint64_t grain, uint
         return IH_INVALID;
     mapping m = {.record = record,
                  .grain = grain > 0 ? grain : 1,
+                 .begin = *cursor > first ? *cursor : first,
                  .at = *cursor > first ? *cursor : first,
                  .out = out,
                  .room = *room,
                  .looks_max = looks_max,
                  .until = ih_os_exact_ns() + ns_max};
-    ih_record_walk_from(record, (uint32_t)(m.at >> IH_UNIT_SHIFT), map_image, &m);
+    ih_record_walk_starts(record, (uint32_t)(m.at >> IH_UNIT_SHIFT), map_start, &m);
     if (!m.stopped)
         add_run(
             &m,
@@ -334,15 +347,4 @@ size_t ih_catalog_leased_by(ih_catalog *catalog, uint64_t family, uint32_t membe
             out[known++] = (ih_handle){locators[i], header.u.nonce};
     }
     return known;
-}
-
-void ih_catalog_counted(const ih_catalog *catalog, uint64_t *out)
-{
-    memset(out, 0, IH_PAGE_COUNTERS * sizeof *out);
-    size_t cursor = 0;
-    for (const ih_cell *cell; (cell = ih_table_next(&catalog->sessions, &cursor)) != NULL;) {
-        const ih_session *session = cell->value;
-        for (unsigned i = 0; i < IH_PAGE_COUNTERS; i++)
-            out[i] += __atomic_load_n(&session->page->puts + i, __ATOMIC_RELAXED);
-    }
 }

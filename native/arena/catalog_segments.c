@@ -31,9 +31,8 @@ bool ih_record_sealed(const ih_record *record, uint32_t unit, const uint64_t *no
     return !record->freed && ih_heap_sealed(&record->heap, unit, nonce, out);
 }
 
-void ih_record_walk_from(const ih_record *record, uint32_t from,
-                         bool (*see)(void *context, uint32_t unit, const ih_header *header),
-                         void *context)
+static void walk(const ih_record *record, uint32_t from, bool false_starts, ih_see *see,
+                 void *context)
 {
     const ih_heap *heap = &record->heap;
     ih_header header;
@@ -51,21 +50,36 @@ void ih_record_walk_from(const ih_record *record, uint32_t from,
             bits &= UINT64_MAX << from % 64u;
         for (; bits != 0; bits &= bits - 1u) {
             uint32_t unit = word * 64u + (uint32_t)__builtin_ctzll(bits);
-            if (ih_heap_sealed(heap, unit, NULL, &header) && !see(context, unit, &header))
+            bool sealed = ih_heap_sealed(heap, unit, NULL, &header);
+            if ((sealed || false_starts) && !see(context, unit, sealed ? &header : NULL))
                 return;
         }
     }
 }
 
+void ih_record_walk_from(const ih_record *record, uint32_t from, ih_see *see, void *context)
+{
+    walk(record, from, false, see, context);
+}
+
+void ih_record_walk_starts(const ih_record *record, uint32_t from, ih_see *see, void *context)
+{
+    walk(record, from, true, see, context);
+}
+
 typedef struct {
     const ih_record *record;
+    uint64_t end; /* of what was counted; images of a hostile producer lie in one another */
     ih_segment_content content;
 } counting;
 
 static bool count_image(void *context, uint32_t unit, const ih_header *header)
 {
     counting *c = context;
-    uint64_t bytes = ih_units_bytes(c->record, header->units);
+    uint64_t start = (uint64_t)unit << IH_UNIT_SHIFT;
+    uint64_t end = start + ih_units_bytes(c->record, header->units);
+    uint64_t bytes = end <= c->end ? 0 : end - (start > c->end ? start : c->end);
+    c->end += bytes > 0 ? end - c->end : 0;
     if (ih_record_dying(c->record, unit)) {
         c->content.dying++;
         c->content.dying_bytes += bytes;
@@ -79,18 +93,20 @@ static bool count_image(void *context, uint32_t unit, const ih_header *header)
 __attribute__((no_sanitize("address"))) static void count_free(const ih_heap *heap,
                                                                ih_segment_content *content)
 {
-    uint32_t unit = heap->first;
-    do {
+    /* The length is loaded once: what is counted is what is stepped over, so that all of it
+     * together is no more than the segment. */
+    for (uint32_t unit = heap->first, units; unit < heap->end; unit += units) {
         const ih_header *block = ih_heap_view(heap, unit);
-        uint32_t units = __atomic_load_n(&block->units, __ATOMIC_RELAXED);
-        if (__atomic_load_n(&block->state, __ATOMIC_RELAXED) == IH_FREE &&
-            units <= heap->end - unit) {
-            uint64_t bytes = (uint64_t)units << IH_UNIT_SHIFT;
-            content->free_bytes += bytes;
-            if (bytes > content->largest_free)
-                content->largest_free = bytes;
-        }
-    } while (ih_heap_next(heap, &unit));
+        units = __atomic_load_n(&block->units, __ATOMIC_ACQUIRE);
+        if (units == 0 || units > heap->end - unit)
+            return;
+        if (__atomic_load_n(&block->state, __ATOMIC_RELAXED) != IH_FREE)
+            continue;
+        uint64_t bytes = (uint64_t)units << IH_UNIT_SHIFT;
+        content->free_bytes += bytes;
+        if (bytes > content->largest_free)
+            content->largest_free = bytes;
+    }
 }
 
 ih_result ih_catalog_content(ih_catalog *catalog, uint64_t id, ih_segment_content *out)

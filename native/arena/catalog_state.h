@@ -66,6 +66,7 @@ typedef struct ih_record {
     uint64_t alive;   /* retired: images that live */
     uint64_t dying;   /* dying bits set: queued ones, those in line, those gone for good */
     uint64_t alive_bytes, dying_bytes; /* of their blocks; of an ordinary segment, for figures */
+    uint64_t waiting;                  /* images of it in the line of its session */
     /* Images condemned and not yet known to be free of leases. `queued` and `held` have a bit for
      * each unit; an entry whose dying bit is clear was revived, and is dropped at the next scan. */
     ih_dying_image *queue;
@@ -91,7 +92,8 @@ typedef struct {
     uint64_t head, tail;    /* what we know of the ring; the page is only told, or asked */
     ih_waiting_image *line; /* circular; room is a power of two */
     size_t room, first, count, ringed;
-    uint64_t bytes; /* of the blocks in line */
+    uint64_t bytes;            /* of the blocks in line */
+    uint64_t live, live_bytes; /* of ih_catalog_measure(): in its ordinary segments */
 } ih_session;
 
 /* ---- the catalog ----------------------------------------------------------------------------- */
@@ -181,10 +183,12 @@ size_t ih_sorted_at(const ih_catalog *catalog, uint64_t id);
 void ih_describe(const ih_record *record, uint32_t unit, const ih_header *header, ih_stat *out);
 /* Counts the leases of images in the order of their places. */
 void ih_count_leases(const ih_catalog *catalog, ih_stat *stats, size_t count);
+typedef bool ih_see(void *context, uint32_t unit, const ih_header *header);
 /* Calls `see` for every sealed image from unit `from` on, dying or not, until it says false. */
-void ih_record_walk_from(const ih_record *record, uint32_t from,
-                         bool (*see)(void *context, uint32_t unit, const ih_header *header),
-                         void *context);
+void ih_record_walk_from(const ih_record *record, uint32_t from, ih_see *see, void *context);
+/* The same for who counts his steps: where the producer marked a start and there is no image, the
+ * header is NULL. A hostile one may have marked every unit of the segment. */
+void ih_record_walk_starts(const ih_record *record, uint32_t from, ih_see *see, void *context);
 /* Unmaps and frees; the state map stays as it is. */
 void ih_record_forget(ih_catalog *catalog, ih_record *record);
 /* Whether a sealed image begins there: in a dedicated segment not once it was freed. */

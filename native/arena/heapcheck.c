@@ -31,6 +31,9 @@ typedef struct {
     size_t size;
 } checking;
 
+/* Once, so that what was compared is what is used. */
+static uint32_t load(const uint32_t *word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
+
 static bool fail(const checking *c, uint32_t unit, const char *reason)
 {
     if (c->message != NULL && c->size > 0)
@@ -46,7 +49,8 @@ static bool check_header(const checking *c)
     if (s->magic != IH_SEGMENT_MAGIC || s->version != IH_SEGMENT_VERSION || s->kind != h->kind ||
         s->id != h->id)
         return fail(c, 0, "the segment's header is not genuine");
-    if (s->first_unit != h->first || s->end_unit != h->end)
+    if (s->first_unit != h->first || s->end_unit != h->end ||
+        s->bytes != (uint64_t)h->end << IH_UNIT_SHIFT)
         return fail(c, 0, "the segment's bounds are wrong");
     return true;
 }
@@ -70,7 +74,7 @@ static bool check_chain(checking *c)
     bool was_free = false;
     for (uint32_t unit = h->first; unit < h->end;) {
         const ih_header *block = ih_heap_view(h, unit);
-        uint32_t units = block->units, state = block->state;
+        uint32_t units = load(&block->units), state = load(&block->state);
         if (units == 0 || units > h->end - unit)
             return fail(c, unit, "a block leads out of the segment");
         if (block->prev_units != before)
@@ -104,7 +108,7 @@ static bool check_list(checking *c, uint32_t fl, uint32_t sl, uint32_t *linked)
 {
     const ih_heap *h = c->heap;
     uint32_t before = 0;
-    for (uint32_t at = c->state->heads[fl][sl]; at != 0;) {
+    for (uint32_t at = load(&c->state->heads[fl][sl]); at != 0;) {
         if (at >= h->end || (c->free_map[at / 64u] >> at % 64u & 1u) == 0)
             return fail(c, at, "a list leads to what is not a free block, or twice to one");
         c->free_map[at / 64u] &= ~(UINT64_C(1) << at % 64u);
@@ -116,7 +120,7 @@ static bool check_list(checking *c, uint32_t fl, uint32_t sl, uint32_t *linked)
         if (block->u.links.prev != before)
             return fail(c, at, "a list's links are not symmetric");
         before = at;
-        at = block->u.links.next;
+        at = load(&block->u.links.next);
         (*linked)++;
     }
     return true;

@@ -177,7 +177,7 @@ typedef struct {
 
 static inline producer open_session(ih_catalog *catalog, uint64_t session)
 {
-    producer p = {.session = session, .room = 1u << 20};
+    producer p = {.session = session, .room = 1u << 17};
     CHECK_OK(ih_catalog_make_file(IH_FILE_PAGE, 0, &p.file, &error));
     CHECK_OK(ih_catalog_add_page(catalog, session, p.file, &error));
     p.page = (ih_session_page *)(void *)map_file(p.file, IH_SESSION_BYTES, true);

@@ -1,6 +1,7 @@
 /* Producers who write into their segments, rings and lease tables what the fuzzer likes, and a
- * daemon that lists, deletes, reclaims, retires, restarts: nothing crashes, all comes to an end,
- * and what the catalog keeps for itself holds every invariant. */
+ * daemon that lists, scans, maps, measures, deletes, reclaims, retires, restarts: nothing crashes,
+ * all comes to an end, figures could be true, and what the catalog keeps for itself holds every
+ * invariant. */
 #include "catalogs.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -47,7 +48,9 @@ static void damage(void)
 /* A header that holds, wherever the fuzzer wants it. */
 static void seal(void)
 {
-    static const uint8_t image[16];
+    uint8_t image[16] = {0x49, 0x48};
+    uint32_t root = take(&h.in, 2);
+    memcpy(image + 4, &root, sizeof root);
     granted *g = &h.segments[take(&h.in, 1) % HOSTILE];
     uint32_t unit = g->heap.kind == IH_DEDICATED
                         ? g->heap.first
@@ -56,8 +59,105 @@ static void seal(void)
         return;
     uint32_t units = take(&h.in, 1) % 40u, most = g->heap.end - unit;
     ih_heap_at(&g->heap, unit)->units = units;
-    ih_heap_seal(&g->heap, unit, take(&h.in, 1), (uint64_t)(units < most ? units : most) * 64u, 1,
-                 g->heap.kind == IH_DEDICATED ? IH_BLOCK_DEDICATED : 0, image);
+    ih_heap_seal(&g->heap, unit, take(&h.in, 1), (uint64_t)(units < most ? units : most) * 64u,
+                 root, g->heap.kind == IH_DEDICATED ? IH_BLOCK_DEDICATED : 0, image);
+}
+
+/* Starts marked where there is nothing, the whole of an ordinary segment's map at once. */
+static void mark_starts(void)
+{
+    const granted *g = &h.segments[take(&h.in, 1) % HOSTILE];
+    if (g->heap.kind == IH_ORDINARY)
+        memset(g->heap.base + IH_PAGE, (int)take(&h.in, 1),
+               (size_t)ih_start_map_bytes(SEGMENT_BYTES));
+}
+
+/* In steps as the fuzzer likes them: each gets on, and finds what was asked for. */
+static void scan_all(void)
+{
+    static const uint64_t looks[] = {1, 2, 5, 64, 1000};
+    ih_scan scan = {.size_min = take(&h.in, 1),
+                    .size_max = take(&h.in, 1) % 2u == 0 ? UINT64_MAX : take(&h.in, 2),
+                    .created_max = UINT64_MAX - take(&h.in, 1) % 2u,
+                    .end = take(&h.in, 1) % 4u == 0 ? ih_locator(11, take(&h.in, 1)) : UINT64_MAX,
+                    .living = ~take(&h.in, 1),
+                    .dying = ~take(&h.in, 1),
+                    .sort = take(&h.in, 1) % 5u,
+                    .best = take(&h.in, 1) % 2u == 0,
+                    .before_key = UINT64_MAX,
+                    .before_place = UINT64_MAX};
+    for (unsigned i = 0; i < 4; i++)
+        scan.roots[i] = ~(uint64_t)take(&h.in, 1);
+    uint64_t most = looks[take(&h.in, 1) % 5u], time = take(&h.in, 1) % 2u == 0 ? 0 : 1u << 30;
+    uint64_t cursor = 0, steps = 0;
+    ih_stat found[16];
+    size_t room = 1 + take(&h.in, 1) % 16u;
+    do {
+        uint64_t before = cursor;
+        size_t count = ih_catalog_scan(w.catalog, &scan, &cursor, most, time, found, room);
+        CHECK(count <= room && count <= most && ++steps < 20000);
+        CHECK(cursor == 0 || cursor > before);
+        for (size_t i = 0; i < count; i++)
+            CHECK(found[i].size >= scan.size_min && found[i].size <= scan.size_max &&
+                  found[i].handle.locator > before && found[i].handle.locator <= scan.end);
+    } while (cursor != 0 && cursor < scan.end);
+}
+
+/* The runs of a segment lie one behind the other, to its end. */
+static void map_all(const granted *g)
+{
+    static const uint64_t looks[] = {1, 2, 5, 64, 1000};
+    uint64_t grain = take(&h.in, 2), most = looks[take(&h.in, 1) % 5u];
+    uint64_t time = take(&h.in, 1) % 2u == 0 ? 0 : 1u << 30;
+    uint64_t cursor = 0, steps = 0, at = (uint64_t)g->heap.first << IH_UNIT_SHIFT;
+    ih_run runs[12];
+    do {
+        size_t room = 4 + grain % 9u;
+        uint64_t before = cursor;
+        ih_result result =
+            ih_catalog_runs(w.catalog, g->info.id, grain, &cursor, most, time, runs, &room);
+        if (result == IH_GONE)
+            return;
+        CHECK(result == IH_OK && room <= 12 && ++steps < 20000 && (cursor == 0 || cursor > before));
+        for (size_t i = 0; i < room; i++) {
+            CHECK(runs[i].offset == at && runs[i].bytes > 0);
+            CHECK(runs[i].live_bytes + runs[i].dying_bytes <= runs[i].bytes);
+            at += runs[i].bytes;
+        }
+    } while (cursor != 0);
+    CHECK(at == SEGMENT_BYTES);
+}
+
+static void measure_all(void)
+{
+    ih_catalog_figures f;
+    ih_catalog_measure(w.catalog, &f);
+    const uint64_t most = HOSTILE * SEGMENT_BYTES;
+    uint64_t bytes = f.free_bytes;
+    for (unsigned i = 0; i < 3; i++)
+        bytes += f.object_bytes[i];
+    CHECK(bytes <= most && f.object_bytes[IH_OBJECTS_DELETED] <= most);
+    CHECK(f.largest_free <= SEGMENT_BYTES && f.longest_runs_bytes <= most &&
+          f.returning_bytes <= most);
+    ih_segment_content content;
+    for (unsigned i = 0; i < HOSTILE; i++) {
+        if (ih_catalog_glance(w.catalog, h.segments[i].info.id, &content) == IH_OK)
+            CHECK(content.image_bytes + content.free_bytes <= SEGMENT_BYTES &&
+                  content.dying_bytes <= SEGMENT_BYTES);
+    }
+    uint64_t counters[IH_PAGE_COUNTERS];
+    ih_catalog_counter_sums(w.catalog, counters);
+    ih_lease_ages ages;
+    for (unsigned tries = 0;
+         !ih_catalog_lease_ages(w.catalog, 1, take(&h.in, 2), 1 + take(&h.in, 1) % 4u, &ages);)
+        CHECK(++tries < 100);
+    uint64_t leases = 0;
+    for (unsigned i = 0; i < 5; i++)
+        leases += ages.leases[i];
+    CHECK(leases <= 2u * IH_SLOTS);
+    ih_handle held[IH_LEASED_BY_MAX];
+    size_t room = take(&h.in, 2) % (IH_LEASED_BY_MAX + 1u);
+    CHECK(ih_catalog_leased_by(w.catalog, 1, take(&h.in, 1), held, room) <= room);
 }
 
 static void list_all(void)
@@ -77,7 +177,8 @@ static void list_all(void)
     ih_segment_content content;
     for (unsigned i = 0; i < HOSTILE; i++) {
         if (ih_catalog_content(w.catalog, h.segments[i].info.id, &content) == IH_OK)
-            CHECK(content.free_bytes <= SEGMENT_BYTES && content.largest_free <= SEGMENT_BYTES);
+            CHECK(content.free_bytes <= SEGMENT_BYTES && content.largest_free <= SEGMENT_BYTES &&
+                  content.image_bytes + content.dying_bytes <= SEGMENT_BYTES);
     }
 }
 
@@ -146,7 +247,7 @@ static void step(void)
     uint64_t numbers[2];
     if (h.count > 0)
         handle = h.seen[which % h.count];
-    switch (what % 10u) {
+    switch (what % 14u) {
     case 0:
     case 1:
         seal();
@@ -179,6 +280,18 @@ static void step(void)
     case 8:
         if (take(&h.in, 1) % 4u == 0)
             restart();
+        break;
+    case 9:
+        scan_all();
+        break;
+    case 10:
+        map_all(&h.segments[which % HOSTILE]);
+        break;
+    case 11:
+        measure_all();
+        break;
+    case 12:
+        mark_starts();
         break;
     default:
         move(&h.segments[which % HOSTILE]);
