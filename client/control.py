@@ -49,6 +49,8 @@ class Control:
                     f"connect: nobody answers at {socket} ({error.strerror or error}); start the"
                     " daemon with `icehouse serve`"
                 ) from error
+            if isinstance(error, PermissionError) and error.errno is not None:
+                error.filename = socket
             raise
 
     def _unavailable(self, text: str) -> StoreUnavailable:
@@ -57,7 +59,9 @@ class Control:
         return error
 
     def _lost(self, attempt: str) -> StoreUnavailable:
-        return self._unavailable(f"{attempt}: the daemon at {self.socket} closed the connection")
+        return self._unavailable(
+            f"{attempt}: the daemon at {self.socket} closed the connection; its log says why"
+        )
 
     def _receive(self, until: float, attempt: str) -> None:
         """Take what the socket has, at least one piece of it."""
@@ -66,7 +70,8 @@ class Control:
             data = self._sock.recv(CHUNK)
         except TimeoutError:
             raise self._unavailable(
-                f"{attempt}: the daemon at {self.socket} has not answered in time"
+                f"{attempt}: the daemon at {self.socket} has not answered in time;"
+                " `icehouse doctor` says what to do"
             ) from None
         except ConnectionError as error:
             raise self._lost(attempt) from error

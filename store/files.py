@@ -5,6 +5,7 @@ nothing elsewhere, says what the file is and has the digest of the rest.
 """
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -229,6 +230,8 @@ def write_image(image: memoryview, target: AnyPath | Writable) -> Written:
     if not isinstance(target, _PATHS):
         return write_stream(image, write_object(target))
     path = Path(os.fsdecode(target))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fsdecode(target))
     if not is_special(path):
         return replace(image, path.resolve())
     with path.open("wb", buffering=0) as out:
@@ -435,7 +438,8 @@ def read_image(source: AnyPath | Readable, *, verify: bool = True, copy: bool = 
         check_stream(source, "read", "an image is read from")
         data = read_stream(source, name, verify=verify)
     else:
-        with os.fdopen(os.open(source, os.O_RDONLY | os.O_CLOEXEC), "rb", buffering=0) as stream:
+        # Not by pathlib, which takes no bytes.
+        with open(source, "rb", buffering=0) as stream:  # noqa: PTH123 - as said above
             if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 data = read_file(stream.fileno(), name, verify=verify, copy=copy)
             else:

@@ -1,12 +1,18 @@
 """Asking the daemon: one plain connection of the control family, and what a user calls an image."""
 
+import os
+import re
+import select
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from icehouse.client.cli import leave
 from icehouse.client.cli.output import CommandError, ExitCode, code_of, message_of
 from icehouse.client.connect import socket_path
 from icehouse.client.control import Control
@@ -23,6 +29,11 @@ from icehouse.store.wire import messages
 
 Answer = TypeVar("Answer", bound=messages.Reply)
 PAGE = messages.LIMIT_MAX
+INTERRUPT = bytes([signal.SIGINT])
+# Seconds that a command may take to end after Ctrl-C.
+PATIENCE = 1.0
+# What the daemon said of an image that is not there, behind what the library says to programs.
+TOLD = re.compile(r"\(open an image: (.*)\)$", re.DOTALL)
 
 
 class Asking(Control):
@@ -43,15 +54,59 @@ def connect(given: str | None) -> Asking:
     return Asking(socket_path(given))
 
 
-def open_store(given: str | None) -> Store:
+@contextmanager
+def open_store(given: str | None) -> Iterator[Store]:
     """Open the daemon's store; StoreUnavailable, NotPermitted, as `connect` says them."""
     path = socket_path(given)
+    with abandonable():
+        try:
+            store = Store.connect(path)
+        except StoreUnavailable:
+            # The library's words are for programs. A plain connection has those of the commands.
+            with Asking(path, timeout=1.0):
+                raise
+        with store:
+            yield store
+
+
+@contextmanager
+def abandonable() -> Iterator[None]:
+    """Let Ctrl-C end the command also while a daemon that hangs is waited for.
+
+    The store waits where no Python runs, so the KeyboardInterrupt may come half a minute late. A
+    thread gets every signal at once, and ends the process if it is still here a moment later. What
+    it holds in the store goes as that of any process that dies.
+    """
     try:
-        return Store.connect(path)
-    except StoreUnavailable:
-        # The library's words are for programs. A plain connection has those of the other commands.
-        with Asking(path, timeout=1.0):
-            raise
+        readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    except ValueError:
+        # Another thread than the main one is not interrupted.
+        os.close(readable)
+        os.close(writable)
+        yield
+        return
+    done = threading.Event()
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(readable, select.POLLIN)
+        while not done.is_set():
+            poll.poll()
+            if INTERRUPT in os.read(readable, 64) and not done.wait(PATIENCE):
+                leave()
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        done.set()
+        signal.set_wakeup_fd(before)
+        os.write(writable, b"\0")
+        watching.join()
+        os.close(readable)
+        os.close(writable)
 
 
 def unknown(name: str) -> UnknownName:
@@ -70,10 +125,16 @@ def find(store: Store, reference: str) -> Handle:
         return store.lookup(reference)[0]
     except UnknownName:
         raise unknown(reference) from None
+    except ValueError as error:
+        if isinstance(error, IcehouseError | UnicodeEncodeError):
+            raise
+        raise CommandError(str(error), ExitCode.USAGE) from None
 
 
 def parse(reference: str) -> Handle | None:
     """Give the handle that a text is; None if it is a name. CommandError if it is neither."""
+    if not reference:
+        raise CommandError("an empty word is neither a handle nor a name", ExitCode.USAGE)
     if not reference.startswith("ih1_"):
         return None
     try:
@@ -105,6 +166,9 @@ def about(reference: str) -> Iterator[None]:
     except (HandleGone, CorruptImage) as error:
         # It was opened or asked about by its handle, whatever it was called here.
         text = message_of(error).removeprefix("object: ")
+        told = TOLD.search(text)
+        if told is not None:
+            text = f"{told[1]}; `icehouse ls` lists what is there"
         raise CommandError(f"{reference}: {text}", code_of(error)) from None
 
 

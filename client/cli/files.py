@@ -5,7 +5,7 @@ from typing import Any
 
 import icehouse
 from icehouse.client.bench.targets import bytes_text
-from icehouse.client.cli.ask import find, open_store
+from icehouse.client.cli.ask import about, find, open_store
 from icehouse.client.cli.output import CommandError, ExitCode, print_json, progress
 from icehouse.store import files
 
@@ -17,7 +17,8 @@ def export(reference: str, target: str, socket: str | None, *, as_json: bool) ->
     with open_store(socket) as store, progress() as tell:
         handle = find(store, reference)
         tell(f"writing {target}")
-        image = files.image_of_handle(handle, store.get)
+        with about(reference):
+            image = files.image_of_handle(handle, store.get)
         written = files.write_image(image, sys.stdout.buffer if target == "-" else target)
     told = {"handle": str(handle), "size": written.size, "sha256": written.digest, "file": target}
     # With the image on stdout what is said of it goes beside it, or nowhere.

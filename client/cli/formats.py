@@ -6,8 +6,10 @@ holds, nothing in it is executed, but for a pickle, which --unsafe-pickle lets i
 
 import io
 import json
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 
@@ -32,6 +34,9 @@ SUFFIXES = {
     ".txt": "text",
     ".md": "text",
 }
+
+# What takes at least as many bytes in an image as in a file.
+PLAIN = ("npy", "raw", "text")
 
 
 def guess(name: str) -> str:
@@ -83,6 +88,8 @@ def read_table(data: Any, delimiter: str) -> Any:
     import csv
 
     text = io.StringIO(bytes(data).decode("utf-8-sig"), newline="")
+    # The least that is a size for a cell here is that of the file.
+    csv.field_size_limit(max(len(data), 1))
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     try:
         header = next(rows, [])
@@ -99,10 +106,15 @@ def read_table(data: Any, delimiter: str) -> Any:
 
 
 def column_of(values: tuple[str, ...]) -> list[Any]:
-    """Make numbers of a column that has no others; 007 is no number, nor is nan."""
+    """Make numbers of a column that has no others; 007 is no number, nor is nan.
+
+    Nor are those that are too large: 1e999 would be infinite.
+    """
     for kind, pattern in ((int, INT), (float, FLOAT)):
         if all(not value or pattern.fullmatch(value) for value in values) and any(values):
-            return [kind(value) if value else None for value in values]
+            numbers = [kind(value) if value else None for value in values]
+            if math.inf not in numbers and -math.inf not in numbers:
+                return numbers
     return list(values)
 
 
@@ -111,7 +123,7 @@ def read_parquet(data: Any) -> Any:
     parquet = need("pyarrow.parquet", "icehouse[data]", "reading Parquet")
     pyarrow = need("pyarrow", "icehouse[data]", "reading Parquet")
     try:
-        return parquet.read_table(pyarrow.BufferReader(data))
+        return parquet.read_table(pyarrow.BufferReader(data), page_checksum_verification=True)
     except pyarrow.ArrowException as error:
         raise ValueError(str(error)) from None
 
@@ -127,16 +139,40 @@ def read_npy(data: Any) -> Any:
     return numpy.load(stream, allow_pickle=False)
 
 
-def read_npz(data: Any) -> Any:
-    """Read a dict of arrays."""
+def read_npz(data: Any, most: int | None = None) -> Any:
+    """Read a dict of arrays; MemoryError, before any is read, where they are larger than `most`."""
     import zipfile
 
     numpy = need("numpy", "icehouse[numpy]", "reading arrays")
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as members:
+            check_size(sum(member.file_size for member in members.infolist()), most)
         with numpy.load(io.BytesIO(data), allow_pickle=False) as loaded:
             return {name: loaded[name] for name in loaded.files}
     except zipfile.BadZipFile as error:
         raise ValueError(str(error)) from None
+
+
+def check_size(size: int, most: int | None) -> None:
+    """Raise MemoryError for what no store of `most` bytes has room for."""
+    from icehouse.client.cli.words import size_text
+
+    if most is not None and size > most:
+        raise MemoryError(
+            f"it is larger than the store, which has {size_text(most)}: --capacity of"
+            " `icehouse serve` sets that"
+        )
+
+
+@contextmanager
+def too_large(source: str) -> Iterator[None]:
+    """Let what there is no memory for be named."""
+    try:
+        yield
+    except MemoryError as error:
+        said = str(error) or "there is no memory for it"
+        source = "stdin" if source == "-" else source
+        raise CommandError(f"{source}: {said}", ExitCode.FULL) from None
 
 
 def read_pickle(data: Any) -> Any:
@@ -166,8 +202,13 @@ READERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def parse(data: Any, kind: str, source: str, *, unsafe_pickle: bool) -> Any:
-    """Make the object that a content stands for; CommandError where it is no such content."""
+def parse(
+    data: Any, kind: str, source: str, *, unsafe_pickle: bool, most: int | None = None
+) -> Any:
+    """Make the object that a content stands for; CommandError where it is no such content.
+
+    `most`: bytes that are too many for whatever is read.
+    """
     if kind == "pickle" and not unsafe_pickle:
         raise CommandError(
             f"{source} is a pickle, which can run any code as you when it is read: give"
@@ -175,21 +216,31 @@ def parse(data: Any, kind: str, source: str, *, unsafe_pickle: bool) -> Any:
             ExitCode.USAGE,
         )
     try:
-        return READERS[kind](data)
+        with too_large(source):
+            return read_npz(data, most) if kind == "npz" else READERS[kind](data)
     except RecursionError:
         raise CommandError(f"{source} is nested too deeply to be read") from None
     except CommandError:
         raise
-    except MemoryError:
-        raise
     except Exception as error:
         if kind == "pickle" or is_of_content(error):
-            reason = str(error).replace("\n", " ") or type(error).__name__
-            if "allow_pickle" in reason:
-                reason = "it holds Python objects, which means a pickle"
             source = "stdin" if source == "-" else source
-            raise CommandError(f"{source} can't be read as {kind}: {reason}") from None
+            raise CommandError(f"{source} can't be read as {kind}: {reason_of(error)}") from None
         raise
+
+
+def reason_of(error: Exception) -> str:
+    """Say in a line why a content is not what it should be, and what helps."""
+    reason = str(error).replace("\n", " ") or type(error).__name__
+    if "max_header_size" in reason:
+        return "its header is longer than any that numpy writes of itself"
+    if "allow_pickle" in reason:
+        return "it holds Python objects, which means a pickle"
+    if "integer string conversion" in reason:
+        return "it has an integer of over 4300 digits"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{reason}; it must be UTF-8, which `iconv -t UTF-8` makes"
+    return reason
 
 
 def is_of_content(error: Exception) -> bool:

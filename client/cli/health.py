@@ -8,6 +8,7 @@ import enum
 import fcntl
 import os
 import resource
+import shlex
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -22,8 +23,13 @@ DESCRIPTORS_WANTED = 4096
 MAPS_WANTED = 65_530
 SOCKET_PATH_BYTES_MAX = 107
 FULL_SHARE = 0.85
+SERVICE = ("fastapi", "jinja2", "prometheus_client", "uvicorn")
 PYTHONS = ((3, 11), (3, 15))
 CGROUP = Path("/sys/fs/cgroup")
+CGROUP_FILES = ("memory.max", "memory.current")
+# Where a socket may be whatever the other place has.
+ELSEWHERE = "export ICEHOUSE_SOCKET=$HOME/.icehouse/socket"
+ANSWER_SECONDS = 1.0
 # As Linux has them, where Python has no names for them yet.
 F_ADD_SEALS = getattr(fcntl, "F_ADD_SEALS", 1033)
 F_SEAL_SHRINK_GROW_WRITE = 0x2 | 0x4 | 0x8
@@ -93,6 +99,19 @@ def extension(_socket: str) -> Iterator[Finding]:
             yield well(
                 "extension", f"{module}, which {what}, loads: {Path(str(loaded.__file__)).name}"
             )
+
+
+def libraries(_socket: str) -> Iterator[Finding]:
+    """Whether the admin side could be served: not everybody wants it."""
+    from importlib.util import find_spec
+
+    missing = [name for name in SERVICE if find_spec(name) is None]
+    if missing:
+        found = f"`icehouse serve --http` needs {', '.join(missing)}"
+        fix = f"{shlex.quote(sys.executable)} -m pip install 'icehouse[service]'"
+        yield Finding("service", State.INFO, found, fix)
+    else:
+        yield well("service", "what `icehouse serve --http` needs is there")
 
 
 def interpreters(_socket: str) -> Iterator[Finding]:
@@ -205,7 +224,7 @@ def mappings(_socket: str) -> Iterator[Finding]:
         yield well("mappings", f"a process may map {text} pieces of memory")
 
 
-def memory(_socket: str) -> Iterator[Finding]:
+def memory(socket: str) -> Iterator[Finding]:
     """How much memory there is for a store, as the daemon sees it."""
     from icehouse.client.cli.words import size_text
 
@@ -215,16 +234,68 @@ def memory(_socket: str) -> Iterator[Finding]:
         return
     limit = 2 * int(lib.ih_default_capacity())
     found = f"{size_text(limit)} by cgroup and machine; the default capacity is half of it"
-    available = None
-    for line in (text_of("/proc/meminfo") or "").splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
-    if available is not None and available < limit // 2:
-        fix = f"icehouse serve --capacity {available // 2 // 2**20}MiB, or free some memory"
-        found += f"; only {size_text(available)} of the machine is free now"
+    capacity, committed = limit // 2, 0
+    told = status_of(socket)
+    if told is not None:
+        capacity, committed = told.capacity, told.committed
+        found = (
+            f"{size_text(limit)} by cgroup and machine; the daemon may take {size_text(capacity)}"
+        )
+    available = memory_free()
+    if available is not None and available < capacity - committed:
+        least = (available + committed) // 2 // 2**20
+        found += f"; only {size_text(available)} are free now"
+        fix = f"icehouse serve --capacity {least}MiB, or free some memory"
         yield Finding("memory", State.WARNING, found, fix)
     else:
         yield well("memory", found)
+
+
+def status_of(socket: str) -> "messages.Status | None":
+    """Ask a daemon how it is; None if it does not say so at once."""
+    from icehouse.client.control import Control
+    from icehouse.store.errors import IcehouseError
+    from icehouse.store.wire import messages
+
+    if not socket:
+        return None
+    try:
+        with Control(socket, timeout=ANSWER_SECONDS) as control:
+            return control.ask(messages.AskStatus(), messages.Status)
+    except (OSError, IcehouseError):
+        return None
+
+
+def memory_free() -> int | None:
+    """How many bytes the machine and the cgroup of this process still have; None if untold."""
+    free = [
+        int(line.split()[1]) * 1024
+        for line in (text_of("/proc/meminfo") or "").splitlines()
+        if line.startswith("MemAvailable:")
+    ]
+    for line in (text_of("/proc/self/cgroup") or "").splitlines():
+        _, _, rest = line.partition(":")
+        kinds, _, place = rest.partition(":")
+        if place and (not kinds or "memory" in kinds.split(",")):
+            free += cgroup_free(place.strip("/"), "memory" if kinds else "")
+    return min(free, default=None)
+
+
+def cgroup_free(place: str, mount: str) -> Iterator[int]:
+    """Give what a cgroup and each around it has left, where it has a limit."""
+    limit, usage = ("memory.limit_in_bytes", "memory.usage_in_bytes") if mount else CGROUP_FILES
+    folder = CGROUP / mount / place
+    while folder.is_relative_to(CGROUP / mount):
+        most, taken = text_of(folder / limit), text_of(folder / usage)
+        if most is not None and most.isdecimal() and taken is not None and taken.isdecimal():
+            # What was read from files is given back when it is wanted.
+            cache = [
+                int(line.split()[1])
+                for line in (text_of(folder / "memory.stat") or "").splitlines()
+                if line.startswith(("inactive_file ", "total_inactive_file "))
+            ]
+            yield max(int(most) - int(taken) + max(cache, default=0), 0)
+        folder = folder.parent
 
 
 def huge_pages(_socket: str) -> Iterator[Finding]:
@@ -250,29 +321,26 @@ def huge_pages(_socket: str) -> Iterator[Finding]:
 def socket_folder(socket: str) -> Iterator[Finding]:
     """Whether nobody else can listen in the daemon's place."""
     if len(os.fsencode(socket)) > SOCKET_PATH_BYTES_MAX:
-        fix = "export ICEHOUSE_SOCKET=$HOME/.icehouse/socket, or another path of at most 107 bytes"
-        yield Finding("socket", State.FAILURE, f"{socket} is too long for a socket", fix)
+        found = f"{socket} is too long for a socket, which may have 107 bytes"
+        yield Finding("socket", State.FAILURE, found, ELSEWHERE)
         return
     folder = os.path.dirname(socket)  # noqa: PTH120 - a socket's path is text throughout
     try:
-        found = os.stat(folder)  # noqa: PTH116 - as above
+        owned = os.stat(folder)  # noqa: PTH116 - as above
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             yield Finding("socket", State.INFO, f"{folder} will be made by `icehouse serve`")
         else:
-            fix = f"see who may enter {folder}, or set ICEHOUSE_SOCKET to another place"
-            yield Finding("socket", State.FAILURE, f"{folder}: {error.strerror}", fix)
+            yield Finding("socket", State.FAILURE, f"{folder}: {error.strerror}", ELSEWHERE)
         return
-    mode = stat.S_IMODE(found.st_mode)
-    if not stat.S_ISDIR(found.st_mode):
-        fix = "set ICEHOUSE_SOCKET to another place"
-        yield Finding("socket", State.FAILURE, f"{folder} is no folder", fix)
-    elif found.st_uid not in (os.getuid(), 0):
-        fix = "use a folder of your own, if the daemon is to be yours: export ICEHOUSE_SOCKET=..."
-        told = f"{folder} belongs to uid {found.st_uid}, who decides who listens there"
-        yield Finding("socket", State.INFO, told, fix)
+    mode = stat.S_IMODE(owned.st_mode)
+    if not stat.S_ISDIR(owned.st_mode):
+        yield Finding("socket", State.FAILURE, f"{folder} is no folder", ELSEWHERE)
+    elif owned.st_uid not in (os.getuid(), 0):
+        told = f"{folder} belongs to uid {owned.st_uid}, who decides who listens there"
+        yield Finding("socket", State.INFO, told, f"for a daemon of your own: {ELSEWHERE}")
     elif mode & 0o022 and not mode & stat.S_ISVTX:
-        fix = f"chmod go-w {folder}"
+        fix = f"chmod go-w {shlex.quote(folder)}"
         told = f"{folder} has mode {mode:04o}: others could listen in the daemon's place"
         yield Finding("socket", State.FAILURE, told, fix)
     else:
@@ -298,12 +366,12 @@ def daemon(socket: str) -> Iterator[Finding]:
                 control.ask(messages.AskMetrics(), messages.Metrics) if role == "admin" else None
             )
     except icehouse.NotPermitted as error:
-        fix = (
-            "give this user a role in the daemon's configuration ([roles.producer]), and restart it"
-        )
+        fix = f"icehouse serve --set roles.producer.uids={os.getuid()}, with what it has been given"
         yield Finding("daemon", State.FAILURE, str(error), fix)
+    except PermissionError:
+        yield forbidden(socket)
     except icehouse.StoreUnavailable as error:
-        yield Finding("daemon", State.FAILURE, str(error), f"icehouse serve --socket {socket}")
+        yield Finding("daemon", State.FAILURE, *unanswered(socket, str(error)))
     except icehouse.ProtocolError as error:
         fix = f"install the same release for both: this one is icehouse {icehouse.__version__}"
         yield Finding("daemon", State.FAILURE, str(error), fix)
@@ -312,6 +380,59 @@ def daemon(socket: str) -> Iterator[Finding]:
         yield well("daemon", answer)
         yield from daemon_version(told)
         yield from daemon_health(told, metrics)
+
+
+def forbidden(socket: str) -> Finding:
+    """Say how this user gets to a socket that is there."""
+    told = f"this user may not connect to {socket}"
+    try:
+        owner = os.stat(socket).st_uid  # noqa: PTH116 - a socket's path is text throughout
+    except OSError:
+        owner = -1
+    if owner == os.getuid():
+        return Finding("daemon", State.FAILURE, told, f"chmod 600 {shlex.quote(socket)}")
+    fix = f"icehouse serve --set roles.producer.uids={os.getuid()}, by whoever runs the daemon"
+    return Finding("daemon", State.FAILURE, told, fix)
+
+
+def listener(socket: str) -> int | None:
+    """Give the pid of who listens at a socket, the keeper; None where it is nobody's to be seen."""
+    import socket as sockets
+    import struct
+
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
+        # A queue that is full is that of somebody who listens, and does not tell whose.
+        probe.settimeout(1.0)
+        try:
+            probe.connect(socket)
+            packed = probe.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, 12)
+        except OSError:
+            return None
+    pid: int = struct.unpack("iII", packed)[0]
+    return pid or None
+
+
+def unanswered(socket: str, told: str) -> tuple[str, str]:
+    """Say why no daemon answers at a socket, and what helps."""
+    pid = listener(socket)
+    if pid is None:
+        return told, f"icehouse serve --socket {shlex.quote(socket)}"
+    found = f"pid {pid} listens at {socket}, and no daemon of it answers"
+    running = [child for child in children_of(pid) if is_daemon(child)]
+    if running:
+        # Its keeper has all that matters, and starts another.
+        return found, f"kill -9 {running[0]}"
+    return found, f"kill {pid}; icehouse serve --socket {shlex.quote(socket)}"
+
+
+def children_of(pid: int) -> list[int]:
+    """Give the processes that one has started; none where they can't be seen."""
+    return [int(word) for word in (text_of(f"/proc/{pid}/task/{pid}/children") or "").split()]
+
+
+def is_daemon(pid: int) -> bool:
+    """Whether a process is the daemon proper, and not what speaks HTTP."""
+    return "icehouse.server" in (text_of(f"/proc/{pid}/cmdline") or "").split("\0")
 
 
 def daemon_version(told: "messages.Status") -> Iterator[Finding]:
@@ -357,6 +478,7 @@ def daemon_health(
 MACHINE: tuple[Check, ...] = (
     python,
     extension,
+    libraries,
     interpreters,
     memory_files,
     file_locks,

@@ -30,7 +30,9 @@ def parse_size(text: str) -> int:
     match = NUMBER.fullmatch(text)
     if match is None or match[2].lower() not in UNITS:
         raise typer.BadParameter(f"{text!r} is no size like 4096, 64KiB, 500MB or 1.5GiB")
-    return int(float(match[1]) * UNITS[match[2].lower()])
+    # Not as a float where it need not be: those have 53 bits.
+    number = float(match[1]) if "." in match[1] else int(match[1])
+    return int(number * UNITS[match[2].lower()])
 
 
 def parse_time(text: str) -> float:

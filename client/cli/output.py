@@ -4,6 +4,7 @@ import enum
 import json
 import os
 import shutil
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import typer
 
 import icehouse
+from icehouse.client.cli import leave
 
 Progress = Callable[[str], None]
 
@@ -77,17 +79,33 @@ def complain(message: str) -> None:
 
 def message_of(error: BaseException) -> str:
     """Say what went wrong in one line."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        if error.filename is None:
+            return error.strerror
+        return f"{error.filename or repr(error.filename)}: {error.strerror}"
     return str(error) or type(error).__name__
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt inside; before and after, the process just ends."""
+    if signal.getsignal(signal.SIGINT) is not leave:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, leave)
 
 
 @contextmanager
 def guarded(*, silent: bool = False) -> Iterator[None]:
     """Turn what goes wrong inside into one line on stderr, unless silent, and an exit code."""
     try:
-        yield
-        sys.stdout.flush()
+        with interruptible():
+            yield
+            sys.stdout.flush()
     except CommandError as error:
         if not silent:
             complain(str(error))

@@ -52,7 +52,8 @@ def unescape(text: str) -> str:
         code = match[1]
         return chr(int(code[1:], 16)) if len(code) == 5 else ESCAPED.get(code, code)
 
-    return ESCAPE.sub(one, text)
+    # Letters beyond the 16 bits of an escape come as two.
+    return ESCAPE.sub(one, text).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def key_of(match: re.Match[str]) -> str | int | slice | None:
@@ -71,6 +72,16 @@ def key_of(match: re.Match[str]) -> str | int | slice | None:
     return None
 
 
+def hint_of(rest: str) -> str:
+    """Name the part of JSONPath that a text wants and that is not here."""
+    for begin, name in (("..", "`..`"), ("[?", "a filter"), ("[(", "an expression")):
+        if re.sub(r"\s", "", rest).startswith(begin):
+            return f": {name} is not supported"
+    if re.match(r"\[[^\]]*,", rest):
+        return ": a union is not supported"
+    return ""
+
+
 def parse(text: str) -> Selector:
     """Read a selector; CommandError, which says where it can't be read."""
     at = 1 if text.startswith("$") else 0
@@ -80,10 +91,9 @@ def parse(text: str) -> Selector:
     while at < len(whole):
         match = STEP.match(whole, at)
         if match is None:
-            hint = "; `..` is not supported" if whole[at:].startswith("..") else ""
             raise CommandError(
-                f"the selector {text!r} can't be read from {whole[at:]!r} on{hint}; steps are"
-                " .name, ['name'], [0], [-1], [2:5], .* and [*]",
+                f"the selector {text!r} can't be read from {whole[at:]!r} on{hint_of(whole[at:])};"
+                " steps are .name, ['name'], [0], [-1], [2:5], .* and [*]",
                 ExitCode.USAGE,
             )
         key = key_of(match)

@@ -4,8 +4,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from icehouse.client.cli.ask import find, open_store, references
-from icehouse.client.cli.output import ExitCode, code_of, complain, message_of, print_line, progress
+from icehouse.client.cli.ask import about, find, open_store, references
+from icehouse.client.cli.output import (
+    CommandError,
+    ExitCode,
+    code_of,
+    complain,
+    message_of,
+    print_line,
+    progress,
+)
 from icehouse.native._image import _validate
 from icehouse.store import files
 from icehouse.store.errors import CorruptImage, HandleGone, IcehouseError, StoreUnavailable
@@ -90,12 +98,13 @@ def verify_file(path: str, report: Report) -> None:
 def verify_image(store: "Store", reference: str, report: Report) -> None:
     """Check one image of the store."""
     try:
-        handle = find(store, reference)
-        _validate(handle)
-        size = store.stat(handle).size
+        with about(reference):
+            handle = find(store, reference)
+            _validate(handle)
+            size = store.stat(handle).size
     except StoreUnavailable:
         raise
-    except IcehouseError as error:
+    except (IcehouseError, CommandError) as error:
         report.wrong(reference, "image", error)
     else:
         report.well(reference, "image", size)

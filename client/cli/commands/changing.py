@@ -20,6 +20,8 @@ from icehouse.client.cli.output import (
 if TYPE_CHECKING:
     from icehouse.client.control import Control
 
+VERSION_MAX = 2**64 - 1
+
 
 def for_each(
     given: list[str],
@@ -140,7 +142,10 @@ def bind(
     expected: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="VERSION", help="Only if this is its version now; 0: if it is not bound."
+            min=0,
+            max=VERSION_MAX,
+            metavar="VERSION",
+            help="Only if this is its version now; 0: if it is not bound.",
         ),
     ] = None,
     socket: Socket = None,
@@ -208,9 +213,8 @@ def gc(
 
 def collect(socket: str | None, *, orphans: bool, dry_run: bool) -> dict[str, Any]:
     """Free what can be, and tell what came of it."""
-    from icehouse.client.cli.ask import connect
+    from icehouse.client.cli.ask import connect, open_store
     from icehouse.client.cli.commands.listing import every_object
-    from icehouse.client.connect import connect as open_store
     from icehouse.store.errors import HandleGone
     from icehouse.store.wire import messages
 

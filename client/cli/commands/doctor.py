@@ -34,6 +34,8 @@ def doctor(
     with guarded():
         # One that is not safe is a finding.
         path = socket_path(socket) if socket is not None else default_socket()
+        if no_daemon:
+            path = ""
         found: list[Finding] = []
         with progress() as tell:
             for check in health.MACHINE if no_daemon else health.MACHINE + health.DAEMON:

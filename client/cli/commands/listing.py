@@ -64,7 +64,7 @@ class Sort(enum.StrEnum):
 def limit_of(given: int | None, *, as_text: bool) -> int:
     """Say how many rows are shown; 0: all."""
     if given is not None:
-        return given
+        return min(given, sys.maxsize - 1)
     return ROWS if as_text and sys.stdout.isatty() else 0
 
 

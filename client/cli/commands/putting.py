@@ -11,6 +11,8 @@ from icehouse.client.cli.options import Lines, Quiet, Socket, parse_time
 from icehouse.client.cli.output import CommandError, ExitCode, guarded, print_line, progress
 
 if TYPE_CHECKING:
+    import io
+
     import icehouse
 
 CHUNK = 1024 * 1024
@@ -112,14 +114,15 @@ def put_all(
     if sys.stdin.isatty() and "-" in sources:
         raise CommandError("nothing comes on stdin: name a file", ExitCode.USAGE)
     with open_store(socket) as store:
+        most = store.capacity
         for source in sources:
             form = kind.value
             if kind is Format.AUTO:
                 form = "json" if source == "-" else formats.guess(source)
             with progress() as tell:
-                data = content(source, tell)
+                data = content(source, tell, most if form in formats.PLAIN else None)
                 tell(f"reading {source} as {form}")
-                made = formats.parse(data, form, source, unsafe_pickle=unsafe)
+                made = formats.parse(data, form, source, unsafe_pickle=unsafe, most=most)
                 del data
                 tell(f"putting {source}")
                 handle = put_one(store, made, options, source)
@@ -154,24 +157,38 @@ def put_one(store: "icehouse.Store", made: Any, options: dict[str, Any], source:
         raise CommandError(str(error), ExitCode.USAGE) from None
 
 
-def content(source: str, tell: Callable[[str], None]) -> bytes:
-    """Read a file or stdin as a whole, telling how far it is."""
+def content(source: str, tell: Callable[[str], None], most: int | None = None) -> bytes:
+    """Read a file or stdin as a whole, telling how far it is; CommandError beyond `most` bytes."""
     import io
     import os
     import time
 
+    from icehouse.client.cli.formats import check_size, too_large
+
     # Its getvalue() is what was written, and no copy of it.
     taken = io.BytesIO()
-    with open(0 if source == "-" else source, "rb", buffering=0, closefd=source != "-") as stream:
+    place: int | str = 0 if source == "-" else source
+    with too_large(source), open(place, "rb", buffering=0, closefd=place != 0) as stream:
         total = os.fstat(stream.fileno()).st_size
         began = last = time.monotonic()
-        while piece := stream.read(CHUNK):
+        check_size(total, most)
+        while piece := read(stream, source):
             taken.write(piece)
+            check_size(taken.tell(), most)
             now = time.monotonic()
             if now - last >= 0.1:
                 last = now
                 tell(bar(source, taken.tell(), total, now - began))
     return taken.getvalue()
+
+
+def read(stream: "io.FileIO", source: str) -> bytes | None:
+    """Read a piece; what goes wrong names the file."""
+    try:
+        return stream.read(CHUNK)
+    except OSError as error:
+        error.filename = "stdin" if source == "-" else source
+        raise
 
 
 def bar(source: str, done: int, total: int, seconds: float) -> str:

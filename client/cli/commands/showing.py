@@ -203,6 +203,8 @@ def target(output: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    if not output:
+        raise CommandError("--output takes a file, or - for stdout", ExitCode.USAGE)
     if os.path.exists(output) and not os.path.isfile(output):  # noqa: PTH110, PTH113 - no pathlib
         # A pipe or a device: nothing could take its place.
         with open(output, "wb") as stream:  # noqa: PTH123 - no pathlib

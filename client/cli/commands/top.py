@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 CLIENTS = 1000
 BAR = 30
+# Seconds; more than an hour between looks is an end.
+INTERVAL_MIN = 0.1
+INTERVAL_MAX = 3600.0
 
 
 def top(
@@ -43,7 +46,7 @@ def top(
     those since the look before, and of the first one null.
     """
     with guarded():
-        seconds = max(parse_time(interval), 0.1)
+        seconds = min(max(parse_time(interval), INTERVAL_MIN), INTERVAL_MAX)
         live = sys.stdout.isatty() and not json
         most = count if count is not None else None if live else 1
         looks = every(socket, seconds, most, rows)
