@@ -77,8 +77,8 @@ def abandonable() -> Iterator[None]:
     thread gets every signal at once, and ends the process if it is still here a moment later. What
     it holds in the store goes as that of any process that dies.
     """
+    readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     except ValueError:
         # Another thread than the main one is not interrupted.

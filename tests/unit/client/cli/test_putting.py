@@ -3,6 +3,7 @@
 import os
 import pickle
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +73,51 @@ class TestFormats:
         assert (value["b"] == np.eye(2)).all()
 
     def test_parquet(self, commands: Commands, tmp_path: Path) -> None:
+        pa = pytest.importorskip("pyarrow")
+        pq = pytest.importorskip("pyarrow.parquet")
         path = tmp_path / "x.parquet"
-        try:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-        except ImportError:
-            path.write_bytes(b"PAR1")
-            assert "pip install 'icehouse[data]'" in commands.fails(1, "put", path)
-            return
-        table = pa.table({"a": [1, 2], "b": ["x", None]})
+        table = pa.table({"a": [1, 2], "b": ["x", None], "c": [[1], None]})
         pq.write_table(table, path)
-        assert put(commands, path)[0].equals(table)
+        value, told = put(commands, path)
+        assert value.equals(table)
+        assert told["format"] == "parquet"
+        assert commands.document("cat", told["handle"], "$.names") == ["a", "b", "c"]
+        pq.write_table(table.slice(0, 0), path)
+        assert put(commands, path)[0].num_rows == 0
+
+    def test_parquet_that_is_broken(self, commands: Commands, tmp_path: Path) -> None:
+        pa = pytest.importorskip("pyarrow")
+        pq = pytest.importorskip("pyarrow.parquet")
+        path = tmp_path / "x.parquet"
+        table = pa.table({"a": list(range(1000))})
+        pq.write_table(
+            table, path, write_page_checksum=True, compression="none", use_dictionary=False
+        )
+        data = path.read_bytes()
+        damaged = bytearray(data)
+        damaged[2000] ^= 1
+        for content in (damaged, data[:500], data[500:], b"", b"PAR1", b"PAR1" * 50):
+            path.write_bytes(content)
+            assert "can't be read as parquet" in commands.fails(1, "put", path)
+
+    def test_parquet_without_its_library(self, commands: Commands, tmp_path: Path) -> None:
+        path = tmp_path / "x.parquet"
+        path.write_bytes(b"PAR1")
+        code = (
+            "import sys; sys.modules['pyarrow'] = None;"
+            "from icehouse.client.cli import main; sys.exit(main())"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, "put", str(path)],
+            env=environment(commands.daemon.socket),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            "icehouse: reading Parquet needs pyarrow: pip install 'icehouse[data]'\n"
+        )
 
     def test_pickles_need_a_word(self, commands: Commands, tmp_path: Path) -> None:
         path = tmp_path / "x.pickle"
@@ -121,7 +156,24 @@ class TestFormats:
             ("x.csv", b"\xff\xfe"),
             ("x.npy", b"\x93NUMPY\x09\x00"),
             ("x.npz", b"PK\x03\x04 no"),
+            ("x.npy", b"\x93NUMPY\x01\x00" + b"\x20\x4e" + b"(" * 20_000),
             ("x.txt", b"\xff"),
+            ("x.json", b""),
+            ("x.json", b"\0"),
+            ("x.json", b"{} {}"),
+            ("x.json", b'["\xff"]'),
+            ("x.json", b"1" * 5000),
+            ("x.json", b'{"a":' * 100_000),
+            ("x.jsonl", b"[" * 100_000),
+            ("x.msgpack", b""),
+            ("x.msgpack", b"\x01\x02"),
+            ("x.msgpack", b"\xa1\xff"),
+            ("x.msgpack", b"\xdd\xff\xff\xff\xff\xc0"),
+            ("x.msgpack", b"\xc6\xff\xff\xff\xff\xc0"),
+            ("x.msgpack", b"\x91" * 100_000 + b"\xc0"),
+            ("x.csv", b"a,b\n1,2,3\n"),
+            ("x.csv", b'a,b\n"1,2\n'),
+            ("x.csv", b'a,b\n"1"x,2\n'),
         ],
     )
     def test_files_that_are_not_what_they_say(
@@ -134,6 +186,65 @@ class TestFormats:
         told = commands.fails(1, "put", path)
         assert name in told
         assert commands.store.ls() == []
+
+    def test_what_is_odd_and_no_damage(self, commands: Commands, tmp_path: Path) -> None:
+        """As Python's own readers have it: the last of two keys, NaN, a mark at the beginning."""
+        cases: list[tuple[str, bytes, Any]] = [
+            ("x.json", b'\xef\xbb\xbf{"a":1,"a":2}', {"a": 2}),
+            ("x.json", '{"a":1}'.encode("utf-16"), {"a": 1}),
+            ("x.json", b"[Infinity, 1e999]", [float("inf"), float("inf")]),
+            ("x.json", b"[" * 2000 + b"]" * 2000, None),
+            ("x.jsonl", '{"a":"x\u2028y\x85"}\r\n2\r\n'.encode(), [{"a": "x\u2028y\x85"}, 2]),
+            ("x.jsonl", b"", []),
+            ("x.msgpack", b"\x82\xa1a\x01\xa1a\x02", {"a": 2}),
+            ("x.csv", b"a,b\r\n1,2\r\n\r\n3,4", [{"a": 1, "b": 2}, {"a": 3, "b": 4}]),
+            ("x.csv", b"a\n" + b"x" * 200_000, [{"a": "x" * 200_000}]),
+            ("x.csv", b"a\n1e999\n", [{"a": "1e999"}]),
+            ("x.csv", b"a\n" + b"9" * 4500, [{"a": "9" * 4500}]),
+            ("x.csv", b"a,b\n", []),
+        ]
+        for name, content, expected in cases:
+            path = tmp_path / name
+            path.write_bytes(content)
+            value, _ = put(commands, path)
+            if expected is not None:
+                assert value == expected, content[:50]
+
+    def test_what_no_store_has_room_for_is_not_read(
+        self, commands: Commands, tmp_path: Path
+    ) -> None:
+        """Nor is memory taken for what a header only claims to be."""
+        np = pytest.importorskip("numpy")
+        with (tmp_path / "x.bin").open("wb") as file:
+            file.truncate(1 << 40)
+        np.savez_compressed(tmp_path / "bomb.npz", a=np.zeros(20_000_000))
+        header = b"{'descr':'<f8','fortran_order':False,'shape':(1000000000000000,)}"
+        padded = header + b" " * (117 - len(header)) + b"\n"
+        (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00\x76\x00" + padded)
+        code = (
+            "import resource, sys; resource.setrlimit(resource.RLIMIT_DATA, (1 << 29, 1 << 29));"
+            "from icehouse.client.cli import main; sys.exit(main())"
+        )
+        for name in ("x.bin", "bomb.npz", "x.npy"):
+            done = subprocess.run(
+                [sys.executable, "-c", code, "put", str(tmp_path / name)],
+                env={**environment(commands.daemon.socket), "OPENBLAS_NUM_THREADS": "1"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (done.returncode, done.stdout) == (4, ""), (name, done.stderr)
+            assert len(done.stderr.splitlines()) == 1, name
+            assert name in done.stderr
+        endless = subprocess.run(
+            ["sh", "-c", 'yes | "$@"', "sh", *COMMAND, "put", "--format", "raw"],
+            env=environment(commands.daemon.socket),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (endless.returncode, endless.stdout) == (4, ""), endless.stderr
+        assert endless.stderr.startswith("icehouse: stdin: it is larger than the store")
 
 
 class TestLives:
