@@ -238,7 +238,8 @@ def test_ctrl_c_while_a_daemon_hangs(hanging: Commands, tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        wait_until(lambda: waits_for_socket(process.pid), f"{name} to wait")  # noqa: B023 - waited for
+        pid = process.pid
+        wait_until(lambda: waits_for_socket(pid), f"{name} to wait")  # noqa: B023 - waited for
         process.send_signal(signal.SIGINT)
         out, said = process.communicate()
         assert (process.returncode, out, said) == (130, b"", b""), name
