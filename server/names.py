@@ -4,6 +4,7 @@ The board (native/arena/board.h) is what clients read and what survives; this is
 """
 
 import bisect
+import itertools
 from collections.abc import Callable, Collection, Iterator
 
 from icehouse.server.bindings import Bindings
@@ -26,7 +27,11 @@ from icehouse.server.namespaces import Namespaces
 NOBODY: Handle = (0, 0)
 FIRST_NAMES = 1024
 INSORTED_MAX = 64
+# Names of one page that are looked at: others wait meanwhile, and most may be unbound.
+LOOKS_MAX = 4096
 
+Bound = tuple[str, Handle, int]
+"""A name, what it is bound to, its version."""
 Watcher = Callable[[str, Handle | None, int], None]
 
 
@@ -101,21 +106,26 @@ class Names:
             self._sorted += sorted(fresh)
             self._sorted.sort()
 
-    def list(self, prefix: str, after: str, count: int) -> Iterator[tuple[str, Handle, int]]:
-        """Give bound names in order: those with the prefix, behind `after`."""
+    def page(self, prefix: str, after: str, count: int) -> tuple[list[Bound], str]:
+        """Give bound names in order, those with the prefix, behind `after`; and where to go on.
+
+        There may be fewer than `count`, and yet more behind; "": that was all. O(LOOKS_MAX).
+        """
         self._sort()
         at = bisect.bisect_left(self._sorted, prefix)
         if after:
             at = max(at, bisect.bisect_right(self._sorted, after))
-        while count > 0 and at < len(self._sorted):
-            name = self._sorted[at]
-            at += 1
+        found: list[Bound] = []
+        for name in itertools.islice(self._sorted, at, at + LOOKS_MAX):
             if not name.startswith(prefix):
-                return
+                return found, ""
             handle, version = self.entries[name]
             if handle != NOBODY and not is_cell(name):
-                count -= 1
-                yield name, handle, version
+                found.append((name, handle, version))
+                if len(found) == count:
+                    return found, name
+        more = at + LOOKS_MAX < len(self._sorted)
+        return found, self._sorted[at + LOOKS_MAX - 1] if more else ""
 
     # --- binding ---
 

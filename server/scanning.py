@@ -8,7 +8,6 @@ orphans are in segments without a producer, and deleted ones say so.
 import heapq
 import struct
 import time
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from icehouse.server import kinds, telling
@@ -217,21 +216,11 @@ def objects(daemon: "Daemon", asked: messages.AskObjects) -> messages.Objects:
             return messages.Objects(items=items, cursor=f"{cursor:x}" if cursor else "")
 
 
-def names_after(daemon: "Daemon", wanted: Wanted, after: str) -> list[tuple[str, Handle, int]]:
-    """Give the names of one step."""
-    return list(islice(daemon.names.list(wanted.name, after, NAMES_LOOKED_AT), NAMES_LOOKED_AT))
-
-
-def last_of(names: list[tuple[str, Handle, int]]) -> str:
-    """Give the cursor behind a whole step; "": there are no more."""
-    return names[-1][0] if len(names) == NAMES_LOOKED_AT else ""
-
-
 def named_objects(daemon: "Daemon", wanted: Wanted, after: str, limit: int) -> messages.Objects:
     """Tell of images in the order of their names."""
     turn = Turn()
     items: list[messages.Object] = []
-    names = names_after(daemon, wanted, after)
+    names, following = daemon.names.page(wanted.name, after, NAMES_LOOKED_AT)
     for at, (name, handle, _) in enumerate(names, 1):
         stat = wanted.named(name, handle)
         if stat is not None:
@@ -239,10 +228,9 @@ def named_objects(daemon: "Daemon", wanted: Wanted, after: str, limit: int) -> m
             told = wanted.take(stat._replace(leases=leases))
             if told is not None:
                 items.append(told)
-        more = at < len(names) or len(names) == NAMES_LOOKED_AT
-        if len(items) == limit or turn.is_over():
-            return messages.Objects(items=items, cursor=name if more else "")
-    return messages.Objects(items=items, cursor=last_of(names))
+        if at < len(names) and (len(items) == limit or turn.is_over()):
+            return messages.Objects(items=items, cursor=name)
+    return messages.Objects(items=items, cursor=following)
 
 
 def some(daemon: "Daemon", asked: messages.AskSome) -> messages.Objects:
@@ -331,7 +319,7 @@ def named_keys(daemon: "Daemon", wanted: Wanted, after: str) -> tuple[list[Stat]
     turn = Turn()
     scan = wanted.scan
     found: list[Stat] = []
-    names = names_after(daemon, wanted, after)
+    names, following = daemon.names.page(wanted.name, after, NAMES_LOOKED_AT)
     for at, (name, handle, _) in enumerate(names, 1):
         stat = wanted.named(name, handle)
         if stat is not None:
@@ -340,4 +328,4 @@ def named_keys(daemon: "Daemon", wanted: Wanted, after: str) -> tuple[list[Stat]
                 found.append(stat)
         if turn.is_over() and at < len(names):
             return found, name
-    return found, last_of(names)
+    return found, following

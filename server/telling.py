@@ -154,21 +154,24 @@ def holders(daemon: "Daemon", locator: int) -> Iterator[tuple[int, int, int, int
 
 def linkers(daemon: "Daemon", handle: Handle) -> list[Handle]:
     """Give images that link to this one: there is no index, so only some are looked at."""
+    until = time.perf_counter_ns() + LOOK_NS
     found: list[Handle] = []
     for locator, life in islice(daemon.lifetimes.lives.items(), LINKERS_LOOKED_AT):
+        if not life.links:
+            continue
         if handle in life.links:
             found.append((locator, life.nonce))
-            if len(found) == LINKS_TOLD_MAX:
-                break
+        if len(found) == LINKS_TOLD_MAX or time.perf_counter_ns() >= until:
+            break
     return found
 
 
 def names(daemon: "Daemon", asked: messages.AskNames) -> messages.Names:
     """Tell which names are bound."""
     limit = bounded(asked.limit)
-    found = list(islice(daemon.names.list(asked.prefix, asked.cursor, limit), limit))
+    found, cursor = daemon.names.page(asked.prefix, asked.cursor, limit)
     items = [messages.Name(name, HANDLE.pack(*handle), version) for name, handle, version in found]
-    return messages.Names(items=items, cursor=found[-1][0] if len(found) == limit else "")
+    return messages.Names(items=items, cursor=cursor)
 
 
 def history(daemon: "Daemon", name: str) -> messages.History:

@@ -1,6 +1,5 @@
 """Arrays as they lie: shape, strides and single elements."""
 
-import math
 import re
 import struct
 from typing import Any, NamedTuple
@@ -67,8 +66,3 @@ def described(grid: Grid) -> str:
     shape = " x ".join(str(extent) for extent in grid.shape[:16])
     more = " x …" if len(grid.shape) > 16 else ""
     return f"{shape or 'no dimensions'}{more} of format {grid.format!r}"
-
-
-def size_of(grid: Grid) -> int:
-    """Count the elements."""
-    return math.prod(grid.shape)

@@ -76,7 +76,6 @@ CONSTANTS: dict[int, Any] = {
 }
 # Formats of the elements of packed nodes, by their code.
 ELEMENTS = "bBhHiIqQd?"
-WORD = struct.Struct("<I")
 
 
 def damage(offset: int, reason: str) -> CorruptImage:

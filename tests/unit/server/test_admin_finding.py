@@ -135,8 +135,14 @@ def sorted_by(items: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
     """In the order that is asked for; equal ones by their places."""
     if sort == "place":
         return items
-    key = "size" if sort.endswith("size") else "created"
-    return sorted(items, key=lambda item: item[key], reverse=sort.startswith("-"))
+    if sort.endswith("size"):
+        return sorted(items, key=lambda item: item["size"], reverse=sort.startswith("-"))
+    return sorted(items, key=created, reverse=sort.startswith("-"))
+
+
+def created(item: dict[str, Any]) -> datetime:
+    """When it was put: written without a fraction where that is 0, so text would not do."""
+    return datetime.fromisoformat(item["created"])
 
 
 def chosen(world: World, everything: list[dict[str, Any]]) -> dict[str, Any]:
@@ -202,9 +208,9 @@ def test_ages(world: World) -> None:
     assert world.pages(min_age=10_000_000) == []
     old = [item for item in everything if item["state"] == "orphan"]
     new = [item for item in everything if item["state"] != "orphan"]
-    assert max(item["created"] for item in old) <= min(item["created"] for item in new)
-    created = datetime.fromisoformat(new[0]["created"])
-    age = (datetime.now(created.tzinfo) - created).total_seconds()
+    assert max(map(created, old)) <= min(map(created, new))
+    first = created(new[0])
+    age = (datetime.now(first.tzinfo) - first).total_seconds()
     assert len(world.pages(max_age=age + 1000, sort="-created")) == len(everything)
     for told in (world.pages(min_age=0), world.pages(max_age=1e11)):
         assert len(told) == len(everything)

@@ -14,6 +14,7 @@ from raw import MIB, Refused, World, run, seal
 
 from icehouse.server import frames, lifetimes
 from icehouse.server.frames import DEDICATED, Op, Result, Why
+from icehouse.server.names import LOOKS_MAX
 
 pytestmark = pytest.mark.watchdog(60)
 
@@ -41,6 +42,40 @@ def test_compare_and_swap_of_names() -> None:
     run(test)
 
 
+def all_names(world: World, prefix: str = "", count: int = 256) -> list[str]:
+    """The names of all pages."""
+    found: list[str] = []
+    cursor = ""
+    while True:
+        page, cursor = world.daemon.names.page(prefix, cursor, count)
+        assert len(page) <= count
+        found += [name for name, _, _ in page]
+        if not cursor:
+            return found
+
+
+def test_a_page_of_names_looks_at_so_many_and_no_more() -> None:
+    """However many are unbound, which stay for their versions."""
+
+    async def test(world: World) -> None:
+        client = await world.client()
+        handle = await client.put()
+        last = 2 * LOOKS_MAX + 100
+        for number in range(last):
+            world.daemon.bind(f"name-{number:05}", handle)
+        for number in range(last - 50):
+            world.daemon.bind(f"name-{number:05}", None)
+        page, cursor = world.daemon.names.page("", "", 10)
+        assert (page, cursor) == ([], f"name-{LOOKS_MAX - 1:05}")
+        wanted = [f"name-{number:05}" for number in range(last - 50, last)]
+        for count in (1, 7, 50, 256):
+            assert all_names(world, count=count) == wanted
+        assert all_names(world, f"name-{last - 1:05}") == wanted[-1:]
+        assert all_names(world, "other") == []
+
+    run(test)
+
+
 def test_h11_a_larger_board_takes_the_place_of_a_full_one() -> None:
     async def test(world: World) -> None:
         client = await world.client()
@@ -58,7 +93,7 @@ def test_h11_a_larger_board_takes_the_place_of_a_full_one() -> None:
         assert [key for key in world.held.fds if key.startswith("board")] == [
             f"board-{board.number}"
         ]
-        names = [name for name, _, _ in world.daemon.names.list("name-1", "", 5000)]
+        names = all_names(world, "name-1")
         assert names == [f"name-{n:04}" for n in range(1000, 2000) if n % 3]
         # The version of a name that was unbound goes on.
         assert await client.bind("name-0000", handle) >= 3
