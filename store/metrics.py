@@ -96,7 +96,13 @@ class Written:
         self._sizes = prometheus_client.Histogram(
             PREFIX + name, text, buckets=BOUNDS, registry=registry
         )
-        os.register_at_fork(after_in_child=self._forked)
+        # prometheus-client has one lock for all values of a process: a fork while our thread holds
+        # it would leave the child with one that nobody opens.
+        os.register_at_fork(
+            before=lambda: self._lock.acquire(),
+            after_in_parent=lambda: self._lock.release(),
+            after_in_child=self._forked,
+        )
         self._start()
 
     def _start(self) -> None:

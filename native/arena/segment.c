@@ -18,6 +18,9 @@
 
 #define CHUNK (UINT64_C(16) << 20)
 #define ROOM_NS UINT64_C(100000000)
+/* What is left below the limit for the processes under it: a health check in the daemon's container
+ * is an interpreter of its own, and whatever it can't have the kernel takes from one of us. */
+#define RESERVE_MAX (UINT64_C(64) << 20)
 
 ih_result ih_room_take(ih_room *room, uint64_t bytes, ih_error *error)
 {
@@ -29,7 +32,7 @@ ih_result ih_room_take(ih_room *room, uint64_t bytes, ih_error *error)
     }
     uint64_t left, limit;
     ih_os_headroom(&room->cgroup, &left, &limit);
-    uint64_t reserve = limit / 16u < CHUNK ? limit / 16u : CHUNK;
+    uint64_t reserve = limit / 4u < RESERVE_MAX ? limit / 4u : RESERVE_MAX;
     if (left < bytes || left - bytes < reserve) {
         ih_fail(error, IH_MEMORY, 0, "commit memory below the limit");
         if (error != NULL) {

@@ -163,5 +163,34 @@ def test_a_full_container_refuses_and_nobody_is_killed(engine: Engine) -> None:
     client = ["--memory=64m", *plain, "--entrypoint=python", "icehouse", "-c", FILLS]
     count = int(engine("run", "--rm", *client))
     assert 3 * 64 < count <= 256
-    assert found(engine, "container", "daemon")["State"]["Running"] is True
-    assert engine.podman("exec", "daemon", "icehouse", "status").returncode == 0
+    assert alive(engine, "daemon")
+
+
+def alive(engine: Engine, name: str) -> bool:
+    """Whether the daemon of this container serves, and nothing of it had to be killed."""
+    state = found(engine, "container", name)["State"]
+    log = engine.podman("logs", name)
+    answers = engine.podman("exec", name, "icehouse", "status").returncode == 0
+    return bool(
+        state["Running"]
+        and not state["OOMKilled"]
+        and '"event": "died"' not in log.stdout + log.stderr
+        and answers
+    )
+
+
+def test_a_capacity_over_the_limit_refuses_too(engine: Engine) -> None:
+    """«reason="memory"» of docs/operations.md: the limit is met before the capacity."""
+    plain = ["--network=none", "--ipc=none", "--read-only", "--cap-drop=ALL"]
+    plain += ["--volume=shared:/run/icehouse"]
+    large = ["--memory=256m", "--env=ICEHOUSE_CAPACITY=1GiB"]
+    engine("run", "--detach", "--name=daemon", *large, *plain, "icehouse")
+    wait_until(
+        lambda: engine.podman("exec", "daemon", "icehouse", "status").returncode == 0, "the daemon"
+    )
+    client = ["--memory=64m", *plain, "--entrypoint=python", "icehouse", "-c", FILLS]
+    count = int(engine("run", "--rm", *client))
+    assert 100 < count < 256
+    told = json.loads(engine("exec", "daemon", "icehouse", "metrics", "--json"))
+    assert told["counters"]["allocation_failures"]["memory"] > 0
+    assert alive(engine, "daemon")

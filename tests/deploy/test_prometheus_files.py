@@ -5,8 +5,10 @@ The alerts fire in a real Prometheus that scrapes a real daemon, with their time
 
 import importlib.util
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.parse
@@ -64,6 +66,16 @@ def test_promtool_accepts_rules_and_configuration(folder: Path) -> None:
             ["promtool", *command], cwd=folder, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tested_firing_and_quiet(folder: Path) -> None:
+    yaml = pytest.importorskip("yaml", reason="no PyYAML: pip install PyYAML")
+    groups = yaml.safe_load((folder / "icehouse.rules.yml").read_text())["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+    tests = yaml.safe_load((folder / "icehouse.rules.test.yml").read_text())["tests"]
+    looks = [look for test in tests for look in test.get("alert_rule_test", ())]
+    assert alerts == {look["alertname"] for look in looks if look.get("exp_alerts")}
+    assert alerts == {look["alertname"] for look in looks if not look.get("exp_alerts")}
 
 
 @configured
@@ -181,3 +193,11 @@ def test_alerts_fire_when_they_are_true(folder: Path, daemon: Daemon, tmp_path: 
         for _ in range(30):
             subprocess.run([sys.executable, "-c", client], check=False)
         wait_until(lambda: "IcehouseClientDeaths" in firing(url), "ClientDeaths to fire")
+        # The admin process goes on, and says that the daemon does not answer.
+        os.kill(daemon.keeper_pid, signal.SIGSTOP)
+        try:
+            daemon.kill()
+            wait_until(lambda: "IcehouseDown" in firing(url), "Down to fire")
+        finally:
+            os.kill(daemon.keeper_pid, signal.SIGCONT)
+        wait_until(lambda: "IcehouseDown" not in firing(url), "Down to end")

@@ -154,6 +154,66 @@ class Machine:
         return self(*rights, *place)
 
 
+def documented(root: Path, language: str) -> list[str]:
+    page = (root / "docs" / "operations.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.watchdog(300)
+def test_an_operator_follows_the_page(units: Path, root: Path, tmp_path: Path) -> None:
+    """The configuration that it shows, what it types after it, and what may be done then."""
+    pytest.importorskip("fastapi", reason="no fastapi: icehouse[service]")
+    if shutil.which("curl") is None:
+        pytest.skip("no curl (apt-get install curl)")
+    (config,) = documented(root, "toml")
+    # The box has one group more than this machine.
+    (units / "config.toml").write_text(config.replace("research", "icehouse"))
+    more = units / "icehouse.service.d"
+    more.mkdir(exist_ok=True)
+    place = "/etc/systemd/system/config.toml"
+    (more / "config.conf").write_text(f"[Service]\nEnvironment=ICEHOUSE_CONFIG={place}\n")
+    typed = [block for block in documented(root, "sh") if "ICEHOUSE_SOCKET=" in block]
+    token_new = [block for block in documented(root, "sh") if "token new" in block]
+    assert len(typed) == len(token_new) == 1
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    with Box(shared, {"container": "box"}, systemd=units) as box:
+        box.start([INIT, "--system", "--unit=basic.target", "--show-status=0"])
+        machine = Machine(box)
+        wait_until(
+            lambda: box.run(["systemctl", "is-active", "basic.target"]).stdout == "active\n",
+            "systemd to be up",
+        )
+        services = ("systemd-journald.service", "icehouse.socket", "icehouse.service")
+        machine("systemctl", "start", *services)
+        # As root, whom the configuration names.
+        assert "you are   admin" in machine("bash", "-c", typed[0])
+        before = typed[0] + f"export ICEHOUSE_CONFIG={place}\n"
+        token = machine("bash", "-c", before + token_new[0]).split()[-1]
+        put = "echo '[1, 2]' | icehouse put - --format json"
+        handle = machine("bash", "-c", before + put).split()[-1]
+        assert handle.startswith("ih1_")
+        pin = f"curl -fsS -X POST -H 'Authorization: Bearer {token}' "
+        pin += f"http://127.0.0.1:8420/api/v1/objects/{handle}/pin"
+        wait_until(
+            lambda: box.run(["curl", "-fs", "http://127.0.0.1:8420/readyz"]).returncode == 0,
+            "the admin process",
+        )
+        machine("bash", "-c", pin)
+        assert machine.icehouse("stat", handle, "--json")["pinned"] is True
+        refused = box.run(["curl", "-sS", "-X", "POST", pin.split()[-1]])
+        assert '"status":401' in refused.stdout.replace(" ", "")
+        told = machine.icehouse("status", "--json")
+        assert told["capacity"] == 16 * 2**30
+        # Others than those named stay out, and the log says so.
+        stranger = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "env"]
+        stranger += ["ICEHOUSE_SOCKET=/run/icehouse/socket", "icehouse", "status"]
+        assert box.run(stranger).returncode in (5, 6)
+        wait_until(lambda: '"event": "denied"' in machine.journal(), "the log to tell")
+        machine("systemctl", "stop", "icehouse.service")
+
+
 @pytest.mark.slow
 @pytest.mark.watchdog(300)
 def test_a_real_systemd_runs_the_units(units: Path, tmp_path: Path) -> None:
@@ -172,6 +232,9 @@ def test_a_real_systemd_runs_the_units(units: Path, tmp_path: Path) -> None:
         put = "import icehouse; print(icehouse.connect().put([1, 2, 3], name='kept', pin=True))"
         handle = machine.code(put).strip()
         assert machine.shown("ActiveState") == "active"
+        # Root is a stranger as well, where no role names it.
+        asked = ["env", "ICEHOUSE_SOCKET=/run/icehouse/socket", "icehouse", "status"]
+        assert box.run(asked).returncode in (5, 6)
         assert machine.shown("StatusText") == "serving /run/icehouse/socket"
         assert machine.shown("User") == "icehouse"
         assert int(machine.shown("NFileDescriptorStore")) > 3

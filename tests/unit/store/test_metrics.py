@@ -132,7 +132,7 @@ else:
 def test_processes_share_them_by_files(tmp_path: Path) -> None:
     """prometheus-client's multiprocess mode: what others wrote counts too, after a fork as well."""
     code = """
-import os, time, icehouse, prometheus_client
+import os, struct, time, icehouse, prometheus_client
 from prometheus_client import multiprocess
 icehouse.metrics.register(prometheus_client.CollectorRegistry())
 store = icehouse.Store("64MiB")
@@ -141,7 +141,11 @@ for i in range(5):
 def total(name):
     registry = prometheus_client.CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)
-    return registry.get_sample_value("icehouse_client_" + name) or 0
+    try:
+        return registry.get_sample_value("icehouse_client_" + name) or 0
+    except struct.error:
+        # prometheus-client met a file that another process had just made, and was yet to fill.
+        return None
 def until(name, value):
     for _ in range(6000):
         if total(name) == value:
@@ -161,6 +165,44 @@ until("put_size_bytes_count", 12)
 assert total("put_size_bytes_sum") == total("put_bytes_total") > 0
 """
     run(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path), PYTHONWARNINGS="ignore::DeprecationWarning")
+
+
+def test_a_fork_while_they_are_written(tmp_path: Path) -> None:
+    """A child finds no lock of prometheus-client's that our thread held."""
+    code = """
+import icehouse, os, prometheus_client, signal
+from icehouse.store import metrics
+metrics.WRITE_SECONDS = 0
+own = prometheus_client.Counter("own", "of the application")
+icehouse.metrics.register()
+store = icehouse.Store("64MiB")
+for i in range(60):
+    store.put([i])
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        own.inc()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0, "a child waits for ever"
+"""
+    run(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path), PYTHONWARNINGS="ignore::DeprecationWarning")
+
+
+def test_twice_is_refused_in_both_modes(tmp_path: Path) -> None:
+    code = """
+import icehouse, prometheus_client
+icehouse.metrics.register()
+for registry in (None, prometheus_client.REGISTRY):
+    try:
+        icehouse.metrics.register(registry)
+    except ValueError:
+        continue
+    raise AssertionError("registered twice")
+# Another registry of the application's is another matter.
+icehouse.metrics.register(prometheus_client.CollectorRegistry())
+"""
+    run(code)
+    run(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
 
 
 APPLICATION = """
