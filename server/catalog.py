@@ -3,7 +3,7 @@
 For the daemon's loop alone, but for make_file(), which takes long and is called in threads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from icehouse.native._arena import ffi, lib
@@ -344,6 +344,14 @@ class Catalog:
         members = ffi.new("uint32_t[]", room)
         count = int(lib.ih_catalog_lessees(self._catalog, locator, families, members, room))
         return count, [(int(families[i]), int(members[i])) for i in range(min(count, room))]
+
+    def leases_of(self, locators: Iterable[int]) -> dict[int, int]:
+        """Count leases of at most BATCH images, in one scan of all tables: by locator."""
+        ordered = sorted(set(locators))[:BATCH]
+        for at, locator in enumerate(ordered):
+            self._batch[at].handle.locator, self._batch[at].leases = locator, 0
+        lib.ih_catalog_count_leases(self._catalog, self._batch, len(ordered))
+        return {locator: int(self._batch[at].leases) for at, locator in enumerate(ordered)}
 
     def images(self, cursor: int, room: int = BATCH) -> list[Stat]:
         """Give the images after a locator, dying ones too."""

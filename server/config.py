@@ -75,6 +75,7 @@ class Config(msgspec.Struct, frozen=True):
     spill: str
     spill_capacity: int
     http: str
+    http_nice: int
     admin_tokens: str
     orphan_ttl: float
     log_format: str

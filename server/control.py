@@ -6,6 +6,7 @@ kept by name, one each, until the client has read what was sent before (H14: a c
 read loses what lies between, never the last state, and costs a bounded piece of memory).
 """
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -349,11 +350,17 @@ class Control:
 
     def objects(self, request: messages.AskObjects) -> messages.Reply:
         """List images."""
-        return scanning.objects(self.daemon, request)
+        began = time.thread_time_ns()
+        told = scanning.objects(self.daemon, request)
+        told.took_ns = time.thread_time_ns() - began
+        return told
 
     def keys(self, request: messages.AskKeys) -> messages.Reply:
         """Find images in an order."""
-        return scanning.keys(self.daemon, request)
+        began = time.thread_time_ns()
+        told = scanning.keys(self.daemon, request)
+        told.took_ns = time.thread_time_ns() - began
+        return told
 
     def some(self, request: messages.AskSome) -> messages.Reply:
         """Tell of some images."""

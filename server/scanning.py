@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from icehouse.server.daemon import Daemon
 
 # What one reply costs everybody else at most: so many images looked at, for about so long.
-LOOKS_MAX = telling.LOOKS_MAX
+LOOKS_MAX = 2 * telling.LOOKS_MAX
 LOOK_NS = telling.LOOK_NS
 NAMES_LOOKED_AT = 512
 # Images of one step that Python looks at.
@@ -219,32 +219,38 @@ def objects(daemon: "Daemon", asked: messages.AskObjects) -> messages.Objects:
 def named_objects(daemon: "Daemon", wanted: Wanted, after: str, limit: int) -> messages.Objects:
     """Tell of images in the order of their names."""
     turn = Turn()
-    items: list[messages.Object] = []
-    names, following = daemon.names.page(wanted.name, after, NAMES_LOOKED_AT)
+    found: dict[int, messages.Object] = {}
+    names, cursor = daemon.names.page(wanted.name, after, NAMES_LOOKED_AT)
     for at, (name, handle, _) in enumerate(names, 1):
         stat = wanted.named(name, handle)
-        if stat is not None:
-            leases = daemon.catalog.lessees(handle[0])[0]
-            told = wanted.take(stat._replace(leases=leases))
-            if told is not None:
-                items.append(told)
-        if at < len(names) and (len(items) == limit or turn.is_over()):
-            return messages.Objects(items=items, cursor=name)
-    return messages.Objects(items=items, cursor=following)
+        told = wanted.take(stat) if stat is not None else None
+        if told is not None:
+            # Of each image only the first of its names that fit counts.
+            found[handle[0]] = told
+        if at < len(names) and (len(found) == limit or turn.is_over()):
+            cursor = name
+            break
+    return messages.Objects(items=with_leases(daemon, found), cursor=cursor)
+
+
+def with_leases(daemon: "Daemon", found: dict[int, messages.Object]) -> list[messages.Object]:
+    """Tell of images, by their locators, how often they are leased: of all in one scan."""
+    for locator, leases in daemon.catalog.leases_of(found).items():
+        found[locator].leases = leases
+    return list(found.values())
 
 
 def some(daemon: "Daemon", asked: messages.AskSome) -> messages.Objects:
     """Tell of images by their handles."""
     if len(asked.handles) > messages.LIMIT_MAX:
         raise RefusedError(Result.INVALID, f"{messages.LIMIT_MAX} images can be asked for")
-    items = []
-    for packed in asked.handles:
-        handle = telling.unpack(packed)
+    found: dict[int, messages.Object] = {}
+    for handle in map(telling.unpack, asked.handles):
         stat = daemon.catalog.find(handle)
         if stat is not None:
-            stat = stat._replace(leases=daemon.catalog.lessees(handle[0])[0])
-            items.append(telling.an_object(daemon, stat, telling.state_of(daemon, stat)))
-    return messages.Objects(items=items)
+            told = telling.an_object(daemon, stat, telling.state_of(daemon, stat))
+            found[handle[0]] = told
+    return messages.Objects(items=with_leases(daemon, found))
 
 
 # --- orders ---

@@ -93,7 +93,8 @@ class Daemon:
         self.arguments = arguments or []
         self.prefix = prefix or []
         self.python = python
-        self.environment = {**os.environ, **(environment or {})}
+        # Nobody should wait for an admin process that gives way to all other tests.
+        self.environment = {"ICEHOUSE_HTTP_NICE": "0", **os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
         self._logged_before = 0
 

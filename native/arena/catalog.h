@@ -129,6 +129,8 @@ ih_result ih_catalog_stat(ih_catalog *catalog, ih_handle handle, ih_stat_reply *
 /* How many processes lease it, up to `room` families of them. Scans all tables. */
 uint32_t ih_catalog_lessees(ih_catalog *catalog, uint64_t locator, uint64_t *families,
                             uint32_t *members, size_t room);
+/* Adds to `leases` of each those of its locator, in one scan of all tables; locators ascend. */
+void ih_catalog_count_leases(const ih_catalog *catalog, ih_stat *stats, size_t count);
 /* The images after locator `cursor` (0: from the start), in the order of locators; dying ones too.
  * Their `leases` are of one scan of all tables, `names` is 0. */
 size_t ih_catalog_list(ih_catalog *catalog, uint64_t cursor, ih_stat *out, size_t room);

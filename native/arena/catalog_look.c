@@ -101,11 +101,11 @@ size_t ih_catalog_list(ih_catalog *catalog, uint64_t cursor, ih_stat *out, size_
         bool first = ih_locator_id(cursor) == l.record->info.id;
         ih_record_walk_from(l.record, first ? ih_locator_unit(cursor) : 0, list_image, &l);
     }
-    ih_count_leases(catalog, out, l.count);
+    ih_catalog_count_leases(catalog, out, l.count);
     return l.count;
 }
 
-void ih_count_leases(const ih_catalog *catalog, ih_stat *stats, size_t count)
+void ih_catalog_count_leases(const ih_catalog *catalog, ih_stat *stats, size_t count)
 {
     listing l = {.out = stats, .count = count};
     if (count > 0)

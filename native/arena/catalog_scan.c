@@ -186,6 +186,15 @@ static bool is_among(const ih_scan *wanted, uint64_t id)
     return false;
 }
 
+/* Whether any image of a segment may be wanted. Most segments have no dying one. */
+static bool may_have(const ih_scan *wanted, const ih_record *record)
+{
+    uint32_t bit = ih_record_class(record);
+    bool living = (wanted->living >> bit & 1u) != 0;
+    bool dying = (wanted->dying >> bit & 1u) != 0 && record->dying > 0;
+    return (living || dying) && is_among(wanted, record->info.id);
+}
+
 size_t ih_catalog_scan(ih_catalog *catalog, const ih_scan *wanted, uint64_t *cursor,
                        uint64_t looks_max, uint64_t ns_max, ih_stat *out, size_t room)
 {
@@ -205,8 +214,7 @@ size_t ih_catalog_scan(ih_catalog *catalog, const ih_scan *wanted, uint64_t *cur
         if (ih_locator(id, 0) > wanted->end)
             break;
         bool first = ih_locator_id(from) == id;
-        uint32_t bit = ih_record_class(s.record);
-        bool walked = ((wanted->living | wanted->dying) >> bit & 1u) != 0 && is_among(wanted, id);
+        bool walked = may_have(wanted, s.record);
         if (walked)
             ih_record_walk_starts(s.record, first ? ih_locator_unit(from) : 0, scan_start, &s);
         if (!s.stopped) {
@@ -216,7 +224,7 @@ size_t ih_catalog_scan(ih_catalog *catalog, const ih_scan *wanted, uint64_t *cur
     }
     *cursor = s.stopped ? s.last : 0;
     if (!wanted->best)
-        ih_count_leases(catalog, out, s.count);
+        ih_catalog_count_leases(catalog, out, s.count);
     return s.count;
 }
 

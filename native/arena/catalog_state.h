@@ -181,8 +181,6 @@ ih_record *ih_record_of(const ih_catalog *catalog, uint64_t id);
 size_t ih_sorted_at(const ih_catalog *catalog, uint64_t id);
 /* Fills in an ih_stat; its leases are 0. */
 void ih_describe(const ih_record *record, uint32_t unit, const ih_header *header, ih_stat *out);
-/* Counts the leases of images in the order of their places. */
-void ih_count_leases(const ih_catalog *catalog, ih_stat *stats, size_t count);
 typedef bool ih_see(void *context, uint32_t unit, const ih_header *header);
 /* Calls `see` for every sealed image from unit `from` on, dying or not, until it says false. */
 void ih_record_walk_from(const ih_record *record, uint32_t from, ih_see *see, void *context);

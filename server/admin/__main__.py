@@ -11,6 +11,7 @@ from icehouse.server import config, logs
 from icehouse.server.admin.app import guarded, make_app
 from icehouse.server.admin.connections import Connection
 from icehouse.server.admin.guard import HOSTS
+from icehouse.server.admin.pages import rendering
 
 # Characters, of which some take two in the log.
 TRACEBACK_MAX = 2000
@@ -97,7 +98,10 @@ def main() -> int:
     host, port = listener.getsockname()[:2]
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     log.info("http_ready", f"http://{place}", port=port)
-    asyncio.run(server_of(settings).serve([listener]))
+    server = server_of(settings)
+    # Whoever connects meanwhile waits in the backlog.
+    rendering.compile_all()
+    asyncio.run(server.serve([listener]))
     return 0
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from icehouse.server.admin.kept import Kept
+from icehouse.server.admin.pace import Pace
 from icehouse.server.admin.rates import Rates
 from icehouse.store.errors import ProtocolError
 from icehouse.store.wire import messages
@@ -17,6 +18,8 @@ from icehouse.store.wire.session import Session
 
 REPLY_SECONDS = 10.0
 SCAN_FRESH_SECONDS = 1.0
+# While looking takes more of the daemon than it should, such a list may be as old as this.
+SCAN_OLD_SECONDS = 10.0
 SCANS_KEPT_MAX = 16
 Waiter = asyncio.Future[messages.REPLIES]
 Answer = TypeVar("Answer", bound=messages.Reply)
@@ -100,7 +103,10 @@ class Link:
         self._opening: asyncio.Task[Wire] | None = None
         self.rates = Rates()
         # Of what is found by many requests: a key of the order, a locator, a nonce.
-        self.scans: Kept[list[tuple[int, int, int]]] = Kept(SCAN_FRESH_SECONDS, SCANS_KEPT_MAX)
+        self.pace = Pace()
+        self.scans: Kept[list[tuple[int, int, int]]] = Kept(
+            lambda: SCAN_OLD_SECONDS if self.pace.is_short else SCAN_FRESH_SECONDS, SCANS_KEPT_MAX
+        )
 
     async def _open(self) -> Wire:
         """Give the connection; whoever asks while it is being made waits for the same attempt."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from icehouse.server.admin.link import Link, RefusedError
+from icehouse.server.admin.pace import Pace
 from icehouse.server.admin.problems import ProblemError
 from icehouse.store.wire import messages
 
@@ -65,13 +66,21 @@ async def collect(
     answer: type[Reply],
     make: Callable[[Any], Item],
     least: int = 1,
+    pace: Pace | None = None,
 ) -> tuple[list[Item], str | None]:
-    """Collect a page: its items and the cursor of the next one. `least`: what can be asked for."""
+    """Collect a page: its items and the cursor of the next one. `least`: what can be asked for.
+
+    `pace`: the daemon looks at many images for few, and is asked as often as it should be.
+    """
     place = opened_cursor(cursor)
     items: list[Item] = []
     until = time.monotonic() + PAGE_SECONDS
     while True:
+        if pace is not None:
+            await pace.turn()
         reply = await link.ask(ask(place, limit - len(items)), answer)
+        if pace is not None and isinstance(reply, messages.Objects):
+            pace.note(reply)
         items += [make(item) for item in reply.items]
         place = reply.cursor
         if not place or limit - len(items) < least or time.monotonic() >= until:

@@ -14,8 +14,7 @@ VERSION = 1
 REQUEST_BYTES_MAX = 64 * 1024
 REPLY_BYTES_MAX = 1024 * 1024
 NAME_BYTES_MAX = 512
-# Of a list in one reply, which the daemon makes while everybody else waits; more are asked for with
-# its cursor.
+# Of a list in one reply, which the daemon makes while others wait; its cursor is for more.
 LIMIT_MAX = 256
 # Names that are told with one object; `names_total` says how many it has.
 NAMES_TOLD_MAX = 16
@@ -30,8 +29,7 @@ class Request(msgspec.Struct, omit_defaults=True, tag_field="op"):
 class Hello(Request, tag="hello"):
     """The first request of a connection, and only that.
 
-    `session` joins the connection to the session of the same process (H14): it is then told with
-    that client, and refused if it is another process's.
+    `session` joins it to the session of the same process (H14); another process's is refused.
     """
 
     version: int = VERSION
@@ -463,17 +461,19 @@ class Block(msgspec.Struct, omit_defaults=True):
 
 
 class Objects(Reply, tag="objects"):
-    """Some images, and where to go on; no cursor: that was all."""
+    """Some images, and where to go on (no cursor: that was all); the daemon's processor time."""
 
     items: list[Object] = []
     cursor: str = ""
+    took_ns: int = 0
 
 
 class Keys(Reply, tag="keys"):
-    """Keys (smaller come first), locators and nonces, 8 bytes each; and where to go on."""
+    """Keys (smaller come first), locators and nonces, 8 bytes each; otherwise as Objects."""
 
     keys: bytes = b""
     cursor: str = ""
+    took_ns: int = 0
 
 
 class OneObject(Reply, tag="object", kw_only=True):

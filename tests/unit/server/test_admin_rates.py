@@ -1,12 +1,14 @@
 """Rates of clients, and answers that are kept: small parts, with a clock of the test's own."""
 
 import asyncio
+import time
 
 import pytest
 
 pytest.importorskip("msgspec")
 
 from icehouse.server.admin.kept import Kept
+from icehouse.server.admin.pace import BURST_SECONDS, DEBT_SECONDS_MAX, SHARE, Pace
 from icehouse.server.admin.rates import CLIENTS_MAX, MOST_SECONDS, Rates
 from icehouse.store.wire import messages
 
@@ -50,7 +52,7 @@ def test_rates_are_bounded() -> None:
 
 def test_those_who_ask_the_same_share_an_answer() -> None:
     async def run() -> None:
-        kept: Kept[int] = Kept(0.2, 2)
+        kept: Kept[int] = Kept(lambda: 0.2, 2)
         count = 0
 
         async def find() -> int:
@@ -75,3 +77,61 @@ def test_those_who_ask_the_same_share_an_answer() -> None:
         assert await kept.get("d", find) == 5
 
     asyncio.run(run())
+
+
+def test_who_has_an_old_answer_need_not_wait_for_those_who_look() -> None:
+    async def run() -> None:
+        kept: Kept[int] = Kept(lambda: 60.0, 4)
+        over = asyncio.Event()
+
+        async def find() -> int:
+            return 1
+
+        async def take_long() -> int:
+            await over.wait()
+            return 2
+
+        assert await kept.get("a", find) == 1
+        other = asyncio.create_task(kept.get("b", take_long))
+        await asyncio.sleep(0)
+        assert await kept.get("a", take_long) == 1
+        over.set()
+        assert await other == 2
+
+    asyncio.run(run())
+
+
+class TestPace:
+    def test_much_at_once_costs_no_wait(self) -> None:
+        pace = Pace(lambda: 0.0)
+        pace.spend(BURST_SECONDS * 0.4)
+        assert not pace.is_short
+        pace.spend(BURST_SECONDS * 0.4)
+        assert pace.is_short
+        assert pace.wait_seconds == 0
+
+    def test_in_the_long_run_little_is_spent(self) -> None:
+        now = spent = 0.0
+        pace = Pace(lambda: now)
+        while now < 1000.0:
+            now += pace.wait_seconds
+            pace.spend(0.001)
+            spent += 0.001
+            now += 0.001
+        assert spent == pytest.approx(BURST_SECONDS + 1000.0 * SHARE, rel=0.05)
+
+    def test_nobody_waits_for_long_because_of_one_who_took_much(self) -> None:
+        pace = Pace(lambda: 0.0)
+        pace.spend(3600.0)
+        assert pace.wait_seconds == pytest.approx(DEBT_SECONDS_MAX / SHARE)
+
+    def test_those_who_look_wait_for_their_turn(self) -> None:
+        async def run() -> None:
+            pace = Pace()
+            pace.spend(BURST_SECONDS + 0.001)
+            began = time.monotonic()
+            await pace.turn()
+            assert time.monotonic() - began >= 0.01
+            assert pace.wait_seconds == 0
+
+        asyncio.run(run())
