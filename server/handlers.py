@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from icehouse.server import frames
+from icehouse.server import frames, telling
 from icehouse.server.failpoints import failpoint
 from icehouse.server.frames import (
     FRAME,
@@ -21,6 +21,7 @@ from icehouse.server.frames import (
     Result,
     Role,
 )
+from icehouse.server.scans import ANY_CLASS, Scan
 from icehouse.server.sessions import Hello, Session
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ Reply = tuple[bytes, Sequence[int]]
 Answer = Reply | Coroutine[Any, Any, Reply]
 
 LIST_MAX = (FRAME_MAX - 16 - frames.LIST_REPLY.size) // frames.STAT_REPLY.size
+ALL_IMAGES = Scan(living=ANY_CLASS, dying=ANY_CLASS)
 # Those that are not here need a reader.
 NEEDS: dict[int, Role] = {
     Op.GRANT: Role.PRODUCER,
@@ -240,11 +242,15 @@ class Binary:
         return self.daemon.stat_reply((locator, nonce)), ()
 
     def list(self, body: bytes) -> Answer:
-        """List images behind a cursor."""
+        """List images behind a cursor.
+
+        There may be none in a step that ends before all was looked at: its time is bounded.
+        """
         cursor, count, _ = frames.LIST_REQUEST.unpack_from(body)
         room = max(1, min(count, LIST_MAX))
-        found = self.daemon.catalog.images(cursor, room)
-        after = found[-1].handle[0] if len(found) == room else 0
+        found, after = self.daemon.catalog.scan(
+            ALL_IMAGES, cursor, looks=telling.LOOKS_MAX, ns=telling.LOOK_NS, room=room
+        )
         shown = [stat for stat in found if self.daemon.is_listed(stat)]
         head = frames.LIST_REPLY.pack(after, len(shown), 0)
         return head + b"".join(map(self.daemon.listed, shown)), ()

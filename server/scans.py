@@ -7,6 +7,8 @@ from icehouse.native._arena import ffi
 
 EVERYTHING = 2**64 - 1
 ANY_ROOT = (EVERYTHING, EVERYTHING, EVERYTHING, EVERYTHING)
+# Of the classes of segments, IH_CLASS_*, six bits.
+ANY_CLASS = 0x3F
 # An ih_stat, as far as it is read here.
 STAT = struct.Struct("QQQQQIIII???16s")
 STAT_PAD = ffi.sizeof("ih_stat") - STAT.size

@@ -170,9 +170,10 @@ ih_result ih_remote_list(ih_store *store, ih_stat **out, size_t *count, ih_error
     while (result == IH_OK) {
         uint32_t some = 0;
         result = list_some(store, &cursor, buffer, &some, error);
-        if (result != IH_OK || some == 0)
+        if (result != IH_OK)
             break;
-        ih_stat *moved = realloc(list, (number + some) * sizeof *moved);
+        /* A step without images is not the end: it may have looked at such as no list shows. */
+        ih_stat *moved = realloc(list, (number + some + 1u) * sizeof *moved);
         if (moved == NULL) {
             result = IH_MEMORY;
             break;

@@ -191,7 +191,7 @@ typedef struct {
     uint32_t reserved;
 } ih_list_request;
 typedef struct {
-    uint64_t cursor; /* 0: no more */
+    uint64_t cursor; /* 0: no more; else there may be more behind it, even if count is 0 */
     uint32_t count;
     uint32_t reserved;
 } ih_list_reply;
