@@ -25,7 +25,7 @@ DESCRIPTION = """What the daemon of this machine holds, and who uses it. GET onl
 POST acts, and needs a token (`icehouse token new`) as `Authorization: Bearer ...`.
 
 Errors are `application/problem+json`; lists are paged with `limit` and an opaque `cursor`; every
-response of the API has a strong ETag."""
+answer to a GET has a strong ETag."""
 
 
 def make_app(settings: Config) -> FastAPI:

@@ -153,10 +153,16 @@ class Process(Model):
     age_seconds: float | None = Field(description="since it was started")
 
     @classmethod
-    def at(cls, pid: int, uid: int) -> "Process":
+    def at(cls, pid: int, uid: int, **more: object) -> Self:
         """Look at a process."""
         seen = processes.see(pid)
-        return cls(pid=pid or None, uid=uid, command=seen.command, age_seconds=seen.age_seconds)
+        return cls(
+            pid=pid or None,
+            uid=uid,
+            command=seen.command,
+            age_seconds=seen.age_seconds,
+            **more,
+        )
 
 
 class Holder(Process):
@@ -168,15 +174,7 @@ class Holder(Process):
     @classmethod
     def of(cls, pid: int, uid: int, session: int, leases: int) -> "Holder":
         """Look at a process that the daemon has told of."""
-        seen = processes.see(pid)
-        return cls(
-            pid=pid or None,
-            uid=uid,
-            command=seen.command,
-            age_seconds=seen.age_seconds,
-            session=session,
-            leases=leases,
-        )
+        return cls.at(pid, uid, session=session, leases=leases)
 
 
 class ObjectDetail(ObjectSummary):
