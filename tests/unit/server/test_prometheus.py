@@ -78,6 +78,47 @@ def test_metrics_tell_what_happened(admin: Any, daemon: Daemon) -> None:
     assert found['icehouse_put_size_bytes_bucket{le="512.0"}'] == 100
 
 
+EXPECTED = {
+    "gauge": """
+        capacity_bytes used_bytes committed_bytes free_bytes largest_free_bytes fragmentation_ratio
+        objects{state} object_bytes{state} segments{state} clients leases oldest_lease_seconds
+        old_leases{older_than} names namespace_names{namespace} namespace_bytes{namespace}
+        open_descriptors max_descriptors memory_limit_bytes up
+    """,
+    "counter": """
+        puts{result} gets{result} evictions{reason} spills{reason} spill_failures{reason}
+        allocation_failures{reason} deletes{reason} dead_clients dead_client_reclaimed_bytes
+        reclaimed_objects corruptions daemon_errors
+    """,
+    "histogram": """
+        put_size_bytes request_seconds control_round_trip_seconds loop_delay_seconds
+        dead_client_reclaim_seconds
+    """,
+}
+# Each has few values, whatever is stored and whoever uses it.
+LABELS = {"state", "older_than", "namespace", "result", "reason", "operation", "version"}
+
+
+def test_what_operators_expect_is_there(admin: Any, daemon: Daemon) -> None:
+    with icehouse.connect(daemon.socket) as store:
+        store.put([1], name="space/one")
+        text = admin("/metrics").body.decode()
+    kinds = dict(re.findall(r"^# TYPE icehouse_(\w+) (\w+)$", text, re.MULTILINE))
+    labelled: dict[str, set[str]] = {}
+    for name, labels in re.findall(r"^icehouse_(\w+?)(?:\{(.*)\})? \S+$", text, re.MULTILINE):
+        labelled.setdefault(name, set()).update(re.findall(r"(\w+)=\"", labels))
+    for kind, names in EXPECTED.items():
+        for wanted in names.split():
+            name, _, label = wanted.rstrip("}").partition("{")
+            name += "_total" if kind == "counter" else ""
+            assert kinds.get(name) == kind, name
+            sample = f"{name}_bucket" if kind == "histogram" else name
+            assert labelled[sample] == ({label} if label else set()) | (
+                {"le"} if kind == "histogram" else set()
+            ), name
+    assert set().union(*labelled.values()) <= LABELS | {"le"}
+
+
 def test_no_label_grows_with_what_is_stored(admin: Any, daemon: Daemon) -> None:
     """Never a label with a handle, a pid, a name or a path."""
     scraped(admin)
