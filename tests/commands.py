@@ -17,6 +17,25 @@ from icehouse.client.control import Control
 from icehouse.store.wire import messages
 
 COMMAND = [sys.executable, "-m", "icehouse.client.cli"]
+# What may not be readable for the other user is imported before.
+AS_READER = """
+import importlib, os, pkgutil, sys
+from icehouse.client import cli
+from icehouse.client.cli import app, commands
+from icehouse.store import showing
+# Another user may not read the folder that icehouse is in.
+for package in (cli, commands, showing):
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name != "__main__":
+            importlib.import_module(f"{package.__name__}.{module.name}")
+from icehouse.client.control import Control
+import contextlib, io
+with contextlib.redirect_stderr(io.StringIO()):
+    app.run([*sys.argv[1:], "--socket", "/nonexistent"])
+os.setresgid(51002, 51002, 51002)
+os.setresuid(51002, 51002, 51002)
+sys.exit(app.run(sys.argv[1:]))
+"""
 SCHEMAS = Path(__file__).parents[1] / "docs" / "command-line.schema.json"
 
 

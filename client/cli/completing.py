@@ -9,6 +9,8 @@ Candidate = tuple[str, str]
 
 FILES: Candidate = (":files", "")
 NAMES_MAX = 200
+# Nobody waits for a look through a million of them.
+HANDLES_SEEN = 2000
 SECONDS = 0.5
 # Arguments and options that stand for something of which there is a list, by how help shows them.
 REFERENCES = ("HANDLE|NAME", "NAME")
@@ -117,8 +119,25 @@ def choices_of(command: Any, name: str) -> list[str]:
     return []
 
 
+def handles(control: Any, last: str) -> list[Candidate]:
+    """Give handles that begin so, of the first in the store, with what they are."""
+    from itertools import islice
+
+    from icehouse.client.cli.ask import everything, text_of
+    from icehouse.client.cli.words import size_text
+    from icehouse.store.wire import messages
+
+    listed = everything(control, messages.AskObjects(), messages.Objects)
+    found = ((text_of(item.handle), item) for item in islice(listed, HANDLES_SEEN))
+    fitting = ((text, item) for text, item in found if text.startswith(last))
+    return [
+        (text, f"{item.type or '?'}, {size_text(item.size)}")
+        for text, item in islice(fitting, NAMES_MAX)
+    ]
+
+
 def bound(last: str, before: list[str]) -> list[Candidate]:
-    """Ask the daemon for names that begin so; none if it does not answer at once."""
+    """Ask the daemon for names or handles that begin so; none if it does not answer at once."""
     from icehouse.client.connect import socket_path
     from icehouse.client.control import Control
     from icehouse.store.wire import messages
@@ -131,6 +150,8 @@ def bound(last: str, before: list[str]) -> list[Candidate]:
             given = word.partition("=")[2]
     try:
         with Control(socket_path(given), timeout=SECONDS) as control:
+            if last.startswith("ih1_"):
+                return handles(control, last)
             request = messages.AskNames(prefix=last, limit=NAMES_MAX)
             told = control.ask(request, messages.Names)
     except Exception:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import Commands, environment
+from commands import AS_READER, Commands, environment
 from daemons import Daemon, wait_until
 
 import icehouse
@@ -150,27 +150,6 @@ class TestVerify:
         done = commands.run("verify", icehouse.Handle(bytes(forged)))
         assert done.returncode == 3
         assert len(done.stderr.splitlines()) == 1
-
-
-# What may not be readable for the other user is imported before.
-AS_READER = """
-import importlib, os, pkgutil, sys
-from icehouse.client import cli
-from icehouse.client.cli import app, commands
-from icehouse.store import showing
-# Another user may not read the folder that icehouse is in.
-for package in (cli, commands, showing):
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.name != "__main__":
-            importlib.import_module(f"{package.__name__}.{module.name}")
-from icehouse.client.control import Control
-import contextlib, io
-with contextlib.redirect_stderr(io.StringIO()):
-    app.run([*sys.argv[1:], "--socket", "/nonexistent"])
-os.setresgid(51002, 51002, 51002)
-os.setresuid(51002, 51002, 51002)
-sys.exit(app.run(sys.argv[1:]))
-"""
 
 
 @pytest.fixture

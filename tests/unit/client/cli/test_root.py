@@ -18,6 +18,8 @@ from icehouse.client.cli.output import ExitCode
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*3[0-7]m")
 HEAVY = {
     *("msgspec", "rich.console", "rich.table", "numpy", "asyncio", "cffi", "socket"),
+    # What new releases of Typer convert values with.
+    "pydantic",
     *("icehouse.client.control", "icehouse.client.bench.run", "json.scanner"),
 }
 
@@ -248,6 +250,10 @@ class TestCompletion:
         assert self.words(commands, "stat", "mod") == ["model-a", "model-b"]
         assert self.words(commands, "rm", "model-a", "--force", "model-b") == ["model-b"]
         assert self.words(commands, "who", "x") == []
+        [handle] = {str(stat.handle) for stat in commands.store.ls() if "model-a" in stat.names}
+        assert handle in self.words(commands, "stat", "ih1_")
+        assert f"{handle}\tint, " in commands.out("complete-words", "--", "rm", handle[:-1])
+        assert self.words(commands, "stat", "ih1_none") == []
         assert self.words(commands, "stat", "--socket", "/nowhere", "mod") == []
 
     def test_bash(self, commands: Commands, tmp_path: Path) -> None:
