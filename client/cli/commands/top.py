@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -11,7 +12,7 @@ from icehouse.client.cli.options import Lines, Socket, parse_time
 from icehouse.client.cli.output import guarded, plain, print_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from icehouse.client.control import Control
 
@@ -49,10 +50,12 @@ def top(
         seconds = min(max(parse_time(interval), INTERVAL_MIN), INTERVAL_MAX)
         live = sys.stdout.isatty() and not json
         most = count if count is not None else None if live else 1
-        looks = every(socket, seconds, most, rows)
         if live:
-            show_live(looks)
-        elif json:
+            with keys() as pressed:
+                show_live(every(socket, lambda: pressed(seconds), most, rows))
+            return
+        looks = every(socket, lambda: time.sleep(seconds), most, rows)
+        if json:
             for look in looks:
                 print_line(look)
                 sys.stdout.flush()
@@ -75,10 +78,41 @@ class Counts(NamedTuple):
     clients: dict[int, tuple[int, int]]
 
 
+@contextmanager
+def keys() -> "Iterator[Callable[[float], bool | None]]":
+    """Give what waits for so many seconds and says whether `q` was pressed meanwhile."""
+    if not sys.stdin.isatty():
+        yield time.sleep
+        return
+    import os
+    import select
+    import termios
+    import tty
+
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+
+    def pressed(seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while select.select([terminal], [], [], max(until - time.monotonic(), 0))[0]:
+            typed = os.read(terminal, 64)
+            # Nothing at all: the terminal went away.
+            if not typed or b"q" in typed.lower():
+                return True
+        return False
+
+    # Keys come one by one and are not shown; Ctrl-C is what it was.
+    tty.setcbreak(terminal)
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
 def every(
-    socket: str | None, seconds: float, most: int | None, rows: int
+    socket: str | None, wait: "Callable[[], bool | None]", most: int | None, rows: int
 ) -> "Iterator[dict[str, Any]]":
-    """Look again and again."""
+    """Look again and again, until a wait between two looks says that it is enough."""
     from icehouse.client.cli.ask import connect
 
     before: Counts | None = None
@@ -88,9 +122,8 @@ def every(
             told, before = look(control, before, rows)
             yield told
             looks += 1
-            if looks == most:
+            if looks == most or wait():
                 return
-            time.sleep(seconds)
 
 
 def look(control: "Control", before: Counts | None, rows: int) -> tuple[dict[str, Any], Counts]:
@@ -196,7 +229,7 @@ def show_live(looks: "Iterator[dict[str, Any]]") -> None:
             last = [line[: size.columns] for line in lines_of(told, size.columns)]
             shown = last[: size.lines - 2]
             body = "".join(f"{line}\x1b[K\r\n" for line in shown)
-            write(f"\x1b[H{body}\x1b[K\r\nCtrl-C ends\x1b[K\x1b[J")
+            write(f"\x1b[H{body}\x1b[K\r\nq or Ctrl-C ends\x1b[K\x1b[J")
             sys.stdout.flush()
     except KeyboardInterrupt:
         # That is how one leaves it: nothing went wrong.

@@ -36,7 +36,9 @@ def doctor(socket: str, *prefix: str, **env: str) -> dict[str, dict[str, Any]]:
     assert done.returncode == (1 if failed else 0)
     assert told["ok"] == (not failed)
     return {
-        check["check"]: check for check in told["checks"] if check["state"] in ("failure", "warning")
+        check["check"]: check
+        for check in told["checks"]
+        if check["state"] in ("failure", "warning")
     }
 
 

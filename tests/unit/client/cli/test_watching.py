@@ -1,8 +1,13 @@
 """`icehouse watch`, `top` and `metrics`: what changes while one looks."""
 
+import fcntl
 import json
+import os
+import pty
 import signal
+import struct
 import subprocess
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +121,44 @@ class TestTop:
         assert told.count("PUTS/s") == 3
         # The cursor is there again, and what was seen last stays.
         assert told.index("\x1b[?25h") < told.rindex("PUTS/s")
+
+    def test_q_ends_it_and_a_resize_is_heeded(self, commands: Commands) -> None:
+        parent, child = pty.openpty()
+        kept = termios.tcgetattr(child)
+        resize(child, 30, 100)
+        process = subprocess.Popen(
+            [*COMMAND, "top", "--interval", "200ms"],
+            stdin=child,
+            stdout=child,
+            stderr=child,
+            env=environment(commands.daemon.socket, TERM="xterm"),
+            start_new_session=True,
+        )
+        told = b""
+
+        def read(until: bytes) -> None:
+            nonlocal told
+            while until not in told:
+                told += os.read(parent, 65536)
+
+        read(b"q or Ctrl-C ends")
+        title = f"icehouse {icehouse.__version__}  {commands.daemon.socket}".encode()
+        resize(child, 10, 30)
+        # A frame that was cut to the new size.
+        read(title[:30] + b"\x1b[K")
+        # Another key does nothing.
+        os.write(parent, b"x")
+        os.write(parent, b"Q")
+        read(b"\x1b[?1049l")
+        assert process.wait() == 0
+        assert termios.tcgetattr(child) == kept
+        os.close(child)
+        os.close(parent)
+
+
+def resize(terminal: int, lines: int, columns: int) -> None:
+    """Gives a terminal another size."""
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
 
 class TestMetrics:
