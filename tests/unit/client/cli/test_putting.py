@@ -368,6 +368,8 @@ def test_numbers_of_the_options() -> None:
         172800,
         3,
     ]
+    # Not rounded to the 53 bits of a float.
+    assert parse_size("9007199254740993") == 2**53 + 1
     for wrong in ("", "-1", "1 parsec", "1e3", "\u0663"):
         with pytest.raises(typer.BadParameter):
             parse_size(wrong)
