@@ -14,7 +14,8 @@ attempted, why it failed with the figures, and what to do next.
         NotPermitted (PermissionError)            the daemon gives this user no such role
         StoreClosed (ValueError)                  the store was closed before
         ProtocolError                             the other side broke the protocol
-        Conflict                                  a compare-and-swap lost; names in a delete's way
+        Conflict                                  a compare-and-swap lost; names in a delete's way;
+                                                  a name bound anew faster than it can be opened
         InterpreterError                          code failed in another interpreter
 """
 
