@@ -1,5 +1,6 @@
 """What people and programs wait for where much is stored: pages, lists, scrapes; and its memory."""
 
+import functools
 import http.client
 import importlib.util
 import json
@@ -67,6 +68,7 @@ def walk(asker: Asker, path: str, **query: Any) -> Iterator[tuple[float, dict[st
         cursor = page["next"]
 
 
+@functools.cache
 def places(site: Site) -> dict[str, str]:
     """Give the address of every page of the dashboard, by what it is."""
     asker = Asker(site)
@@ -74,7 +76,7 @@ def places(site: Site) -> dict[str, str]:
     session = asker.told("/api/v1/clients", limit=1)["items"][0]["session"]
     known = asker.told("/api/v1/segments", limit=250)["items"]
     segment = max(known, key=lambda item: item["image_bytes"])
-    far = middle(asker, site.objects)
+    far = far_on(asker, site.objects)
     return {
         "overview": "/",
         "objects": "/objects",
@@ -97,12 +99,12 @@ def places(site: Site) -> dict[str, str]:
     }
 
 
-def middle(asker: Asker, objects: int) -> str:
-    """Give a cursor in the middle of all objects."""
+def far_on(asker: Asker, objects: int) -> str:
+    """Give a cursor some way into all objects; how far makes no difference to the daemon."""
     seen = 0
     for _, page in walk(asker, "/api/v1/objects", limit=max(1, min(1000, objects // 4))):
         seen += len(page["items"])
-        if seen >= objects // 2:
+        if seen >= min(objects // 2, 10_000):
             break
     return str(page["next"])
 
