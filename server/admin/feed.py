@@ -123,7 +123,9 @@ class Feed:
             while self.streams or time.monotonic() - self._idle_since < LINGER_SECONDS:
                 began = time.monotonic()
                 try:
-                    await self._link.follow(self.told)
+                    if await self._link.follow(self.told) and self._before is not None:
+                        # Another daemon may have come between two questions.
+                        self._went("the connection was lost, and events with it")
                     status = await self._link.ask(messages.AskStatus(), messages.Status)
                 except (AwayError, RefusedError) as error:
                     self._went(str(error))

@@ -157,16 +157,19 @@ class Link:
             raise AwayError(f"the daemon answered {type(reply).__name__.lower()}")
         return reply
 
-    async def follow(self, told: Callable[[messages.Events], None]) -> None:
+    async def follow(self, told: Callable[[messages.Events], None]) -> bool:
         """Have `told` called with what happens, if it is not yet; AwayError, RefusedError.
 
-        A connection that was lost is made again, and what happened meanwhile is not told.
+        Whether that begins only now: a connection that was lost is made again, and what happened
+        meanwhile is not told.
         """
         wire = await self._open()
-        if not wire.is_followed:
-            wire.on_events = told
-            await self.ask(messages.Follow(), messages.Done)
-            wire.is_followed = True
+        if wire.is_followed:
+            return False
+        wire.on_events = told
+        await self.ask(messages.Follow(), messages.Done)
+        wire.is_followed = True
+        return True
 
     def unfollow(self) -> None:
         """Be told no longer."""

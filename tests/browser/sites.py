@@ -1,11 +1,15 @@
 """A daemon with a dashboard, and what stores of people have in them."""
 
+import json
+import random
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.request import urlopen
 
 from daemons import Daemon, wait_until
 
@@ -18,6 +22,18 @@ BIDI = "\u202egnp.exe\u202c\u2066x\u2069"
 QUOTES = "\"'><svg onload=alert(1)>{{ 7 * 7 }}${7*7}"
 LONG = "n" * 512
 HOSTILE = [SCRIPT, IMAGE, BIDI, QUOTES, LONG, "a/../../b", "..", "%2e%2e%2f", "a?b#c&d=e", "שלום"]
+
+
+def free_port() -> int:
+    """Find a port that nobody has, below those that the kernel gives to whoever asks for any."""
+    for port in random.sample(range(20_000, 32_000), 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
 
 
 class Site:
@@ -47,6 +63,11 @@ class Site:
         self.kept.clear()
         self.store.close()
         self.daemon.__exit__(kind, error, traceback)
+
+    def get(self, path: str) -> Any:
+        """Ask the API."""
+        with urlopen(self.address + path, timeout=30) as answer:
+            return json.load(answer)
 
     def fill(self) -> Self:
         """Put some of everything: named, pinned, held after deletion, orphaned, linked."""

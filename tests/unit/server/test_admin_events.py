@@ -276,10 +276,13 @@ class FakeLink:
     def __init__(self) -> None:
         self.status = messages.Status(started=1.0)
         self.is_away = False
+        self.is_followed = False
 
-    async def follow(self, _told: Any) -> None:
+    async def follow(self, _told: Any) -> bool:
         if self.is_away:
             raise AwayError("nobody answers")
+        is_new, self.is_followed = not self.is_followed, True
+        return is_new
 
     async def ask(self, _request: Any, _answer: Any) -> messages.Status:
         return self.status
@@ -325,6 +328,29 @@ def test_a_place_of_another_process_is_a_gap(place: int) -> None:
         feed.add("delete", {"number": 7})
         assert (await anext(pieces)).splitlines()[1:3] == ["event: delete", 'data: {"number":7}']
         await pieces.aclose()
+        assert feed._task is not None
+        feed._task.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_daemon_that_came_unseen_is_told_all_the_same() -> None:
+    """It may die and start again between two questions: events were lost, and nobody was away."""
+
+    async def run() -> None:
+        link = FakeLink()
+        feed = Feed(link)  # type: ignore[arg-type] - as much of one as is used
+        feed.wanted()
+
+        async def statuses(many: int) -> None:
+            while sum(event.kind == "status" for event in feed.ring) < many:
+                await asyncio.sleep(0.01)
+
+        await statuses(1)
+        assert {event.kind for event in feed.ring} == {"status"}
+        link.is_followed = False
+        await statuses(2)
+        assert [event.kind for event in feed.ring][1:4] == ["away", "back", "status"]
         assert feed._task is not None
         feed._task.cancel()
 
