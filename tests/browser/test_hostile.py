@@ -13,7 +13,7 @@ def filled(served: Any) -> Any:
     return served.fill_with_hostile()
 
 
-@pytest.mark.parametrize("mode", ["light", "phone"])
+@pytest.mark.parametrize("mode", ["light", "dark", "phone"])
 def test_h20_names_stay_text(window: Any, served: Any, mode: str) -> None:
     opened = window(mode)
     for path in PAGES:

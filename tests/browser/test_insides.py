@@ -27,8 +27,9 @@ def branch(place: Any, key: str) -> Any:
     return place.locator("summary").filter(has=place.page.locator(f".key >> text=/^{key}$/"))
 
 
-def test_a_tree_is_opened_in_place(window: Any, served: Any) -> None:
-    opened = window()
+@pytest.mark.parametrize("mode", MODES)
+def test_a_tree_is_opened_in_place(window: Any, served: Any, mode: str) -> None:
+    opened = window(mode)
     page = opened.open(f"/objects/{served.current}")
     content = page.locator("#content")
     assert content.locator(".tree > li").count() == 1

@@ -9,14 +9,15 @@ TABBABLE = (
     "[...document.querySelectorAll('a[href], button, input, select, summary')]"
     ".filter((e) => e.checkVisibility() && !e.disabled)"
 )
-# Which of them has the focus, whether it is seen, and whether it is in the window.
+# Which of them has the focus, whether that is seen, and whether it is in the window itself.
 AT = f"""() => {{
   const focused = document.activeElement, style = getComputedStyle(focused);
-  const box = focused.getBoundingClientRect();
+  const box = focused.getClientRects()[0];
+  const there = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
   return {{
     at: {TABBABLE}.indexOf(focused),
     seen: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
-    within: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth,
+    within: there !== null && (focused.contains(there) || there.contains(focused)),
     what: focused.outerHTML.slice(0, 200),
   }};
 }}"""

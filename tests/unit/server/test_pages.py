@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -19,11 +20,13 @@ else:
     from icehouse.server.admin.link import AwayError, Link
     from icehouse.server.admin.pages import (
         alerts,
+        assets,
         charts,
         filtering,
         happenings,
         memory,
         rendering,
+        routes,
         wording,
     )
 
@@ -356,3 +359,16 @@ def test_a_flood_is_one_line_a_second() -> None:
     assert lines[-1].handle == ""
     many = [event(n, "bind", name=str(n)) for n in range(1000)]
     assert len(happenings.shown(many, "")) == happenings.SHOWN_MAX
+
+
+# --- routes ---
+
+
+def test_every_page_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "admin.md").read_text()
+    pages = text.partition("## Pages")[2].partition("\n## ")[0]
+    served = {
+        getattr(route, "path", "") for route in (*routes.router.routes, *assets.router.routes)
+    }
+    assert len(served) > 10
+    assert {path for path in served if f"`{path}`" not in pages} == set()
