@@ -3,6 +3,7 @@
 `python -m icehouse.server.new_token NAME ROLE [--json] [--KEY VALUE]...`
 """
 
+import fcntl
 import json
 import os
 import sys
@@ -13,13 +14,21 @@ from icehouse.server import config, logs, tokens
 from icehouse.server.show import show
 
 
-def append(path: Path, line: str) -> None:
-    """Add a line to a file of this user alone, which is made if it is missing; OSError."""
+def append(path: Path, name: str, line: str) -> None:
+    """Add a token's line to a file of this user alone, which is made if it is missing.
+
+    ConfigError if the name is taken, of two at once by the first; OSError.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(path, flags, 0o600)
     with os.fdopen(fd, "r+b", buffering=0) as file:
         tokens.check_file(os.fstat(fd), str(path))
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if any(token.name == name for token in tokens.read(str(path))):
+            raise config.ConfigError(
+                f"{path}: a token is called {name} already: take another name, or delete its line"
+            )
         size = os.fstat(fd).st_size
         # Whoever edits it may have left its last line without an end.
         has_end = not size or os.pread(fd, 1, size - 1) == b"\n"
@@ -43,12 +52,8 @@ def main(arguments: Sequence[str]) -> int:
                 "admin_tokens is off: set it to a file in the configuration, where the daemon"
                 " looks too"
             )
-        if any(token.name == name for token in tokens.read(place)):
-            raise config.ConfigError(
-                f"{place}: a token is called {name} already: take another name, or delete its line"
-            )
         text, line = tokens.make(name, role)
-        append(Path(place), line)
+        append(Path(place), name, line)
     except (config.ConfigError, tokens.TokenFileError, ValueError) as error:
         logs.complain(str(error))
         return 2

@@ -33,14 +33,17 @@ def metrics(
     with guarded(), connect(socket) as control:
         told = control.ask(messages.AskMetrics(), messages.Metrics)
         if json:
-            document = {
-                "started": date_text(told.started),
+            groups: dict[str, dict[str, Any]] = {
                 "gauges": told.gauges,
                 "labelled": told.labelled,
                 "counters": told.counters,
                 "histograms": told.histograms,
             }
-            print_json(document)
+            wanted = {
+                group: {name: value for name, value in values.items() if pattern in name}
+                for group, values in groups.items()
+            }
+            print_json({"started": date_text(told.started), **wanted})
             return
         rows = (row for row in rows_of(told, zeros=zeros) if pattern in row[0])
         print_rows(["metric", "label", ">value"], rows)

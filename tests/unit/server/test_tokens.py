@@ -1,5 +1,6 @@
 """Tokens: their file, whom it must belong to, and that wrong ones keep nobody out."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from daemons import wait_until
 
 from icehouse.server import config, new_token
 from icehouse.server.frames import Role
@@ -159,6 +161,24 @@ def test_new(tmp_path: Path) -> None:
         assert (refused.returncode, refused.stdout) == (2, "")
         assert refused.stderr.startswith("icehouse: ")
     assert new(tmp_path, "x", "admin", "--admin_tokens=off").returncode == 2
+
+
+def test_of_two_at_once_one_gets_the_name(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.touch(0o600)
+    command = [sys.executable, "-m", "icehouse.server.new_token", "ada", "admin"]
+    with file.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        both = [subprocess.Popen([*command, f"--admin_tokens={file}"]) for _ in range(2)]
+        wait_until(lambda: all(has_open(made.pid, file) for made in both), "both to wait")
+        assert file.read_bytes() == b""
+    assert sorted(made.wait(60) for made in both) == [0, 2]
+    assert file.read_text().count("ada admin ") == 1
+
+
+def has_open(pid: int, file: Path) -> bool:
+    links = Path(f"/proc/{pid}/fd")
+    return any(link.is_symlink() and link.readlink() == file for link in links.iterdir())
 
 
 def test_a_folder_that_is_not_ours(tmp_path: Path) -> None:

@@ -174,6 +174,10 @@ class TestMetrics:
         only = commands.out("metrics", "put").splitlines()[1:]
         assert only
         assert all("put" in line for line in only)
+        told = commands.document("metrics", "put")
+        names = [name for group in told.values() if isinstance(group, dict) for name in group]
+        assert "puts" in names
+        assert all("put" in name for name in names)
         assert len(commands.out("metrics", "--all").splitlines()) >= len(table.splitlines())
 
 
