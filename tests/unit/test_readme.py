@@ -31,6 +31,7 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.watchdog(180)
 def test_the_block_with_the_daemon_prints_what_the_readme_says(root: Path, tmp_path: Path) -> None:
     for module in ("typer", "fastapi", "uvicorn", "prometheus_client"):

@@ -31,6 +31,7 @@ LABELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.watchdog(180)
 def test_every_case_runs_and_reads_what_it_put() -> None:
     wanted, labels = set(CASES), set(LABELS)

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HANGS = """
 import time, pytest
 
@@ -16,6 +18,7 @@ def test_after():
 """
 
 
+@pytest.mark.slow
 def test_a_hanging_test_fails_and_the_run_goes_on(tmp_path: Path, root: Path) -> None:
     (tmp_path / "conftest.py").write_text((root / "tests" / "conftest.py").read_text())
     (tmp_path / "test_hangs.py").write_text(HANGS)

@@ -94,6 +94,7 @@ def test_h16_links_are_exported_with_what_they_lead_to(daemon: Any, tmp_path: Pa
         assert store.get("alone") == store.get("whole")
 
 
+@pytest.mark.slow
 def test_refusals(daemon: Any, tmp_path: Path) -> None:
     path = tmp_path / "x.ih"
     icehouse.save(VALUE, path)
@@ -115,6 +116,7 @@ def test_refusals(daemon: Any, tmp_path: Path) -> None:
         assert store.usage().images == 0
 
 
+@pytest.mark.slow
 def test_h20_h21_files_with_classes_or_code_need_trust(daemon: Any, tmp_path: Path) -> None:
     path = tmp_path / "x.ih"
     for value in (Colour.RED, [ValueError(1)], len, [icehouse.Handle]):
@@ -145,6 +147,7 @@ def test_no_daemon(tmp_path: Path) -> None:
     assert not (tmp_path / "y").exists()
 
 
+@pytest.mark.slow
 def test_all_commands_say_the_same_without_a_daemon(tmp_path: Path) -> None:
     class Nobody:
         socket = str(tmp_path / "socket")

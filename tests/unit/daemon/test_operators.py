@@ -36,6 +36,7 @@ def test_a_daemon_that_went_and_one_that_took_its_place(tmp_path: Path) -> None:
         store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.watchdog(200)
 def test_a_daemon_that_is_stopped(tmp_path: Path) -> None:
     """Reading goes on; who asks is told after a while, and those who wait behind soon after."""

@@ -209,6 +209,7 @@ def test_many_deletes_are_told_as_sums(world: World) -> None:
     assert 1 <= single < 3000
 
 
+@pytest.mark.slow
 def test_a_daemon_that_dies_and_comes_back(world: World) -> None:
     browser = world.browse()
     browser.until("status")

@@ -162,6 +162,7 @@ def chosen(world: World, everything: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: possible[key] for key in keys if possible[key] not in (None, "")}
 
 
+@pytest.mark.slow
 @pytest.mark.watchdog(300)
 def test_every_filter_and_order_against_a_model(world: World, soak_factor: int) -> None:
     everything = world.pages()
