@@ -28,11 +28,12 @@ GRACE_SECONDS = 30
 # What a child process ends with that can't do its test here and says why.
 SKIP_STATUS = 77
 
-hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
-# All of it takes most of a day; ICEHOUSE_EXAMPLES=2000 makes an hour of it.
-EXAMPLES = int(os.environ.get("ICEHOUSE_EXAMPLES", "20000"))
-hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=EXAMPLES)
-hypothesis.settings.load_profile("soak" if SOAKING else "default")
+# Of each property. The long form takes most of a day; ICEHOUSE_EXAMPLES=2000 makes an hour of it.
+EXAMPLES = int(os.environ.get("ICEHOUSE_EXAMPLES", "20000" if SOAKING else "100"))
+hypothesis.settings.register_profile(
+    "icehouse", deadline=None, print_blob=True, max_examples=EXAMPLES
+)
+hypothesis.settings.load_profile("icehouse")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
