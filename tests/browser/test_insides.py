@@ -35,7 +35,7 @@ def test_a_tree_is_opened_in_place(window: Any, served: Any, mode: str) -> None:
     assert content.locator(".tree > li").count() == 1
     branch(content, "model").click()
     branch(content, "layers").click()
-    content.get_by_text("64").first.wait_for()
+    content.locator(".leaf").nth(1).wait_for()
     assert content.locator(".leaf").all_inner_texts() == ["0: int 64", "1: int 64"]
     opened.check()
     # What is opened stays so while the rest of the page is kept up to date.
