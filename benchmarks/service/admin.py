@@ -46,7 +46,7 @@ CASES: dict[str, Callable[[Asked], Iterator[Result]]] = {
     "paint": lambda asked: pages.painted(asked.site, asked.rounds, asked.rest),
     "list": lambda asked: pages.listed(asked.site, asked.rounds, asked.rest),
     "memory": hammer,
-    "rates": lambda asked: rates.rates(asked.site, asked.rounds, 0.01 if asked.quick else 0.2),
+    "rates": lambda asked: rates.rates(asked.site, asked.rounds, 0.01 if asked.quick else 0.1),
 }
 
 
