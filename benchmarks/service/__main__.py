@@ -7,7 +7,6 @@ Needs the extras `service` and `bench`; a contestant that is not installed is le
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import os
 import sys
@@ -20,8 +19,7 @@ from typing import Any
 from benchmarks.service.cases import CASES, Bench
 from benchmarks.service.peers import LINKS, servers
 from benchmarks.service.reader import serve
-from icehouse.client.bench.facts import machine
-from icehouse.client.bench.report import markdown, table
+from benchmarks.service.telling import tell
 
 SHARED = Path(__file__).resolve().parent.parent.parent.parent / "shared"
 
@@ -94,22 +92,7 @@ def main() -> int:
         for name in chosen.cases or CASES:
             print(name, file=sys.stderr)
             results += list(CASES[name](bench))
-    report = {
-        "schema": 1,
-        "benchmark": "service",
-        "machine": machine(),
-        "quick": chosen.quick,
-        "clock": "wall",
-        "results": [result.as_json() for result in results],
-    }
-    if chosen.json:
-        print(json.dumps(report, indent=1))
-    elif chosen.markdown:
-        print(markdown(report))
-    else:
-        from rich.console import Console
-
-        Console(width=160).print(table(report, 160))
+    tell("service", results, chosen, 160)
     return 0
 
 

@@ -8,15 +8,13 @@ By default a million objects, put by 200 processes that lease 2,000 of them each
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.service import pages, rates, visitors
 from benchmarks.service.crowd import Site, crowd
-from icehouse.client.bench.facts import machine
-from icehouse.client.bench.report import markdown, table
+from benchmarks.service.telling import tell
 from icehouse.client.bench.result import Result
 
 
@@ -82,25 +80,10 @@ def main() -> int:
         for name in chosen.cases or CASES:
             print(name, file=sys.stderr)
             results += CASES[name](Asked(site, chosen.rounds, chosen.quick))
-    report = {
-        "schema": 1,
-        "benchmark": "admin",
-        "machine": machine(),
-        "quick": chosen.quick,
-        "clock": "wall",
-        "results": [result.as_json() for result in results],
-    }
-    if chosen.json:
-        print(json.dumps(report, indent=1))
-    elif chosen.markdown:
-        print(markdown(report))
-    else:
-        from rich.console import Console
-
-        console = Console(width=190)
-        console.print(table(report, 190))
+    tell("admin", results, chosen, 190)
+    if not (chosen.json or chosen.markdown):
         for result in results:
-            console.print(f"{result.case}, {result.corpus}: {result.note}.", style="dim")
+            print(f"{result.case}, {result.corpus}: {result.note}.")
     return 0
 
 

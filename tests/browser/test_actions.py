@@ -1,6 +1,7 @@
 """What the pages can do: every action, with a token that is asked for once and kept in the tab."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -82,7 +83,7 @@ class Action(NamedTuple):
     """By label."""
     place: Callable[[Given], str] = lambda given: given.page
     value: Any = None
-    how: dict[str, Any] = {"named": True}  # noqa: RUF012 - it is never changed
+    how: Mapping[str, Any] = MappingProxyType({"named": True})
     """Of the object: how it is put; `named`: under the test's name."""
     ends: bool = False
     """Whether the object is gone then, so that its page says so."""

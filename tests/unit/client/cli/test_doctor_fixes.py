@@ -122,7 +122,7 @@ def test_places_where_no_socket_can_be(folder: Path) -> None:
 def test_few_descriptors(commands: Commands) -> None:
     where = commands.daemon.socket
     if shutil.which("prlimit") is None:
-        pytest.skip("needs prlimit")
+        pytest.skip("no prlimit: apt-get install util-linux")
     found = doctor(where, "prlimit", "--nofile=256:1024")["descriptors"]
     assert found["state"] == "warning"
     assert "LimitNOFILE=65536" in found["fix"]

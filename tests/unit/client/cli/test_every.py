@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -238,8 +239,7 @@ def test_ctrl_c_while_a_daemon_hangs(hanging: Commands, tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        pid = process.pid
-        wait_until(lambda: waits_for_socket(pid), f"{name} to wait")  # noqa: B023 - waited for
+        wait_until(partial(waits_for_socket, process.pid), f"{name} to wait")
         process.send_signal(signal.SIGINT)
         out, said = process.communicate()
         assert (process.returncode, out, said) == (130, b"", b""), name
