@@ -353,6 +353,11 @@ class Catalog:
         lib.ih_catalog_count_leases(self._catalog, self._batch, len(ordered))
         return {locator: int(self._batch[at].leases) for at, locator in enumerate(ordered)}
 
+    def counted(self, stats: list[Stat]) -> list[Stat]:
+        """Give them with their leases, as leases_of()."""
+        leases = self.leases_of(stat.handle[0] for stat in stats)
+        return [stat._replace(leases=leases[stat.handle[0]]) for stat in stats]
+
     def images(self, cursor: int, room: int = BATCH) -> list[Stat]:
         """Give the images after a locator, dying ones too."""
         room = min(room, BATCH)
@@ -385,7 +390,8 @@ class Catalog:
     ) -> tuple[list[Stat], int]:
         """Give images behind a place, and where to go on; 0: that was all.
 
-        The first `room`, or (`best`, and without leases) those that come first in its order.
+        The first `room`, or (`best`) those that come first in its order. Their leases are not
+        counted: leases_of().
         """
         scan = self._scan
         scan.size_min, scan.size_max = wanted.size_min, wanted.size_max
@@ -404,14 +410,14 @@ class Catalog:
         )
         found = ffi.buffer(self._batch, count * STATS.size) if count else b""
         return [
-            Stat((at, nonce), size, block, created, leases, dying, dedicated, sealed, header)
+            Stat((at, nonce), size, block, created, 0, dying, dedicated, sealed, header)
             for (
                 at,
                 nonce,
                 size,
                 block,
                 created,
-                leases,
+                _,
                 _,
                 _,
                 _,

@@ -251,7 +251,8 @@ class Binary:
         found, after = self.daemon.catalog.scan(
             ALL_IMAGES, cursor, looks=telling.LOOKS_MAX, ns=telling.LOOK_NS, room=room
         )
-        shown = [stat for stat in found if self.daemon.is_listed(stat)]
+        counted = self.daemon.catalog.counted(found)
+        shown = [stat for stat in counted if self.daemon.is_listed(stat)]
         head = frames.LIST_REPLY.pack(after, len(shown), 0)
         return head + b"".join(map(self.daemon.listed, shown)), ()
 

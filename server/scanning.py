@@ -153,6 +153,12 @@ class Wanted:
         name = kinds.root_type(stat.image_header, segment.fd, stat.handle[0], stat.size)
         return fits(name, self.type)
 
+    def weighed(self, found: list[Stat]) -> list[Stat]:
+        """Give what was found, with its leases where these say whether it is listed."""
+        if self.state or not any(stat.dying for stat in found):
+            return found
+        return self._daemon.catalog.counted(found)
+
     def take(self, stat: Stat) -> messages.Object | None:
         """Tell of an image if it is wanted."""
         state = self.state_of(stat)
@@ -205,14 +211,19 @@ def objects(daemon: "Daemon", asked: messages.AskObjects) -> messages.Objects:
         return named_objects(daemon, wanted, asked.cursor, limit)
     turn = Turn()
     scan, cursor = wanted.everything(), telling.place(asked.cursor)
-    items: list[messages.Object] = []
+    taken: dict[int, messages.Object] = {}
     while True:
-        room = min(limit - len(items), STEP)
+        before = len(taken)
+        room = min(limit - before, STEP)
         found, cursor = daemon.catalog.scan(scan, cursor, looks=LOOKS_MAX, ns=LOOK_NS, room=room)
-        taken = [told for told in map(wanted.take, found) if told is not None]
-        items += taken
+        for stat in wanted.weighed(found):
+            told = wanted.take(stat)
+            if told is not None:
+                taken[stat.handle[0]] = told
         # Time ends a reply where little is found; a full step of images goes on to the limit.
-        if not cursor or len(items) >= limit or (len(taken) < room and turn.is_over()):
+        full = len(taken) - before == room
+        if not cursor or len(taken) >= limit or (not full and turn.is_over()):
+            items = with_leases(daemon, taken)
             return messages.Objects(items=items, cursor=f"{cursor:x}" if cursor else "")
 
 
@@ -316,7 +327,8 @@ def placed_keys(
         )
         after = stopped or after
     end = after or EVERYTHING
-    found += [stat for stat in doubts if stat.handle[0] <= end and wanted.is_so(stat)]
+    near = [stat for stat in doubts if stat.handle[0] <= end]
+    found += filter(wanted.is_so, wanted.weighed(near))
     return found, after
 
 

@@ -162,7 +162,7 @@ typedef struct {
     uint64_t after_key, after_place, before_key, before_place;
 } ih_scan;
 /* Looks at images after place *cursor: at no more than so many, for not much longer than so long.
- * *cursor is where to go on; 0: that was all. `leases` are counted unless `best`. */
+ * *cursor is where to go on; 0: that was all. `leases` and `names` are 0. */
 size_t ih_catalog_scan(ih_catalog *catalog, const ih_scan *wanted, uint64_t *cursor,
                        uint64_t looks_max, uint64_t ns_max, ih_stat *out, size_t room);
 

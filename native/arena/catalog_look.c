@@ -77,19 +77,35 @@ static bool list_image(void *context, uint32_t unit, const ih_header *header)
     return l->count < l->room;
 }
 
-static void count_lease(void *context, uint64_t locator)
+/* Most leases are of others: a bit for each hash of a locator that is looked for says so. */
+#define SIEVE_SHIFT 14u
+
+typedef struct {
+    ih_stat *stats;
+    size_t count;
+    uint64_t sieve[(1u << SIEVE_SHIFT) / 64u];
+} counting;
+
+static uint32_t sieve_bit(uint64_t locator)
 {
-    listing *l = context;
-    size_t low = 0, high = l->count;
+    return (uint32_t)(locator * UINT64_C(0x9e3779b97f4a7c15) >> (64u - SIEVE_SHIFT));
+}
+
+static void count_lease(counting *c, uint64_t locator)
+{
+    uint32_t bit = sieve_bit(locator);
+    if ((c->sieve[bit / 64u] >> bit % 64u & 1u) == 0)
+        return;
+    size_t low = 0, high = c->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (l->out[middle].handle.locator < locator)
+        if (c->stats[middle].handle.locator < locator)
             low = middle + 1;
         else
             high = middle;
     }
-    if (low < l->count && l->out[low].handle.locator == locator)
-        l->out[low].leases++;
+    if (low < c->count && c->stats[low].handle.locator == locator)
+        c->stats[low].leases++;
 }
 
 size_t ih_catalog_list(ih_catalog *catalog, uint64_t cursor, ih_stat *out, size_t room)
@@ -107,9 +123,25 @@ size_t ih_catalog_list(ih_catalog *catalog, uint64_t cursor, ih_stat *out, size_
 
 void ih_catalog_count_leases(const ih_catalog *catalog, ih_stat *stats, size_t count)
 {
-    listing l = {.out = stats, .count = count};
-    if (count > 0)
-        ih_peek_all(catalog, count_lease, &l);
+    if (count == 0)
+        return;
+    counting c = {.stats = stats, .count = count};
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bit = sieve_bit(stats[i].handle.locator);
+        c.sieve[bit / 64u] |= UINT64_C(1) << bit % 64u;
+    }
+    size_t cursor = 0;
+    for (const ih_cell *cell; (cell = ih_table_next(&catalog->families, &cursor)) != NULL;) {
+        uint32_t blocks = ih_family_blocks(cell->value);
+        for (uint32_t b = 0; b < blocks; b++) {
+            const uint64_t *slots = ih_family_slots(cell->value, b);
+            for (uint32_t i = 0; slots != NULL && i < IH_SLOTS; i++) {
+                uint64_t locator = __atomic_load_n(&slots[i], __ATOMIC_ACQUIRE);
+                if (locator != 0)
+                    count_lease(&c, locator);
+            }
+        }
+    }
 }
 
 /* ---- sums ------------------------------------------------------------------------------------ */

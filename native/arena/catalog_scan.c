@@ -223,8 +223,6 @@ size_t ih_catalog_scan(ih_catalog *catalog, const ih_scan *wanted, uint64_t *cur
         }
     }
     *cursor = s.stopped ? s.last : 0;
-    if (!wanted->best)
-        ih_catalog_count_leases(catalog, out, s.count);
     return s.count;
 }
 

@@ -37,6 +37,14 @@ for number in range(40):
     store.put({"kept": number}, name=f"left/{number}")
 """
 
+READER = """
+import sys, icehouse
+store = icehouse.connect(sys.argv[1])
+views = [store.get(handle) for handle in sys.argv[2:]]
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
 
 def test_types_are_those_that_are_known() -> None:
     assert set(TYPES) == {name for name in ROOTS if name is not None}
@@ -160,6 +168,28 @@ def chosen(world: World, everything: list[dict[str, Any]]) -> dict[str, Any]:
     }
     keys = chance.sample(list(possible), chance.choice([0, 1, 1, 2, 2, 3]))
     return {key: possible[key] for key in keys if possible[key] not in (None, "")}
+
+
+@pytest.mark.parametrize("query", [{}, {"sort": "size"}, {"type": "*"}, {"state": "deleted"}])
+def test_lists_tell_by_how_many_an_image_is_leased(world: World, query: dict[str, str]) -> None:
+    leased = {str(handle) for handle in world.handles[-300:]}
+    # What is deleted is leased to nobody else.
+    twice = [str(handle) for handle in world.handles[-300:-200:7]]
+    reader = [sys.executable, "-c", READER, world.store.remote.socket, *twice]
+    with subprocess.Popen(reader, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        # Numbers, text and short tuples are copied, so that nobody leases them.
+        told = {
+            item["handle"]: item["leases"]
+            for item in world.pages(777, **query)
+            if item["type"] in ("dict", "list")
+        }
+        other.communicate(timeout=100)
+    assert told == {handle: (handle in leased) + (handle in twice) for handle in told}
+    deleted = query.get("state") == "deleted"
+    assert sum(count > 0 for count in told.values()) > (100 if deleted else 150)
+    assert (2 in told.values()) is not deleted
 
 
 @pytest.mark.slow
