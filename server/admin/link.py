@@ -17,6 +17,18 @@ from icehouse.store.wire import messages
 from icehouse.store.wire.session import Session
 
 REPLY_SECONDS = 10.0
+# What takes the daemon up to some milliseconds each, and how much of it is asked for at once. Where
+# processors are busy the daemon has more of them than this process, which gives way (priority.py):
+# it must not find work for a tenth of a second there, or those who put and get wait for it.
+LOOKS = (
+    messages.AskObjects,
+    messages.AskSome,
+    messages.AskKeys,
+    messages.AskClients,
+    messages.AskSegments,
+    messages.AskNames,
+)
+LOOKS_AT_ONCE = 2
 SCAN_FRESH_SECONDS = 1.0
 # While looking takes more of the daemon than it should, such a list may be as old as this.
 SCAN_OLD_SECONDS = 10.0
@@ -102,6 +114,7 @@ class Link:
         self._wire: Wire | None = None
         self._opening: asyncio.Task[Wire] | None = None
         self.rates = Rates()
+        self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
         # Of what is found by many requests: a key of the order, a locator, a nonce.
         self.pace = Pace()
         self.scans: Kept[list[tuple[int, int, int]]] = Kept(
@@ -137,6 +150,19 @@ class Link:
 
     async def ask(self, request: messages.REQUESTS, answer: type[Answer]) -> Answer:
         """Ask; AwayError, RefusedError."""
+        if not isinstance(request, LOOKS):
+            return await self._ask(request, answer)
+        try:
+            async with asyncio.timeout(REPLY_SECONDS):
+                await self._looks.acquire()
+        except TimeoutError:
+            raise AwayError(f"others have asked the daemon for {REPLY_SECONDS:g} s") from None
+        try:
+            return await self._ask(request, answer)
+        finally:
+            self._looks.release()
+
+    async def _ask(self, request: messages.REQUESTS, answer: type[Answer]) -> Answer:
         wire = await self._open()
         waiter: Waiter = asyncio.get_running_loop().create_future()
         began = time.perf_counter()

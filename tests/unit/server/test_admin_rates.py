@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
 pytest.importorskip("msgspec")
 
+from icehouse.server.admin import link
 from icehouse.server.admin.kept import Kept
 from icehouse.server.admin.pace import BURST_SECONDS, DEBT_SECONDS_MAX, SHARE, Pace
 from icehouse.server.admin.rates import CLIENTS_MAX, MOST_SECONDS, Rates
@@ -135,3 +137,63 @@ class TestPace:
             assert pace.wait_seconds == 0
 
         asyncio.run(run())
+
+
+# --- what is asked at once ---
+
+
+class Silent(link.Link):
+    """A daemon that answers when the test has it answer."""
+
+    def __init__(self) -> None:
+        super().__init__("nowhere", lambda _: None)
+        self.asked: list[messages.Request] = []
+        self.answers = asyncio.Event()
+
+    async def _ask(self, request: Any, answer: Any) -> Any:
+        self.asked.append(request)
+        await self.answers.wait()
+        return answer()
+
+
+def test_few_look_at_once_and_nobody_else_waits_for_them() -> None:
+    async def main() -> None:
+        daemon = Silent()
+        looks = [
+            asyncio.create_task(daemon.ask(messages.AskObjects(), messages.Objects))
+            for _ in range(20)
+        ]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(daemon.asked) == link.LOOKS_AT_ONCE
+        other = asyncio.create_task(daemon.ask(messages.Ping(), messages.Done))
+        await asyncio.sleep(0)
+        assert isinstance(daemon.asked[-1], messages.Ping)
+        # Who goes away leaves its turn to others.
+        looks[0].cancel()
+        looks[5].cancel()
+        daemon.answers.set()
+        found = await asyncio.gather(*looks, return_exceptions=True)
+        assert sum(isinstance(each, messages.Objects) for each in found) == 18
+        assert len(daemon.asked) == 20
+        await other
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_others_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "REPLY_SECONDS", 0.05)
+
+    async def main() -> None:
+        daemon = Silent()
+        looks = [
+            asyncio.create_task(daemon.ask(messages.AskObjects(), messages.Objects))
+            for _ in range(link.LOOKS_AT_ONCE)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(link.AwayError, match=r"others have asked the daemon for 0\.05 s"):
+            await daemon.ask(messages.AskNames(), messages.Names)
+        daemon.answers.set()
+        await asyncio.gather(*looks)
+
+    asyncio.run(main())
