@@ -74,7 +74,7 @@ class Child:
             os.kill(self.pid, number)
 
 
-def spawn(module: str, environment: dict[str, str], passed: int | None, nice: int = 0) -> int:
+def spawn(module: str, environment: dict[str, str], passed: int | None) -> int:
     """Start `python -m module`, which is killed if we die; it inherits one descriptor."""
     keeper = os.getpid()
     # The child must not run our handlers: they would write into our pipe.
@@ -90,8 +90,6 @@ def spawn(module: str, environment: dict[str, str], passed: int | None, nice: in
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         die_with_parent(keeper)
-        if nice:
-            give_way(nice)
         if passed is not None:
             os.set_inheritable(passed, True)  # noqa: FBT003
         # -P: never import from the folder that the keeper was started in.
@@ -100,18 +98,6 @@ def spawn(module: str, environment: dict[str, str], passed: int | None, nice: in
         logs.complain(f"cannot start {module}: {error}")
     finally:
         os._exit(127)
-
-
-def give_way(nice: int) -> None:
-    """Have this process, and not the rest of the service, wait for others; as far as it may."""
-    with contextlib.suppress(OSError):
-        # Where the kernel groups processes by session, niceness counts within a group only: so
-        # this one gets a group of its own, which is as nice.
-        os.setsid()
-        with open("/proc/self/autogroup", "w") as group:  # noqa: PTH123 - the keeper has no pathlib
-            group.write(str(nice))
-    with contextlib.suppress(OSError):
-        os.nice(nice)
 
 
 def die_with_parent(parent: int) -> None:
@@ -284,8 +270,7 @@ class Keeper:
             if child is self.daemon:
                 self._start_daemon()
             else:
-                nice = int(str(self.settings["http_nice"]))
-                child.pid = spawn(child.module, self.environment, None, nice)
+                child.pid = spawn(child.module, self.environment, None)
         except OSError as error:
             # No memory, no process or no descriptor left: for now.
             self.log.error("cannot_start", str(error), child=child.name)

@@ -193,7 +193,7 @@ def all_settings() -> list[Setting]:
         ),
         Setting("spill_capacity", "16GiB", size, units.size_text, "bytes in that folder"),
         Setting("http", "off", loopback, lambda value: value or "off", "admin side, HOST:PORT"),
-        Setting("http_nice", 10, count(0, 19), str, "how far it gives way to others"),
+        Setting("http_nice", 19, count(0, 19), str, "how far it gives way to others"),
         Setting(
             "admin_tokens",
             "",

@@ -12,6 +12,7 @@ from icehouse.server.admin.app import guarded, make_app
 from icehouse.server.admin.connections import Connection
 from icehouse.server.admin.guard import HOSTS
 from icehouse.server.admin.pages import rendering
+from icehouse.server.admin.priority import give_way
 
 # Characters, of which some take two in the log.
 TRACEBACK_MAX = 2000
@@ -101,6 +102,8 @@ def main() -> int:
     server = server_of(settings)
     # Whoever connects meanwhile waits in the backlog.
     rendering.compile_all()
+    # Not before: where the processors are busy, it would take a minute to start.
+    give_way(settings.http_nice)
     asyncio.run(server.serve([listener]))
     return 0
 

@@ -47,7 +47,6 @@ class Keeper:
             "http": "",
             "log_format": "json",
             "log_level": "debug",
-            "http_nice": 10,
             "stop_seconds": 5.0,
             "restart_delay_max": 0.0,
             **settings,

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from daemons import wait_until
 from keepers import Keeper, gone
 
 from icehouse.server.keeper import CRASHES_FREE, Child
@@ -155,22 +154,6 @@ class TestChildren:
             keeper.kill_daemon()
             assert keeper.ask("inherited") == []
             assert [line["child"] for line in keeper.lines("started")].count("admin") == 2
-            assert keeper.stop() == 0
-
-    @pytest.mark.parametrize("nice", [0, 7])
-    def test_the_admin_process_gives_way_as_far_as_it_should(
-        self, tmp_path: Path, nice: int
-    ) -> None:
-        told = tmp_path / "admin"
-        settings = {"http": "on", "http_nice": nice}
-        with Keeper(tmp_path, environment={"FAKE_ADMIN": str(told)}, **settings) as keeper:
-            admin = keeper.wait_for("started", 2)[1]["pid"]
-            wait_until(told.exists, "the admin process")
-            own = os.getpriority(os.PRIO_PROCESS, keeper.process.pid)
-            assert os.getpriority(os.PRIO_PROCESS, admin) == min(own + nice, 19)
-            assert os.getpriority(os.PRIO_PROCESS, keeper.ask("pid")) == own
-            # Of a session of its own, since the kernel may compare whole sessions with each other.
-            assert (os.getsid(admin) == admin) is bool(nice)
             assert keeper.stop() == 0
 
     def test_a_fault_of_its_own_costs_nobody_their_data(self, tmp_path: Path) -> None:
