@@ -44,7 +44,7 @@ CASES: dict[str, Callable[[Asked], Iterator[Result]]] = {
     "paint": lambda asked: pages.painted(asked.site, asked.rounds, asked.rest),
     "list": lambda asked: pages.listed(asked.site, asked.rounds, asked.rest),
     "memory": hammer,
-    "rates": lambda asked: rates.rates(asked.site, asked.rounds, 0.01 if asked.quick else 0.1),
+    "rates": lambda asked: rates.rates(asked.site, asked.rounds, 0.01 if asked.quick else 0.2),
 }
 
 
@@ -83,7 +83,8 @@ def main() -> int:
     tell("admin", results, chosen, 190)
     if not (chosen.json or chosen.markdown):
         for result in results:
-            print(f"{result.case}, {result.corpus}: {result.note}.")
+            if result.note:
+                print(f"{result.case}, {result.corpus}: {result.note}.")
     return 0
 
 

@@ -19,7 +19,7 @@ from daemons import Daemon, wait_until
 PATIENCE = 600.0
 NAMES_OF_CLIENT = 20
 # The default, unlike that of tests.
-NICE = os.environ.get("ICEHOUSE_HTTP_NICE", "10")
+NICE = os.environ.get("ICEHOUSE_HTTP_NICE", "19")
 NAMESPACES = 50
 # Under plans/ only these have a name, so that a list by name has few to find.
 RARE = "rare"

@@ -1,10 +1,14 @@
 """What visitors of the admin side cost those who put and get: the same work with and without them.
 
-Workers put and get as fast as they can. Rounds with 50 visitors and without any alternate, and a
-ratio is taken within a round. The visitors' own process yields to everybody (nice 19) and is there
-in both arms: what is measured is what the admin process and the daemon do for them.
+Workers get and put as fast as they can, on end; and put a little whenever they wake up, as those do
+who wait for requests. A round has 50 visitors, or none, or none but a program that has nothing to
+do with icehouse, works as much as the admin process does for them, and gives way as far: some of
+what visitors cost is what it costs to have a neighbour on this machine. A ratio is taken within a
+round. The visitors' own process runs only where nobody else wants to (SCHED_IDLE) and is always
+there: what is measured is what the admin process and the daemon do for them.
 """
 
+import json
 import multiprocessing
 import os
 import statistics
@@ -17,31 +21,30 @@ from typing import Any
 
 import icehouse
 from benchmarks.service import visitors
-from benchmarks.service.crowd import Site, on_processor
+from benchmarks.service.crowd import NICE, Site, on_processor
 from benchmarks.service.pages import LISTS, places
 from icehouse.client.bench.harness import Timing
 from icehouse.client.bench.result import OURS, Result
 from icehouse.client.bench.targets import Limit, Target, seconds_text
+from icehouse.server.admin.priority import give_way
 
 SMALL = {"id": 48151623, "name": "reader", "ratio": 0.75, "active": True}
-# Put without a pause: much longer than the kernel lets anybody run while others wait.
-BATCH = 20_000
 VISITORS = 50
 # How long they are there before it counts.
 SETTLE_SECONDS = 1.0
-ALONE = "without visitors"
+# A worker that has waited is given a processor where one is free, and must have it before it counts
+# what it does on end.
+WARM_SECONDS = 0.05
+# What it puts on end, for each second that it gets.
+PUTS_PER_SECOND = 500_000
+# What a worker puts when it wakes up, and how long it sleeps.
+BURST, NAP_SECONDS = 500, 0.002
+CASES = ("put", "get", "put after a nap", "a second of processor")
+ALONE, BESIDE = "without visitors", "beside a busy program"
+# How long that program works and rests in turn, and what it does: it writes text, too.
+TURN_SECONDS = 0.005
+DOCUMENT = [{"number": i, "text": "x" * 20} for i in range(100)]
 TARGET = Target("ratio", Limit(1.05, "within 5 %", ALONE), Limit(1.02, "within 2 %", ALONE))
-
-
-def putting(store: icehouse.Store, seconds: float) -> float:
-    """Put for so many seconds and give how many one took; what was put is deleted off the clock."""
-    clock, total, done = time.perf_counter, 0.0, 0
-    while total < seconds:
-        began = clock()
-        handles = [store.put(SMALL) for _ in range(BATCH)]
-        total, done = total + clock() - began, done + BATCH
-        store.delete(*handles)
-    return total / done
 
 
 def getting(store: icehouse.Store, handles: list[Any], seconds: float) -> float:
@@ -58,12 +61,53 @@ def getting(store: icehouse.Store, handles: list[Any], seconds: float) -> float:
     return (now - began) / done
 
 
+def putting(store: icehouse.Store, many: int) -> tuple[float, list[Any]]:
+    """Put without a pause, and give how many seconds one took, and the handles."""
+    began = time.perf_counter()
+    handles = [store.put(SMALL) for _ in range(many)]
+    return (time.perf_counter() - began) / many, handles
+
+
+def waking(store: icehouse.Store, bursts: int) -> tuple[float, list[Any]]:
+    """Put a little after each of many naps."""
+    total, handles = 0.0, []
+    for _ in range(bursts):
+        time.sleep(NAP_SECONDS)
+        each, some = putting(store, BURST)
+        total += each
+        handles += some
+    return total / bursts, handles
+
+
+def neighbour(pipe: Connection) -> None:
+    """Work for the share of the time that was told last; negative: end."""
+    give_way(int(NICE))
+    share = 0.0
+    while share >= 0:
+        until = time.thread_time() + share * TURN_SECONDS
+        while time.thread_time() < until:
+            json.dumps(DOCUMENT)
+        if pipe.poll((1 - share) * TURN_SECONDS if share else None):
+            share = pipe.recv()
+
+
 def work(address: str, pipe: Connection) -> None:
-    """Put and get for so many seconds each, whenever asked: seconds that each took on average."""
+    """Do all for so many seconds each, whenever asked: what one of each took, in seconds.
+
+    Last comes what a second on a processor took, getting and putting on end: more where others had
+    it meanwhile. Everything that was put is deleted off the clock. Negative seconds end this.
+    """
     store = icehouse.connect(address)
     handles = [store.put(SMALL) for _ in range(1000)]
-    while seconds := pipe.recv():
-        pipe.send((putting(store, seconds), getting(store, handles, seconds)))
+    while (seconds := pipe.recv()) >= 0:
+        getting(store, handles, min(seconds, WARM_SECONDS))
+        ran, began = time.thread_time(), time.perf_counter()
+        got = getting(store, handles, seconds)
+        put, some = putting(store, int(seconds * PUTS_PER_SECOND))
+        second = (time.perf_counter() - began) / (time.thread_time() - ran)
+        awake, others = waking(store, int(seconds / NAP_SECONDS))
+        store.delete(*some, *others)
+        pipe.send((put, got, awake, second))
 
 
 @contextmanager
@@ -82,7 +126,7 @@ def processes(target: Any, many: int, *arguments: Any) -> Iterator[list[Connecti
     finally:
         for process, pipe in started:
             if process.is_alive():
-                pipe.send(("end",) if target is visitors.main else 0.0)
+                pipe.send(("end",) if target is visitors.main else -1.0)
             process.join(20)
             process.kill()
             process.join()
@@ -128,15 +172,17 @@ def compared(
     workers: int,
     every: float,
     crowd: Connection,
+    other: Connection,
     paths: list[str],
 ) -> Iterator[Result]:
     """Compare rates with visitors, each of whom asks `every` seconds (0: at once), and without."""
-    visits, alone, alone_seconds = Visits(), 0.0, 0.0
-    sides = {name: (Timing(name, 1), Timing(name, 1)) for name in (OURS, ALONE)}
+    visits, alone, alone_seconds, busy = Visits(), 0.0, 0.0, 0.5
+    sides = {name: tuple(Timing(name, 1) for _ in CASES) for name in (OURS, ALONE, BESIDE)}
     with processes(work, workers, site.daemon.socket) as pipes:
 
-        def once(side: str) -> tuple[float, float]:
-            nonlocal alone, alone_seconds
+        def once(side: str) -> list[float]:
+            nonlocal alone, alone_seconds, busy
+            other.send(busy if side == BESIDE else 0.0)
             crowd.send(("visit", site.port, paths, VISITORS if side == OURS else 0, every))
             crowd.recv()
             time.sleep(min(SETTLE_SECONDS, seconds))
@@ -156,23 +202,23 @@ def compared(
                 visits.add(tally, took)
                 visits.daemon += daemon
                 visits.admin += admin
-            else:
+                busy = min(admin / took, 1.0)
+            elif side == ALONE:
                 alone, alone_seconds = alone + daemon, alone_seconds + took
             # Rates add up: the harmonic mean of the workers' times.
-            puts, gets = zip(*found, strict=True)
-            return statistics.harmonic_mean(puts), statistics.harmonic_mean(gets)
+            return [statistics.harmonic_mean(case) for case in zip(*found, strict=True)]
 
         once(ALONE)
         for turn in range(rounds):
-            for side in (ALONE, OURS) if turn % 2 else (OURS, ALONE):
+            for side in sorted(sides, reverse=turn % 2 == 1):
                 for timing, value in zip(sides[side], once(side), strict=True):
                     timing.seconds.append(value)
     cores = len(os.sched_getaffinity(0))
     pace = f"a request each {every:g} s" if every else "without a pause"
     label = f"{workers} workers on {cores} cores, {VISITORS} visitors {pace}"
-    note = visits.text(alone / alone_seconds)
-    for case, index in (("put", 0), ("get", 1)):
-        timings = [both[index] for both in sides.values()]
+    for index, case in enumerate(CASES):
+        timings = [each[index] for each in sides.values()]
+        note = visits.text(alone / alone_seconds) if case == CASES[-1] else ""
         yield Result.timed(f"{case} beside visitors", label, timings, TARGET, note)
 
 
@@ -180,7 +226,7 @@ def rates(site: Site, rounds: int, seconds: float) -> Iterator[Result]:
     """Compare rates where a core is to spare and where none is; visitors as people are, and not."""
     paths = [*places(site).values(), *LISTS]
     cores = len(os.sched_getaffinity(0))
-    with processes(visitors.main, 1) as (crowd,):
+    with processes(visitors.main, 1) as (crowd,), processes(neighbour, 1) as (other,):
         for workers in sorted({max(1, cores - 1), cores}):
             for every in (1.0, 0.0):
-                yield from compared(site, rounds, seconds, workers, every, crowd, paths)
+                yield from compared(site, rounds, seconds, workers, every, crowd, other, paths)
