@@ -284,6 +284,10 @@ class Catalog:
         """Forget the page of a session."""
         lib.ih_catalog_drop_page(self._catalog, session)
 
+    def is_closed(self, session: int) -> bool:
+        """Whether a process says that it has closed its store."""
+        return bool(lib.ih_catalog_is_closed(self._catalog, session))
+
     def page_counters(self, session: int) -> list[int]:
         """Give puts, put_bytes, opens, maps, fulls and the sizes of puts, as the client says."""
         out = ffi.new("uint64_t[]", PAGE_COUNTERS)

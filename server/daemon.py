@@ -66,12 +66,10 @@ class Daemon(Actions):
         self.lease_ages = LeaseAges(self.catalog, self.sessions)
 
     def _ended(self, session: Session) -> None:
-        """Tell of a process that has ended. One that ends in order has given its leases back."""
-        key = session.key
+        """Tell of a process that has ended: in order, if it has closed its store before."""
         if self.events.followers:
-            leased = self.catalog.leased_by(key.family, key.member)
-            kind = "client_died" if leased else "client_left"
-            self.events.note(kind, session=session.id, pid=key.pid)
+            kind = "client_left" if self.catalog.is_closed(session.id) else "client_died"
+            self.events.note(kind, session=session.id, pid=session.key.pid)
 
     # --- life ---
 

@@ -62,7 +62,7 @@ class Reaper:
         """Retire the segments of a dead session and forget it. Killed at any step, it is redone."""
         key = session.key
         began = time.perf_counter()
-        self.counters.dead_clients += 1
+        closed = self.catalog.is_closed(session.id)
         for callback in self.on_dying:
             callback(session)
         connection, session.connection = session.connection, None
@@ -79,11 +79,18 @@ class Reaper:
         self.sessions.forget(session)
         self.reclaimer.all()
         self.reclaimer.kick()
-        self.counters.reclaim_times.note(time.perf_counter() - began)
+        if not closed:
+            self.counters.dead_clients += 1
+            self.counters.reclaim_times.note(time.perf_counter() - began)
         for callback in self.on_dead:
             callback(session)
         self.log.info(
-            "session_ended", session=key.session, uid=key.uid, pid=key.pid, segments=len(numbers)
+            "session_ended",
+            session=key.session,
+            uid=key.uid,
+            pid=key.pid,
+            segments=len(numbers),
+            closed=closed,
         )
 
     # --- orphans ---

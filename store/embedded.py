@@ -4,6 +4,7 @@ Most of it is compiled; the methods that are written in Python are added here, s
 below need not know this one.
 """
 
+import icehouse.store.leaving  # noqa: F401 - for what it registers
 from icehouse.native._image import Remote, Stat, Store, Usage, get
 from icehouse.store.create import create
 from icehouse.store.scope import Scope, scope

@@ -116,6 +116,8 @@ void ih_catalog_drop_page(ih_catalog *catalog, uint64_t session);
 /* What the client counted, IH_PAGE_COUNTERS words: puts, put_bytes, opens, maps, fulls, put_sizes.
  * Hostile: only for sums. */
 void ih_catalog_counters(ih_catalog *catalog, uint64_t session, uint64_t *out);
+/* Whether the client says that it has closed its store: what it may lie about is a figure. */
+bool ih_catalog_is_closed(ih_catalog *catalog, uint64_t session);
 
 /* ---- images ---------------------------------------------------------------------------------- */
 

@@ -185,6 +185,12 @@ void ih_catalog_counters(ih_catalog *catalog, uint64_t session, uint64_t *out)
         out[i] = found == NULL ? 0 : __atomic_load_n(&found->page->puts + i, __ATOMIC_RELAXED);
 }
 
+bool ih_catalog_is_closed(ih_catalog *catalog, uint64_t session)
+{
+    const ih_session *found = ih_table_get(&catalog->sessions, session);
+    return found != NULL && __atomic_load_n(&found->page->closed, __ATOMIC_ACQUIRE) != 0;
+}
+
 uint64_t ih_catalog_waiting(const ih_catalog *catalog, uint64_t session)
 {
     const ih_session *found = ih_table_get(&catalog->sessions, session);

@@ -271,6 +271,17 @@ static void prepare_family(ih_process *process, ih_family *family)
     }
 }
 
+/* Not ih_unlock(), which may ask the daemon for something. */
+void ih_process_leave(ih_process *process)
+{
+    ih_lock(process);
+    for (ih_store *store = process->stores; store != NULL; store = store->next) {
+        if (store->remote != NULL)
+            ih_remote_leave(store);
+    }
+    pthread_mutex_unlock(&process->lock);
+}
+
 void ih_process_fork_prepare(ih_process *process)
 {
     ih_lock(process);

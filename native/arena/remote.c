@@ -387,9 +387,17 @@ ih_result ih_store_remote_info(ih_store *store, ih_remote_info *out)
     return IH_OK;
 }
 
+void ih_remote_leave(ih_store *store)
+{
+    ih_session_page *page = store->remote->page;
+    if (page != NULL)
+        __atomic_store_n(&page->closed, 1u, __ATOMIC_RELEASE);
+}
+
 void ih_remote_close(ih_store *store)
 {
     ih_remote *remote = store->remote;
+    ih_remote_leave(store);
     if (pthread_mutex_trylock(&remote->call) == 0) {
         ih_remote_forget_socket(remote);
         pthread_mutex_unlock(&remote->call);

@@ -236,7 +236,8 @@ typedef struct {
     uint64_t puts, put_bytes, opens, maps, fulls, put_sizes[16];
     /* Blocks that the producer took from the ring and has not freed yet: for figures too. */
     uint64_t returning, returning_bytes;
-    uint8_t gap4[4096 - 192 - 184];
+    uint64_t closed; /* 1: the client has closed its store, and will end in order */
+    uint8_t gap4[4096 - 192 - 192];
 } ih_session_page;
 _Static_assert(sizeof(ih_session_page) == 4096, "session page");
 _Static_assert(offsetof(ih_session_page, head) == 64, "head");

@@ -239,6 +239,14 @@ static PyObject *module_activity(PyObject *Py_UNUSED(module), PyObject *Py_UNUSE
                          now.leases, now.segments, sizes);
 }
 
+static PyObject *module_leave(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    /* Another interpreter ends without the process. */
+    if (PyInterpreterState_Get() == PyInterpreterState_Main())
+        ih_leave();
+    Py_RETURN_NONE;
+}
+
 static PyObject *module_scopes(PyObject *module, PyObject *more)
 {
     Py_ssize_t change = PyLong_AsSsize_t(more);
@@ -335,6 +343,8 @@ static PyMethodDef functions[] = {
     {"_activity", module_activity, METH_NOARGS,
      "What this process did in all its stores: puts, their bytes, opens, maps, refusals for want "
      "of memory; leases and segments now; puts by size. For icehouse.metrics."},
+    {"_leave", module_leave, METH_NOARGS,
+     "Tells daemons that this process ends in order; of a subinterpreter nothing."},
     {"_scopes", module_scopes, METH_O,
      "Adds to the number of open scopes: only while it is not 0 does put() look at _scope."},
     IH_TRAVEL_METHODS,

@@ -54,6 +54,13 @@ static void after_fork_in_child(void)
     pthread_mutex_unlock(&shared.lock);
 }
 
+void ih_leave(void)
+{
+    ih_process *process = __atomic_load_n(&shared.process, __ATOMIC_ACQUIRE);
+    if (process)
+        ih_process_leave(process);
+}
+
 static ih_result process_locked(ih_error *error)
 {
     if (shared.process)

@@ -140,7 +140,7 @@ COUNTERS = (
         "reason",
         ("full", "memory", "system"),
     ),
-    Named("dead_clients", "dead_clients", "Processes that ended with a session."),
+    Named("dead_clients", "dead_clients", "Processes that died: killed, crashed, os._exit()."),
     Named("dead_client_bytes", "dead_client_reclaimed_bytes", "Bytes taken back from those."),
     Named("recovered_segments", "recovered_segments", "Segments taken over from a dead daemon."),
     Named("resumed_sessions", "resumed_sessions", "Sessions that went on with this daemon."),
@@ -172,7 +172,7 @@ HISTOGRAMS = (
     Named(
         "reclaim_seconds",
         "dead_client_reclaim_seconds",
-        "Taking back what a process had that ended.",
+        "Taking back what such a process had.",
     ),
 )
 # A control round trip takes some 30 microseconds on a quiet machine.

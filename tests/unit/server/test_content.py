@@ -115,7 +115,7 @@ def test_an_image_that_is_deleted_meanwhile(admin: Any, store: Any) -> None:
     assert told["reason"] == "deleted"
 
 
-def test_no_lease_is_left(admin: Any, store: Any) -> None:
+def test_no_lease_is_left(admin: Any, store: Any, daemon: Daemon) -> None:
     handle = store.put({"a": list(range(5000))})
     for what in ("tree", "preview"):
         assert admin(url(handle, what, path="/a")).status == 200
@@ -130,6 +130,9 @@ def test_no_lease_is_left(admin: Any, store: Any) -> None:
         "the admin process to let go of the store",
     )
     assert admin(url(handle)).status == 200
+    # Nobody is told of a death.
+    assert [line for line in daemon.log().splitlines() if '"session_ended"' in line]
+    assert '"closed": false' not in daemon.log()
 
 
 def test_a_daemon_that_is_restarted(admin: Any, store: Any, daemon: Daemon) -> None:
