@@ -391,11 +391,12 @@ class Catalog:
         room: int,
         best: bool = False,
         end: int = EVERYTHING,
+        leases: bool = False,
     ) -> tuple[list[Stat], int]:
         """Give images behind a place, and where to go on; 0: that was all.
 
-        The first `room`, or (`best`) those that come first in its order. Their leases are not
-        counted: leases_of().
+        The first `room`, or (`best`) those that come first in its order. Their leases are counted
+        only if that is asked for (and not `best`): it takes a scan of all tables.
         """
         scan = self._scan
         scan.size_min, scan.size_max = wanted.size_min, wanted.size_max
@@ -412,16 +413,18 @@ class Catalog:
         count = lib.ih_catalog_scan(
             self._catalog, scan, self._u64, looks, ns, self._batch, min(room, BATCH)
         )
+        if leases and not best:
+            lib.ih_catalog_count_leases(self._catalog, self._batch, count)
         found = ffi.buffer(self._batch, count * STATS.size) if count else b""
         return [
-            Stat((at, nonce), size, block, created, 0, dying, dedicated, sealed, header)
+            Stat((at, nonce), size, block, created, leased, dying, dedicated, sealed, header)
             for (
                 at,
                 nonce,
                 size,
                 block,
                 created,
-                _,
+                leased,
                 _,
                 _,
                 _,

@@ -249,10 +249,9 @@ class Binary:
         cursor, count, _ = frames.LIST_REQUEST.unpack_from(body)
         room = max(1, min(count, LIST_MAX))
         found, after = self.daemon.catalog.scan(
-            ALL_IMAGES, cursor, looks=telling.LOOKS_MAX, ns=telling.LOOK_NS, room=room
+            ALL_IMAGES, cursor, looks=telling.LOOKS_MAX, ns=telling.LOOK_NS, room=room, leases=True
         )
-        counted = self.daemon.catalog.counted(found)
-        shown = [stat for stat in counted if self.daemon.is_listed(stat)]
+        shown = [stat for stat in found if self.daemon.is_listed(stat)]
         head = frames.LIST_REPLY.pack(after, len(shown), 0)
         return head + b"".join(map(self.daemon.listed, shown)), ()
 
