@@ -79,9 +79,8 @@ class Reaper:
         self.sessions.forget(session)
         self.reclaimer.all()
         self.reclaimer.kick()
-        if not closed:
-            self.counters.dead_clients += 1
-            self.counters.reclaim_times.note(time.perf_counter() - began)
+        self.counters.dead_clients += not closed
+        self.counters.reclaim_times.note(time.perf_counter() - began)
         for callback in self.on_dead:
             callback(session)
         self.log.info(

@@ -1,33 +1,35 @@
-"""A process that ends in order says so: the daemon takes all others for killed or crashed.
+"""Forked workers of multiprocessing that end in order say so: the daemon takes others for killed.
 
-`atexit` is enough but for forked workers of multiprocessing, which end by os._exit() and run
-finalizers of multiprocessing's own before.
+Python does it for all processes that it ends itself. These end by os._exit(), after finalizers of
+multiprocessing's own.
 """
 
-import atexit
 import os
 import sys
-from typing import Any
 
 from icehouse.native._image import _leave
 
 _handed_on = False
 
 
-def _promise(util: Any) -> None:
-    util.Finalize(None, _leave, exitpriority=0)
+def _promise(_: object = None) -> None:
+    # Whoever is importing multiprocessing just now, in another thread, is no worker.
+    finalize = getattr(sys.modules.get("multiprocessing.util"), "Finalize", None)
+    if finalize is not None:
+        finalize(None, _leave, exitpriority=0)
 
 
 def _hand_on() -> None:
     """Have workers promise: each forgets what its parent did, and runs these first of all."""
     global _handed_on
     util = sys.modules.get("multiprocessing.util")
-    if util is not None and not _handed_on:
+    register = getattr(util, "register_after_fork", None)
+    if register is not None and not _handed_on:
+        register(util, _promise)
         _handed_on = True
-        util.register_after_fork(util, _promise)
 
 
-atexit.register(_leave)
-# A worker that is forked may have this module from its parent, or import it before it begins.
+# A worker that is forked has this module from its parent, or imports it before or in its work.
 os.register_at_fork(after_in_child=_hand_on)
 _hand_on()
+_promise()

@@ -277,7 +277,7 @@ void ih_process_leave(ih_process *process)
     ih_lock(process);
     for (ih_store *store = process->stores; store != NULL; store = store->next) {
         if (store->remote != NULL)
-            ih_remote_leave(store);
+            ih_remote_say_closed(store, true);
     }
     pthread_mutex_unlock(&process->lock);
 }

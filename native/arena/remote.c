@@ -315,6 +315,7 @@ static ih_store *find_open(ih_process *process, const char *socket)
         store->references++;
         store->connections++;
         store->closed = store->dropped = false;
+        ih_remote_say_closed(store, false);
     }
     ih_unlock(process);
     return store;
@@ -387,17 +388,17 @@ ih_result ih_store_remote_info(ih_store *store, ih_remote_info *out)
     return IH_OK;
 }
 
-void ih_remote_leave(ih_store *store)
+void ih_remote_say_closed(ih_store *store, bool closed)
 {
     ih_session_page *page = store->remote->page;
     if (page != NULL)
-        __atomic_store_n(&page->closed, 1u, __ATOMIC_RELEASE);
+        __atomic_store_n(&page->closed, closed ? 1u : 0u, __ATOMIC_RELEASE);
 }
 
 void ih_remote_close(ih_store *store)
 {
     ih_remote *remote = store->remote;
-    ih_remote_leave(store);
+    ih_remote_say_closed(store, true);
     if (pthread_mutex_trylock(&remote->call) == 0) {
         ih_remote_forget_socket(remote);
         pthread_mutex_unlock(&remote->call);

@@ -124,7 +124,8 @@ void ih_remote_drop_image(ih_store *store, ih_handle handle);
 /* Notes a segment that is not needed. Under the process's lock. */
 void ih_remote_return(ih_store *store, uint64_t id);
 /* Under the process's lock, at the end of a store, and in a forked child. */
-void ih_remote_leave(ih_store *store);
+/* On the session's page: whether an end of this process is none that counts as a death. */
+void ih_remote_say_closed(ih_store *store, bool closed);
 void ih_remote_close(ih_store *store);
 void ih_remote_destroy(ih_store *store);
 void ih_remote_fork_child(ih_store *store);

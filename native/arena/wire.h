@@ -244,6 +244,7 @@ _Static_assert(offsetof(ih_session_page, head) == 64, "head");
 _Static_assert(offsetof(ih_session_page, tail) == 128, "tail");
 _Static_assert(offsetof(ih_session_page, puts) == 192, "puts");
 _Static_assert(offsetof(ih_session_page, returning) == 192 + 8 * IH_PAGE_COUNTERS, "counters");
+_Static_assert(offsetof(ih_session_page, closed) == 376, "closed");
 _Static_assert(sizeof(((ih_session_page *)0)->put_sizes) == 8 * IH_PUT_SIZES, "put sizes");
 #define IH_SESSION_BYTES (4096u + 16u * IH_RING_ENTRIES)
 

@@ -344,7 +344,7 @@ static PyMethodDef functions[] = {
      "What this process did in all its stores: puts, their bytes, opens, maps, refusals for want "
      "of memory; leases and segments now; puts by size. For icehouse.metrics."},
     {"_leave", module_leave, METH_NOARGS,
-     "Tells daemons that this process ends in order; of a subinterpreter nothing."},
+     "Tells daemons that this process ends in order, for whom Python itself does not."},
     {"_scopes", module_scopes, METH_O,
      "Adds to the number of open scopes: only while it is not 0 does put() look at _scope."},
     IH_TRAVEL_METHODS,

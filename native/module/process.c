@@ -1,4 +1,6 @@
 /* The process-wide part of the module: see process.h. */
+#include <Python.h>
+
 #include "module/process.h"
 
 #include <pthread.h>
@@ -77,6 +79,8 @@ static ih_result process_locked(ih_error *error)
         return IH_MEMORY;
     }
     __atomic_store_n(&shared.process, process, __ATOMIC_RELEASE);
+    /* If it has no room for one more, an end in order counts as a death. */
+    (void)Py_AtExit(ih_leave);
     return IH_OK;
 }
 

@@ -37,7 +37,8 @@ typedef struct ih_shared_store {
 
 /* The process's arena, made at first use and never freed. */
 ih_result ih_process_get(ih_process **out, ih_error *error);
-/* Tells daemons that this process ends in order. */
+/* Tells daemons that this process ends in order, until a store is opened again. Python does it when
+ * it has ended all interpreters. */
 void ih_leave(void);
 /* The store of freeze(): ephemeral, of the default capacity, never closed. */
 ih_result ih_private_store(ih_store **out, ih_error *error);

@@ -141,7 +141,11 @@ COUNTERS = (
         ("full", "memory", "system"),
     ),
     Named("dead_clients", "dead_clients", "Processes that died: killed, crashed, os._exit()."),
-    Named("dead_client_bytes", "dead_client_reclaimed_bytes", "Bytes taken back from those."),
+    Named(
+        "dead_client_bytes",
+        "dead_client_reclaimed_bytes",
+        "Bytes taken back from all that ended.",
+    ),
     Named("recovered_segments", "recovered_segments", "Segments taken over from a dead daemon."),
     Named("resumed_sessions", "resumed_sessions", "Sessions that went on with this daemon."),
     Named("reclaimed_images", "reclaimed_objects", "Deleted objects whose memory was freed."),
@@ -172,7 +176,7 @@ HISTOGRAMS = (
     Named(
         "reclaim_seconds",
         "dead_client_reclaim_seconds",
-        "Taking back what such a process had.",
+        "Taking back what a process had that ended.",
     ),
 )
 # A control round trip takes some 30 microseconds on a quiet machine.

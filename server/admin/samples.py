@@ -54,7 +54,6 @@ COUNTED = {
     "gets": ("gets", "ok"),
     "gone": ("gets", "gone"),
     "dead": ("dead_clients", ""),
-    "dead_bytes": ("dead_client_bytes", ""),
     "evicted": ("evictions", "capacity"),
     "spilled": ("spills", "capacity"),
 }

@@ -145,14 +145,12 @@ def lately(samples: Samples) -> list[Alert]:
             )
         )
     if dead := samples.grown("dead"):
-        back = samples.grown("dead_bytes")
-        taken = f" {size(back)} was taken back from them." if back else ""
         found.append(
             Alert(
                 "warn",
                 f"{counted(dead, 'process', 'processes')} ended without saying goodbye",
-                f"{span}: killed, crashed, or left by os._exit.{taken} What was named or pinned"
-                " stays; the rest goes after orphan_ttl.",
+                f"{span}: killed, crashed, or left by os._exit. What was named or pinned stays; the"
+                " rest goes after orphan_ttl.",
                 "/clients",
                 "Who is left",
             )

@@ -34,6 +34,18 @@ if __name__ == "__main__":
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         pool.submit(task, sys.argv[1]).result()
 """
+LATE = """
+import multiprocessing, sys
+def task(place):
+    import icehouse
+    global store, view
+    store = icehouse.connect(place)
+    view = store.get(store.put({"a": [1]}))
+if __name__ == "__main__":
+    worker = multiprocessing.get_context(sys.argv[2]).Process(target=task, args=(sys.argv[1],))
+    worker.start()
+    worker.join()
+"""
 INHERITED = f"""
 {CONNECT}
 import multiprocessing
@@ -53,8 +65,28 @@ ORDERLY = {
     "a thread that goes on": CONNECT
     + "threading.Thread(target=time.sleep, args=(99,), daemon=True).start()",
     "a worker with its parent's store": INHERITED,
+    "a connection of another handler of the end": f"""
+import atexit, sys
+atexit.register(lambda: exec({CONNECT!r}, globals()))
+import icehouse
+""",
+    "subinterpreters alone": f"""
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+other = interpreters.create()
+interpreters.run_string(other, "import sys; sys.argv = " + repr(sys.argv) + {CONNECT!r})
+""",
 }
 DEADLY = {
+    "a kill after another connection": CONNECT
+    + """
+store.close()
+store = icehouse.connect(sys.argv[1])
+os.kill(os.getpid(), 9)
+""",
     "SIGKILL": CONNECT + "os.kill(os.getpid(), 9)",
     "SIGTERM": CONNECT + "os.kill(os.getpid(), 15)",
     "_exit": CONNECT + "os._exit(0)",
@@ -104,6 +136,11 @@ def test_an_end_in_order(daemon: Daemon, tmp_path: Path, way: str) -> None:
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_of_multiprocessing(daemon: Daemon, tmp_path: Path, method: str) -> None:
     assert counted(daemon, tmp_path / "program.py", WORKER, method) == (2, 0)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_that_import_it_themselves(daemon: Daemon, tmp_path: Path, method: str) -> None:
+    assert counted(daemon, tmp_path / "program.py", LATE, method) == (1, 0)
 
 
 @pytest.mark.parametrize("way", DEADLY)
