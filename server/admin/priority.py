@@ -8,9 +8,9 @@ for a shorter slice (sched_setattr(2), `sched_runtime` of SCHED_OTHER); before, 
 """
 
 import contextlib
-import ctypes
 import os
 import struct
+import time
 from pathlib import Path
 
 # The shortest that the kernel grants.
@@ -18,25 +18,48 @@ SLICE_NANOSECONDS = 100_000
 SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period.
 ATTRIBUTES = struct.Struct("IIQiIQQQ")
+# The kernel takes ten changes of groups a second, of all its users together.
+ATTEMPTS, ATTEMPT_SECONDS = 10, 0.1
 
 
 def give_way(nice: int) -> None:
-    """Be as nice as this to all others, 0 to 19, as far as this process may.
+    """Give way by so much, 0 to 19, and as far as this process may; never raises.
 
-    Call it before there are other threads: it is they that have a priority, and new ones inherit.
+    It is added to the niceness that the process has, and is that of its session. Call it before
+    there are other threads: it is they that have a priority, and new ones inherit.
     """
     if nice == 0:
         return
     with contextlib.suppress(OSError):
         os.setsid()
-        Path("/proc/self/autogroup").write_text(str(nice))
+        be_a_nice_session(nice)
     with contextlib.suppress(OSError):
         os.nice(nice)
+    # Some ctypes needs writable code, which a hardened service may not have.
+    with contextlib.suppress(OSError, ImportError, AttributeError, MemoryError):
+        take_short_slices()
+
+
+def be_a_nice_session(nice: int) -> None:
+    """Have the kernel compare this session with others so; OSError."""
+    for attempt in range(ATTEMPTS):
+        try:
+            Path("/proc/self/autogroup").write_text(str(nice))
+        except BlockingIOError:
+            if attempt + 1 == ATTEMPTS:
+                raise
+            time.sleep(ATTEMPT_SECONDS)
+        else:
+            return
+
+
+def take_short_slices() -> None:
+    """Ask for the shortest slices; a kernel or sandbox that does not know of them refuses."""
+    import ctypes
+
     number = SCHED_SETATTR.get(os.uname().machine)
-    if number is not None and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        # Refused by a kernel or a sandbox that does not know it: then slices stay as they are.
-        nice = os.getpriority(os.PRIO_PROCESS, 0)
-        wanted = ATTRIBUTES.pack(
-            ATTRIBUTES.size, os.SCHED_OTHER, 0, nice, 0, SLICE_NANOSECONDS, 0, 0
-        )
-        ctypes.CDLL(None).syscall(ctypes.c_long(number), 0, wanted, 0)
+    if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        return
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    wanted = ATTRIBUTES.pack(ATTRIBUTES.size, os.SCHED_OTHER, 0, nice, 0, SLICE_NANOSECONDS, 0, 0)
+    ctypes.CDLL(None).syscall(ctypes.c_long(number), 0, wanted, 0)
