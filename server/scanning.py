@@ -216,15 +216,25 @@ def objects(daemon: "Daemon", asked: messages.AskObjects) -> messages.Objects:
         before = len(taken)
         room = min(limit - before, STEP)
         found, cursor = daemon.catalog.scan(scan, cursor, looks=LOOKS_MAX, ns=LOOK_NS, room=room)
-        for stat in wanted.weighed(found):
-            told = wanted.take(stat)
+        for stat in found:
+            # Whether anybody reads what is dying is seen below, of all at once.
+            told = wanted.take(stat._replace(leases=1) if stat.dying else stat)
             if told is not None:
                 taken[stat.handle[0]] = told
         # Time ends a reply where little is found; a full step of images goes on to the limit.
         full = len(taken) - before == room
         if not cursor or len(taken) >= limit or (not full and turn.is_over()):
             items = with_leases(daemon, taken)
+            if not wanted.state:
+                items = [told for told in items if not is_over(daemon, told)]
             return messages.Objects(items=items, cursor=f"{cursor:x}" if cursor else "")
+
+
+def is_over(daemon: "Daemon", told: messages.Object) -> bool:
+    """Whether an image is deleted, and nobody keeps its memory: only its freeing is to come."""
+    if told.state != "deleted" or told.leases:
+        return False
+    return not daemon.catalog.holds(telling.unpack(told.handle)[0])
 
 
 def named_objects(daemon: "Daemon", wanted: Wanted, after: str, limit: int) -> messages.Objects:

@@ -27,8 +27,12 @@ LOOKS = (
     messages.AskClients,
     messages.AskSegments,
     messages.AskNames,
+    messages.AskBlocks,
 )
 LOOKS_AT_ONCE = 2
+# For its turn and its reply: longer than a reply may take, so that it is who waits for that alone
+# that gives the connection up.
+LOOK_SECONDS = REPLY_SECONDS + 1.0
 SCAN_FRESH_SECONDS = 1.0
 # While looking takes more of the daemon than it should, such a list may be as old as this.
 SCAN_OLD_SECONDS = 10.0
@@ -153,14 +157,10 @@ class Link:
         if not isinstance(request, LOOKS):
             return await self._ask(request, answer)
         try:
-            async with asyncio.timeout(REPLY_SECONDS):
-                await self._looks.acquire()
+            async with asyncio.timeout(LOOK_SECONDS), self._looks:
+                return await self._ask(request, answer)
         except TimeoutError:
-            raise AwayError(f"others have asked the daemon for {REPLY_SECONDS:g} s") from None
-        try:
-            return await self._ask(request, answer)
-        finally:
-            self._looks.release()
+            raise AwayError(f"the daemon has not answered for {LOOK_SECONDS:g} s") from None
 
     async def _ask(self, request: messages.REQUESTS, answer: type[Answer]) -> Answer:
         wire = await self._open()

@@ -182,8 +182,6 @@ def test_few_look_at_once_and_nobody_else_waits_for_them() -> None:
 
 
 def test_who_waits_for_others_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "REPLY_SECONDS", 0.05)
-
     async def main() -> None:
         daemon = Silent()
         looks = [
@@ -191,7 +189,8 @@ def test_who_waits_for_others_too_long_is_told(monkeypatch: pytest.MonkeyPatch) 
             for _ in range(link.LOOKS_AT_ONCE)
         ]
         await asyncio.sleep(0)
-        with pytest.raises(link.AwayError, match=r"others have asked the daemon for 0\.05 s"):
+        monkeypatch.setattr(link, "LOOK_SECONDS", 0.05)
+        with pytest.raises(link.AwayError, match=r"the daemon has not answered for 0\.05 s"):
             await daemon.ask(messages.AskNames(), messages.Names)
         daemon.answers.set()
         await asyncio.gather(*looks)
