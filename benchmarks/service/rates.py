@@ -41,7 +41,7 @@ PUTS_PER_SECOND = 500_000
 BURST, NAP_SECONDS = 500, 0.002
 CASES = ("put", "get", "put after a nap", "a second of processor")
 ALONE, BESIDE = "without visitors", "beside a busy program"
-# How long that program works and rests in turn, and what it does: it writes text, too.
+# How long that program rests when it has worked enough, and what it does: it writes text, too.
 TURN_SECONDS = 0.005
 DOCUMENT = [{"number": i, "text": "x" * 20} for i in range(100)]
 TARGET = Target("ratio", Limit(1.05, "within 5 %", ALONE), Limit(1.02, "within 2 %", ALONE))
@@ -80,15 +80,22 @@ def waking(store: icehouse.Store, bursts: int) -> tuple[float, list[Any]]:
 
 
 def neighbour(pipe: Connection) -> None:
-    """Work for the share of the time that was told last; negative: end."""
+    """Work for the share of the time that was told last, if it gets it; negative: end.
+
+    Each time it is told one it answers with what it had of a processor since the last time.
+    """
     give_way(int(NICE))
-    share = 0.0
+    share, began, ran = 0.0, time.monotonic(), time.thread_time()
     while share >= 0:
-        until = time.thread_time() + share * TURN_SECONDS
-        while time.thread_time() < until:
+        if share and time.thread_time() - ran < share * (time.monotonic() - began):
             json.dumps(DOCUMENT)
-        if pipe.poll((1 - share) * TURN_SECONDS if share else None):
+            wait: float | None = 0.0
+        else:
+            wait = TURN_SECONDS if share else None
+        if pipe.poll(wait):
             share = pipe.recv()
+            pipe.send((time.thread_time() - ran) / (time.monotonic() - began))
+            began, ran = time.monotonic(), time.thread_time()
 
 
 def work(address: str, pipe: Connection) -> None:
@@ -143,6 +150,8 @@ class Visits:
     scrapes: list[float] = field(default_factory=list)
     admin: float = 0.0
     daemon: float = 0.0
+    # What the other program had of a processor.
+    beside: list[float] = field(default_factory=list)
 
     def add(self, tally: visitors.Tally, seconds: float) -> None:
         """Take a round in."""
@@ -161,7 +170,8 @@ class Visits:
             f"{self.answers / self.seconds:.0f} answers a second, {self.failures} failures;"
             f" median of pages and lists {seconds_text(median)}, of scrapes {seconds_text(scrape)};"
             f" the admin process had {self.admin / self.seconds:.1%} of a core, the daemon"
-            f" {max(self.daemon / self.seconds - alone, 0):.1%} more than without them"
+            f" {max(self.daemon / self.seconds - alone, 0):.1%} more than without them, the busy"
+            f" program {statistics.mean(self.beside or [0.0]):.1%}"
         )
 
 
@@ -176,13 +186,14 @@ def compared(
     paths: list[str],
 ) -> Iterator[Result]:
     """Compare rates with visitors, each of whom asks `every` seconds (0: at once), and without."""
-    visits, alone, alone_seconds, busy = Visits(), 0.0, 0.0, 0.5
+    visits, alone, alone_seconds, busy = Visits(), 0.0, 0.0, 0.0
     sides = {name: tuple(Timing(name, 1) for _ in CASES) for name in (OURS, ALONE, BESIDE)}
     with processes(work, workers, site.daemon.socket) as pipes:
 
         def once(side: str) -> list[float]:
             nonlocal alone, alone_seconds, busy
             other.send(busy if side == BESIDE else 0.0)
+            other.recv()
             crowd.send(("visit", site.port, paths, VISITORS if side == OURS else 0, every))
             crowd.recv()
             time.sleep(min(SETTLE_SECONDS, seconds))
@@ -198,6 +209,8 @@ def compared(
             admin = on_processor(site.admin_pid) - admin
             crowd.send(("home",))
             tally = crowd.recv()
+            other.send(0.0)
+            had = other.recv()
             if side == OURS:
                 visits.add(tally, took)
                 visits.daemon += daemon
@@ -205,10 +218,13 @@ def compared(
                 busy = min(admin / took, 1.0)
             elif side == ALONE:
                 alone, alone_seconds = alone + daemon, alone_seconds + took
+            else:
+                visits.beside.append(had)
             # Rates add up: the harmonic mean of the workers' times.
             return [statistics.harmonic_mean(case) for case in zip(*found, strict=True)]
 
         once(ALONE)
+        once(OURS)
         for turn in range(rounds):
             for side in sorted(sides, reverse=turn % 2 == 1):
                 for timing, value in zip(sides[side], once(side), strict=True):
