@@ -88,8 +88,8 @@ void ih_process_destroy(ih_process *process);
 void ih_process_fork_prepare(ih_process *process);
 void ih_process_fork_parent(ih_process *process);
 void ih_process_fork_child(ih_process *process);
-/* Tells daemons that this process ends in order, so that they count no death. O(stores); asks
- * nobody. All stores can be used as before. */
+/* Tells daemons that this process ends in order, so that they count no death; not if another thread
+ * is at work just now. O(stores). All stores can be used as before. */
 void ih_process_leave(ih_process *process);
 
 /* What this process did in all its stores since it began (a forked child: since the fork), but for

@@ -271,10 +271,12 @@ static void prepare_family(ih_process *process, ih_family *family)
     }
 }
 
-/* Not ih_unlock(), which may ask the daemon for something. */
+/* An end waits for nobody: who has the lock may never give it back. Nor ih_unlock(), which may
+ * ask the daemon for something. */
 void ih_process_leave(ih_process *process)
 {
-    ih_lock(process);
+    if (pthread_mutex_trylock(&process->lock) != 0)
+        return;
     for (ih_store *store = process->stores; store != NULL; store = store->next) {
         if (store->remote != NULL)
             ih_remote_say_closed(store, true);
