@@ -212,6 +212,7 @@ def objects(daemon: "Daemon", asked: messages.AskObjects) -> messages.Objects:
     turn = Turn()
     scan, cursor = wanted.everything(), telling.place(asked.cursor)
     taken: dict[int, messages.Object] = {}
+    dying: list[Stat] = []
     while True:
         before = len(taken)
         room = min(limit - before, STEP)
@@ -221,20 +222,18 @@ def objects(daemon: "Daemon", asked: messages.AskObjects) -> messages.Objects:
             told = wanted.take(stat._replace(leases=1) if stat.dying else stat)
             if told is not None:
                 taken[stat.handle[0]] = told
+                if stat.dying and not wanted.state:
+                    dying.append(stat)
         # Time ends a reply where little is found; a full step of images goes on to the limit.
         full = len(taken) - before == room
         if not cursor or len(taken) >= limit or (not full and turn.is_over()):
-            items = with_leases(daemon, taken)
-            if not wanted.state:
-                items = [told for told in items if not is_over(daemon, told)]
+            with_leases(daemon, taken)
+            for stat in dying:
+                at = stat.handle[0]
+                if not daemon.is_listed(stat._replace(leases=taken[at].leases)):
+                    del taken[at]
+            items = list(taken.values())
             return messages.Objects(items=items, cursor=f"{cursor:x}" if cursor else "")
-
-
-def is_over(daemon: "Daemon", told: messages.Object) -> bool:
-    """Whether an image is deleted, and nobody keeps its memory: only its freeing is to come."""
-    if told.state != "deleted" or told.leases:
-        return False
-    return not daemon.catalog.holds(telling.unpack(told.handle)[0])
 
 
 def named_objects(daemon: "Daemon", wanted: Wanted, after: str, limit: int) -> messages.Objects:

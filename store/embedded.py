@@ -4,8 +4,8 @@ Most of it is compiled; the methods that are written in Python are added here, s
 below need not know this one.
 """
 
-import icehouse.store.leaving  # noqa: F401 - for what it registers
 from icehouse.native._image import Remote, Stat, Store, Usage, get
+from icehouse.store import leaving
 from icehouse.store.create import create
 from icehouse.store.scope import Scope, scope
 from icehouse.store.watch import watch
@@ -15,3 +15,4 @@ __all__ = ["Remote", "Scope", "Stat", "Store", "Usage", "get"]
 Store.watch = watch  # type: ignore[method-assign]
 Store.create = create  # type: ignore[method-assign]
 Store.scope = scope  # type: ignore[method-assign]
+leaving.register()

@@ -29,7 +29,9 @@ def _hand_on() -> None:
         _handed_on = True
 
 
-# A worker that is forked has this module from its parent, or imports it before or in its work.
-os.register_at_fork(after_in_child=_hand_on)
-_hand_on()
-_promise()
+def register() -> None:
+    """Have this process and its workers say so. Once an interpreter; O(1)."""
+    # A worker that is forked has this from its parent, or does it itself, before or in its work.
+    os.register_at_fork(after_in_child=_hand_on)
+    _hand_on()
+    _promise()

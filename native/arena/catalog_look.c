@@ -130,6 +130,7 @@ void ih_catalog_count_leases(const ih_catalog *catalog, ih_stat *stats, size_t c
         uint32_t bit = sieve_bit(stats[i].handle.locator);
         c.sieve[bit / 64u] |= UINT64_C(1) << bit % 64u;
     }
+    /* Not ih_peek_all(): with a call for each lease it took half as long again. */
     size_t cursor = 0;
     for (const ih_cell *cell; (cell = ih_table_next(&catalog->families, &cursor)) != NULL;) {
         uint32_t blocks = ih_family_blocks(cell->value);
